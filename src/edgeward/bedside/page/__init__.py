@@ -1,0 +1,1 @@
+"""The bedside page: server-rendered HTML and server-sent events."""

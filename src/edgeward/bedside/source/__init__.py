@@ -1,0 +1,1 @@
+"""Where bytes enter: WFDB replay, simulator, TCP."""

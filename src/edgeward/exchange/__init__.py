@@ -1,0 +1,1 @@
+"""What a device and the fleet say to each other. Nothing is built here yet."""

@@ -1,0 +1,1 @@
+"""Runs a bundle: the backend port, the engine, its process."""

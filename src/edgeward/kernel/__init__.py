@@ -1,0 +1,1 @@
+"""Errors, units, the clock port and every ceiling."""

@@ -1,0 +1,42 @@
+"""Every ceiling of Edgeward, with the relations between them asserted at import.
+
+A limit stands here, and only here, so that a reader can see at one place what a device can be made to hold or wait for.
+"""
+
+from __future__ import annotations
+
+# --- waves
+MODEL_RATE_HZ = 250
+"""Rate of every ECG inside Edgeward after resampling; one sample period is the ECG budget."""
+RATE_HZ_MIN = 100.0
+"""Below this an R peak spans too few samples to be timed within the ±10 ms that RR features need."""
+RATE_HZ_MAX = 10_000.0
+LEADS_MAX = 16
+BLOCK_SAMPLES_MAX = 65_536
+"""Samples of one lead in one block from a source."""
+ECG_ABS_MAX_MV = 50.0
+"""Beyond it the unit or gain is wrong: a surface ECG stays within a few mV (IEC 60601-2-27 asks for inputs of ±5 mV)."""
+RING_S = 12
+"""Seconds of recent samples that a bed keeps."""
+
+# --- latency
+ECG_BUDGET_MS = 4.0
+"""From the last sample of a window to its scores."""
+ENGINE_HANG_MS = 50
+"""An engine silent for this long is taken for hung, killed and replaced."""
+NOTICE_MS_MAX = 1_000
+"""A failure is shown within this time."""
+
+# --- bundle
+BUNDLE_BYTES_MAX = 1 << 30
+BUNDLE_MEMBERS_MAX = 64
+MANIFEST_BYTES_MAX = 1 << 20
+GOLDEN_VECTORS_MAX = 256
+
+# --- trust
+METADATA_BYTES_MAX = 5 << 20
+
+assert 1000.0 / MODEL_RATE_HZ == ECG_BUDGET_MS, "the ECG budget is one sample period"
+assert RATE_HZ_MIN < MODEL_RATE_HZ < RATE_HZ_MAX
+assert ECG_BUDGET_MS < ENGINE_HANG_MS < NOTICE_MS_MAX
+assert MANIFEST_BYTES_MAX < BUNDLE_BYTES_MAX

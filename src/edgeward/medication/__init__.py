@@ -1,0 +1,1 @@
+"""Medication domain logic. Nothing is built here yet."""

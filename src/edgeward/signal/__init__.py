@@ -1,0 +1,1 @@
+"""Waves, quality, QRS, windows: the same code in training and at the bedside."""

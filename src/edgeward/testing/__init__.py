@@ -1,0 +1,1 @@
+"""Public test support: simulated sources, in-memory files, fake clocks, contract suites."""

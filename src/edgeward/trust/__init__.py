@@ -1,0 +1,1 @@
+"""A thin wrapper of python-tuf: roles, publish, fetch. No cryptography of our own."""

@@ -1,0 +1,1 @@
+"""Where models are made: dataset, train, export, compress, verify, pack."""

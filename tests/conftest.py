@@ -1,0 +1,35 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_data_root() -> Path | None:
+    """The folder of real data: ``EDGEWARD_DATA``, else ``../shared/data`` beside the checkout; None where neither is."""
+    named = os.environ.get("EDGEWARD_DATA")
+    root = Path(named) if named else ROOT.parent / "shared" / "data"
+    return root if root.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped, loudly, where it is not there."""
+    root = shared_data_root()
+    if root is None:
+        pytest.skip("REAL DATA ABSENT: set EDGEWARD_DATA to the folder that holds mitdb/, cinc2011/ …")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mitdb(shared_data: Path) -> Path:
+    """The MIT-BIH records that are there."""
+    folder = shared_data / "mitdb"
+    if not folder.is_dir():
+        pytest.skip("REAL DATA ABSENT: no mitdb/ in the data folder")
+    return folder
