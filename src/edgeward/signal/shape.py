@@ -1,0 +1,278 @@
+"""Shape of one beat against the patient's own running average beat.
+
+Raw shapes differ between patients more than between classes; what travels is the comparison with the shape this heart
+mostly makes. ``ShapeMemory`` keeps the last beats, finds the dominant cluster among those that did not come early (no
+labels, causal), and gives the average beat of that cluster, whole and for the QRS and the P region apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+# Samples at 250 Hz around the fiducial.
+_QRS_BEFORE, _QRS_AFTER = 25, 40
+_P_BEFORE, _P_END = 75, 18
+_SEARCH = 25
+_MARGIN = 12
+MEASURE_BEFORE = _SEARCH + _QRS_BEFORE + _MARGIN
+MEASURE_AFTER = _SEARCH + _QRS_AFTER + _MARGIN
+"""Samples before and after a detection that ``measure`` wants to see."""
+
+MEMORY_BEATS = 64
+_SIMILAR = 0.85
+_FLOOR_MV = 0.15  # smaller complexes are not blown up to full size
+
+SHAPE_NAMES: tuple[str, ...] = (
+    "qrs_corr",
+    "qrs_corr_lead1",
+    "qrs_corr_lead2",
+    "qrs_diff",
+    "qrs_density",
+    "qrs_best_corr",
+    "qrs_prev_corr",
+    "prev_corr",
+    "prev2_corr",
+    "next_corr",
+    "next_same_corr",
+    "next2_corr",
+    "size_lead1",
+    "size_lead2",
+    "width",
+    "width_abs",
+    "next_width",
+    "dominant_share",
+    "same_early",
+    "p_corr",
+    "p_diff",
+    "p_energy",
+    "p_consistency",
+    "tp_diff",
+    "t_diff",
+    "template_known",
+)
+"""Names of the shape features in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """One measured QRS: refined fiducial, centred complex and its size and width."""
+
+    index: int
+    """Sample where the slope energy of the complex is centred; intervals are taken between these."""
+    qrs: FloatArray
+    """Centred samples around the fiducial (2, 65) in millivolts."""
+    size_mv: FloatArray
+    """Peak-to-peak size per lead (2,)."""
+    width_samples: float
+
+
+def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
+    """Measure the complex in ``cut`` (2, MEASURE_BEFORE + MEASURE_AFTER), detected at ``index``.
+
+    Detectors and annotators mark different points of a complex; the centre of slope energy is one definition for all.
+    ``scale_mv`` (2,) weighs the leads (the patient's usual size of complex in each).
+    """
+    slope = np.zeros_like(cut)
+    slope[:, 2:-2] = (cut[:, 4:] - cut[:, :-4]) / np.maximum(scale_mv, _FLOOR_MV)[:, None]
+    energy = np.sum(slope * slope, axis=0)  # (n,)
+    smooth = np.convolve(energy, np.full(11, 1.0 / 11.0), mode="same")
+    lo, hi = MEASURE_BEFORE - _SEARCH, MEASURE_BEFORE + _SEARCH + 1
+    peak = lo + int(np.argmax(smooth[lo:hi]))
+    near = np.arange(max(0, peak - 15), min(energy.size, peak + 16))
+    weight = smooth[near]
+    total = float(weight.sum())
+    centre = round(float((near * weight).sum()) / total) if total > 0 else MEASURE_BEFORE
+    centre = min(max(centre, lo), hi - 1)
+    qrs = cut[:, centre - _QRS_BEFORE : centre + _QRS_AFTER]  # (2, 65)
+    qrs = qrs - qrs.mean(axis=1, keepdims=True)
+    around = energy[centre - _QRS_BEFORE : centre + _QRS_AFTER]
+    high = np.flatnonzero(around > 0.04 * float(around.max(initial=0.0)))
+    width = float(high[-1] - high[0]) if high.size else 0.0
+    size = np.ptp(cut[:, centre - 20 : centre + 21], axis=1).astype(np.float32)
+    return Complex(index + centre - MEASURE_BEFORE, qrs.astype(np.float32), size, width)
+
+
+class ShapeMemory:
+    """The last beats of a patient and the average of their dominant cluster. Bounded: ``MEMORY_BEATS`` beats."""
+
+    def __init__(self, window: int, centre: int) -> None:
+        self._window, self._centre = window, centre
+        dim = 2 * (_QRS_BEFORE + _QRS_AFTER)
+        self._unit = np.zeros((MEMORY_BEATS, dim), dtype=np.float32)
+        self._waves = np.zeros((MEMORY_BEATS, 2, window), dtype=np.float32)
+        self._sizes = np.zeros((MEMORY_BEATS, 2), dtype=np.float32)
+        self._widths = np.zeros(MEMORY_BEATS, dtype=np.float32)
+        self._weights = np.zeros(MEMORY_BEATS, dtype=np.float32)
+        self._early = np.zeros(MEMORY_BEATS, dtype=np.float32)
+        self._alike = np.zeros((MEMORY_BEATS, MEMORY_BEATS), dtype=bool)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the patient's beats (after a gap)."""
+        self._count = 0
+        self._order = 0
+        self._alike[:] = False
+        self._weights[:] = 0.0
+        self._last: list[FloatArray] = []
+        self._members = np.zeros(0, dtype=np.intp)
+        self._template = np.zeros((2, self._window), dtype=np.float32)
+        self._qrs_unit = np.zeros(self._unit.shape[1], dtype=np.float32)
+        self._scale = np.ones(2, dtype=np.float32)
+        self._p_members: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def scale_mv(self) -> FloatArray:
+        """The patient's usual peak-to-peak size of complex per lead (2,); ones before the first beat."""
+        return self._scale
+
+    @property
+    def known(self) -> bool:
+        """Whether at least one beat is remembered."""
+        return self._count > 0
+
+    @property
+    def template(self) -> FloatArray:
+        """Average wave of the dominant cluster (2, window) in millivolts; zeros before the first beat."""
+        return self._template
+
+    def add(self, complex_: Complex, wave: FloatArray, early_log: float) -> None:
+        """Remember a beat: its complex, its wave (2, window) in mV, and the log-ratio by which it came early or late."""
+        slot = self._order % MEMORY_BEATS
+        self._order += 1
+        self._count = min(self._count + 1, MEMORY_BEATS)
+        unit = _unit(complex_.qrs, self._scale if self._count > 1 else complex_.size_mv)
+        self._unit[slot] = unit
+        self._waves[slot] = wave
+        self._sizes[slot] = complex_.size_mv
+        self._widths[slot] = complex_.width_samples
+        self._weights[slot] = 1.0 if early_log > math.log(0.88) else 0.15
+        self._early[slot] = early_log
+        alike = self._unit[: self._count] @ unit > _SIMILAR
+        self._alike[slot, : self._count] = alike
+        self._alike[: self._count, slot] = alike
+        self._last = [unit, *self._last[:1]]
+        self._refresh()
+
+    def _refresh(self) -> None:
+        n = self._count
+        weights = self._weights[:n]
+        votes = (self._alike[:n, :n] @ weights) * weights
+        lead = int(np.argmax(votes))
+        members = np.flatnonzero(self._alike[lead, :n] & (weights >= min(1.0, weights[lead])))
+        self._members = members
+        self._template = self._waves[members].mean(axis=0)
+        self._scale = np.maximum(np.median(self._sizes[members], axis=0), _FLOOR_MV).astype(np.float32)
+        mean_qrs = self._unit[members].mean(axis=0)
+        self._qrs_unit = mean_qrs / max(float(np.linalg.norm(mean_qrs)), 1e-6)
+        regions = _p_region(self._waves[members] / self._scale[:, None], self._centre)  # (m, 2·57)
+        mean_p = regions.mean(axis=0)
+        norms = np.linalg.norm(regions, axis=1) * max(float(np.linalg.norm(mean_p)), 1e-6) + 1e-6
+        consistency = float(np.median(regions @ mean_p / norms))
+        spread = float(np.median(np.sqrt(np.mean((regions - mean_p) ** 2, axis=1))))
+        self._p_mean = mean_p
+        self._p_members = (consistency, spread + 0.005)
+
+    def features(
+        self, complex_: Complex, wave: FloatArray, following: tuple[Complex | None, Complex | None]
+    ) -> FloatArray:
+        """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known."""
+        out = np.zeros(len(SHAPE_NAMES), dtype=np.float32)
+        if self._count == 0:
+            return out
+        n = self._count
+        scale = self._scale
+        unit = _unit(complex_.qrs, scale)
+        corr = _best_corr(complex_.qrs, self._qrs_unit, scale)
+        to_all = self._unit[:n] @ unit
+        similar = to_all > _SIMILAR
+        template_qrs = self._template[:, self._centre - _QRS_BEFORE : self._centre + _QRS_AFTER]
+        nexts = [None if c is None else _unit(c.qrs, scale) for c in following]
+        size = np.log(np.maximum(complex_.size_mv, 0.02) / scale)
+        width = max(float(np.median(self._widths[self._members])), 1.0)
+        wave_n, template_n = wave / scale[:, None], self._template / scale[:, None]
+        following_width = following[0].width_samples if following[0] is not None else width
+        values = [
+            corr,
+            _corr(complex_.qrs[0], template_qrs[0]),
+            _corr(complex_.qrs[1], template_qrs[1]),
+            _rms_diff(wave_n, template_n, self._centre - _QRS_BEFORE, self._centre + _QRS_AFTER),
+            float(np.mean(similar)),
+            float(to_all.max()),
+            float(self._last[0] @ unit),
+            float(self._last[0] @ self._qrs_unit),
+            float(self._last[1] @ self._qrs_unit) if len(self._last) > 1 else 1.0,
+            float(nexts[0] @ self._qrs_unit) if nexts[0] is not None else 1.0,
+            float(nexts[0] @ unit) if nexts[0] is not None else 1.0,
+            float(nexts[1] @ self._qrs_unit) if nexts[1] is not None else 1.0,
+            float(np.clip(size[0], -2, 2)),
+            float(np.clip(size[1], -2, 2)),
+            math.log((complex_.width_samples + 1.0) / (width + 1.0)),
+            complex_.width_samples / 25.0,
+            math.log((following_width + 1.0) / (width + 1.0)),
+            self._members.size / n,
+            float(self._early[:n][similar].mean()) if similar.any() else 0.0,
+        ]
+        values += self._p_features(wave_n, template_n)
+        out[:] = values
+        return out
+
+    def _p_features(self, wave_n: FloatArray, template_n: FloatArray) -> list[float]:
+        region = _p_region(wave_n[None], self._centre)[0]
+        norm = float(np.linalg.norm(region) * np.linalg.norm(self._p_mean))
+        consistency, spread = self._p_members
+        diff = math.sqrt(float(np.mean((region - self._p_mean) ** 2)))
+        energy = (float(np.linalg.norm(region)) + 0.05) / (float(np.linalg.norm(self._p_mean)) + 0.05)
+        c = self._centre
+        return [
+            float(region @ self._p_mean) / norm if norm > 1e-6 else 0.0,
+            max(-2.0, min(3.0, math.log((diff + 0.005) / spread))),
+            max(-2.0, min(2.0, math.log(energy))),
+            consistency,
+            _rms_diff(wave_n, template_n, c - 110, c - _P_END),
+            _rms_diff(wave_n, template_n, c + _QRS_AFTER, min(c + 110, self._window)),
+            1.0,
+        ]
+
+
+def _unit(qrs: FloatArray, scale: FloatArray) -> FloatArray:
+    flat: FloatArray = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).reshape(-1).astype(np.float32)
+    return flat / max(float(np.linalg.norm(flat)), 1e-6)
+
+
+def _best_corr(qrs: FloatArray, unit: FloatArray, scale: FloatArray) -> float:
+    """Highest correlation with the template over shifts of ±2 samples."""
+    both = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).astype(np.float32)
+    other = unit.reshape(both.shape)
+    best = -1.0
+    for shift in (-2, -1, 0, 1, 2):
+        a = both[:, max(0, shift) : both.shape[1] + min(0, shift)]
+        b = other[:, max(0, -shift) : both.shape[1] + min(0, -shift)]
+        best = max(best, _corr(a.reshape(-1), b.reshape(-1)))
+    return best
+
+
+def _corr(a: FloatArray, b: FloatArray) -> float:
+    a0, b0 = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a0) * np.linalg.norm(b0))
+    return float(a0 @ b0) / norm if norm > 1e-6 else 0.0
+
+
+def _rms_diff(a: FloatArray, b: FloatArray, start: int, stop: int) -> float:
+    delta = a[:, start:stop] - b[:, start:stop]
+    delta = delta - delta.mean(axis=1, keepdims=True)
+    return min(3.0, 3.0 * math.sqrt(float(np.mean(delta * delta))))
+
+
+def _p_region(waves: FloatArray, centre: int) -> FloatArray:
+    """Centred, lightly smoothed samples where a P wave belongs (B, 2·n), from waves (B, 2, T)."""
+    part = waves[:, :, centre - _P_BEFORE - 2 : centre - _P_END + 2]
+    n = part.shape[2] - 4
+    smooth = sum(part[:, :, k : k + n] for k in range(5)) / np.float32(5.0)
+    smooth = smooth - smooth.mean(axis=2, keepdims=True)
+    return np.asarray(smooth.reshape(waves.shape[0], -1), dtype=np.float32)

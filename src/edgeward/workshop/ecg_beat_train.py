@@ -1,0 +1,230 @@
+"""Training of the beat model: one fold or everything, the same code, the same result for the same seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeward.kernel.errors import ConfigError
+from edgeward.signal.beat import BeatClass
+from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeward.workshop.ecg_beat_data import BeatData
+
+FloatArray = npt.NDArray[np.float32]
+
+CLASSES = len(BeatClass)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What was used for the shipped weights; every figure chosen by leave-patients-out cross-validation on DS1."""
+
+    seed: int = 20
+    epochs: int = 12
+    batch: int = 256
+    draws_per_epoch: int = 24000
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.02
+    class_share: tuple[float, ...] = (0.46, 0.22, 0.22, 0.04, 0.06)
+    """Share of each class N, S, V, F, Q among the draws of an epoch."""
+    patient_power: float = 0.5
+    """A patient with n beats of a class gets a share of that class in proportion to n to this power."""
+    synthetic_share: float = 0.35
+    """Share of draws, within each class that has both, from synthetic and PTB-XL strips."""
+    ema: float = 0.995
+    lead_dropout: float = 0.12
+    polarity: float = 0.1
+    rhythm_noise: float = 0.05
+    network: EcgBeatConfig = field(default_factory=EcgBeatConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Figures of one epoch, for tracking."""
+
+    number: int
+    loss: float
+    val_loss: float | None
+    val_sveb_f1: float | None
+    val_veb_f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """The averaged network in evaluation mode, and how it came about."""
+
+    network: EcgBeatNet
+    config: TrainConfig
+    epochs: tuple[Epoch, ...]
+
+    def save(self, path: Path) -> None:
+        """Write weights and configuration (tensors and plain values only)."""
+        torch.save({"state": self.network.state_dict(), "config": asdict(self.config)}, path)
+
+
+def load_trained(path: Path) -> EcgBeatNet:
+    """The network that ``TrainedModel.save`` wrote, in evaluation mode; only tensors and plain values are read."""
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    size = dict(held["config"]["network"])
+    size["widths"] = tuple(size["widths"])
+    network = EcgBeatNet(EcgBeatConfig(**size))
+    network.load_state_dict(held["state"])
+    return network.eval()
+
+
+def fit(
+    train: BeatData,
+    val: BeatData | None,
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> TrainedModel:
+    """Train on ``train``; ``val`` is only measured, never learnt from or used to choose an epoch.
+
+    Deterministic by ``config.seed`` for one thread. Raises ``ConfigError`` for an empty training set.
+    """
+    if len(train) == 0:
+        raise ConfigError("training-set-empty", "there are no beats to train on; check the records and their patients")
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    network = EcgBeatNet(config.network)
+    network.standardise_by(torch.from_numpy(train.rhythm))
+    average = copy.deepcopy(network).eval()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    odds = draw_odds(train, config)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    per_epoch = max(1, config.draws_per_epoch // config.batch)
+    total = per_epoch * config.epochs
+    step = 0
+    done: list[Epoch] = []
+    for number in range(1, config.epochs + 1):
+        network.train()
+        rows = rng.choice(len(train), size=per_epoch * config.batch, p=odds)
+        losses = []
+        for start in range(0, rows.size, config.batch):
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * _schedule(step / total)
+            wave, rhythm, label = _batch(train, rows[start : start + config.batch])
+            augment(wave, rhythm, network.inverse_sd, config)
+            optimiser.zero_grad(set_to_none=True)
+            loss = loss_of(network(wave, rhythm), label)
+            loss.backward()
+            optimiser.step()
+            step += 1
+            _average(average, network, min(config.ema, (1 + step) / (10 + step)))
+            losses.append(float(loss.detach()))
+        epoch = _measured(number, float(np.mean(losses)), average, val)
+        done.append(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch)
+    return TrainedModel(average, config, tuple(done))
+
+
+def logits_of(network: EcgBeatNet, data: BeatData, batch: int = 1024) -> FloatArray:
+    """Logits (n, 5) of every beat."""
+    network.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(data), batch):
+            wave, rhythm, _ = _batch(data, np.arange(start, min(start + batch, len(data))))
+            out.append(network(wave, rhythm).numpy())
+    return np.concatenate(out) if out else np.zeros((0, CLASSES), dtype=np.float32)
+
+
+def draw_odds(data: BeatData, config: TrainConfig) -> npt.NDArray[np.float64]:
+    """Probability of each beat to be drawn: classes by share, patients within a class by a power of their number."""
+    odds = np.zeros(len(data), dtype=np.float64)
+    made = np.char.find(data.source, "+") >= 0
+    for cls in range(CLASSES):
+        of_class = data.label == cls
+        both = of_class.any() and (of_class & made).any() and (of_class & ~made).any()
+        for synthetic in (False, True):
+            rows = np.flatnonzero(of_class & (made == synthetic))
+            if rows.size == 0:
+                continue
+            share = config.class_share[cls]
+            if both:
+                share *= config.synthetic_share if synthetic else 1 - config.synthetic_share
+            _, inverse, counts = np.unique(data.source[rows], return_inverse=True, return_counts=True)
+            weight = counts[inverse] ** (config.patient_power - 1.0) * data.weight[rows]
+            odds[rows] = share * weight / weight.sum()
+    return odds / odds.sum()
+
+
+def augment(wave: Tensor, rhythm: Tensor, inverse_sd: Tensor, config: TrainConfig) -> None:
+    """Change a batch in place: gain, polarity, a missing lead, noise, slow drift, small shifts; noise on the vector."""
+    b, _, t = wave.shape
+    gain = torch.exp(0.12 * torch.randn(b, 2, 1))
+    gain = torch.where(torch.rand(b, 2, 1) < config.polarity, -gain, gain)
+    wave *= gain.repeat(1, 2, 1)
+    phase, cycles = 2 * math.pi * torch.rand(b, 2, 1), 0.3 + 1.7 * torch.rand(b, 2, 1)
+    drift = torch.sin(phase + cycles * 2 * math.pi * torch.arange(t) / t)
+    wave[:, :2] += 0.06 * torch.rand(b, 2, 1) * drift + 0.05 * torch.rand(b, 2, 1) ** 2 * torch.randn(b, 2, t)
+    shift = int(torch.randint(-3, 4, (1,)))
+    wave.copy_(torch.roll(wave, shift, dims=2))
+    gone = torch.rand(b) < config.lead_dropout
+    wave[gone, 1] = 0.0
+    wave[gone, 3] = 0.0
+    rhythm += config.rhythm_noise * torch.randn_like(rhythm) / inverse_sd
+
+
+def _schedule(done: float) -> float:
+    """Warm-up over the first 5 %, then a cosine to 1 %."""
+    if done < 0.05:
+        return 0.05 + 0.95 * done / 0.05
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.05) / 0.95))
+
+
+def _batch(data: BeatData, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        torch.from_numpy(data.wave[rows].astype(np.float32)),
+        torch.from_numpy(data.rhythm[rows]),
+        torch.from_numpy(data.label[rows]),
+    )
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.dtype.is_floating_point:
+            old.lerp_(new, 1.0 - keep)
+        else:
+            old.copy_(new)
+
+
+def _measured(number: int, loss: float, network: EcgBeatNet, val: BeatData | None) -> Epoch:
+    if val is None or len(val) == 0:
+        return Epoch(number, loss, None, None, None)
+    logits = torch.from_numpy(logits_of(network, val))
+    label = torch.from_numpy(val.label)
+    called = logits.argmax(dim=1).numpy()
+    return Epoch(
+        number,
+        loss,
+        float(functional.cross_entropy(logits, label)),
+        f1(val.label, called, BeatClass.S),
+        f1(val.label, called, BeatClass.V),
+    )
+
+
+def f1(label: npt.NDArray[np.int64], called: npt.NDArray[np.int64], cls: BeatClass) -> float:
+    """F1 of a class by the EC57 rules: for V, F or Q called V is no false positive; for S, Q called S is none."""
+    spared = (BeatClass.F, BeatClass.Q) if cls is BeatClass.V else (BeatClass.Q,)
+    hit = int(np.sum((label == cls) & (called == cls)))
+    missed = int(np.sum((label == cls) & (called != cls)))
+    false = int(np.sum((label != cls) & (called == cls) & ~np.isin(label, spared)))
+    return 2 * hit / max(1, 2 * hit + missed + false)

@@ -1,0 +1,96 @@
+"""The beat network: a convolutional tower over the wave, a small tower over the rhythm vector, one joint head.
+
+Only operations that export to ONNX plainly and survive static INT8: Conv1d, BatchNorm (folded at export), ReLU,
+addition, Linear. The rhythm vector is standardised inside the network by fixed figures from the training set and clipped,
+so that its quantisation range is known. Output: five logits in the order N, S, V, F, Q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class EcgBeatConfig:
+    """Size of the network; about 0.5 million weights as it stands."""
+
+    wave_channels: int = 4
+    wave_samples: int = 375
+    rhythm_len: int = 67
+    widths: tuple[int, ...] = (32, 48, 64, 96, 128)
+    wave_out: int = 144
+    rhythm_hidden: int = 128
+    head_hidden: int = 96
+    dropout: float = 0.3
+    classes: int = 5
+
+
+class _Down(nn.Module):
+    """Halve the samples, then one residual convolution."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(c_in, c_out, kernel, stride=2, padding=kernel // 2, bias=False)
+        self.norm1 = nn.BatchNorm1d(c_out)
+        self.conv = nn.Conv1d(c_out, c_out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm1d(c_out)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm1(self.down(x)))
+        return cast("Tensor", self.relu(x + self.norm2(self.conv(x))))
+
+
+class EcgBeatNet(nn.Module):
+    """``forward(wave (B, 4, T), rhythm (B, K)) -> logits (B, 5)``."""
+
+    mean: Tensor
+    inverse_sd: Tensor
+
+    def __init__(self, config: EcgBeatConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.widths
+        self.stem = nn.Sequential(
+            nn.Conv1d(config.wave_channels, w[0], 9, stride=2, padding=4, bias=False), nn.BatchNorm1d(w[0]), nn.ReLU()
+        )
+        self.stages = nn.Sequential(
+            *(_Down(a, b, 5 if i < 2 else 3) for i, (a, b) in enumerate(zip(w[:-1], w[1:], strict=True)))
+        )
+        samples = config.wave_samples
+        for _ in w:
+            samples = (samples + 1) // 2
+        self.wave_drop = nn.Dropout(config.dropout)
+        self.wave_out = nn.Sequential(nn.Linear(w[-1] * samples, config.wave_out), nn.ReLU())
+        hidden = config.rhythm_hidden
+        self.rhythm = nn.Sequential(
+            nn.Linear(config.rhythm_len, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout / 2),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(config.wave_out + hidden, config.head_hidden),
+            nn.ReLU(),
+            nn.Linear(config.head_hidden, config.classes),
+        )
+        self.register_buffer("mean", torch.zeros(config.rhythm_len))
+        self.register_buffer("inverse_sd", torch.ones(config.rhythm_len))
+
+    def standardise_by(self, rhythm: Tensor) -> None:
+        """Fix the standardisation to the mean and spread of the training vectors ``rhythm`` (n, K)."""
+        self.mean.copy_(rhythm.mean(dim=0))
+        self.inverse_sd.copy_(1.0 / rhythm.std(dim=0).clamp_min(0.05))
+
+    def forward(self, wave: Tensor, rhythm: Tensor) -> Tensor:
+        """Logits (B, 5) of windows ``wave`` (B, 4, T) and vectors ``rhythm`` (B, K)."""
+        x = self.stages(self.stem(wave)).flatten(1)
+        x = self.wave_out(self.wave_drop(x))
+        z = ((rhythm - self.mean) * self.inverse_sd).clamp(-4.0, 4.0)
+        return cast("Tensor", self.head(torch.cat([x, self.rhythm(z)], dim=1)))
