@@ -55,6 +55,11 @@ class HeartRateAlerts:
         self._active: dict[str, Advisory] = {}
         self._broken_since: dict[str, int] = {}
 
+    @property
+    def active(self) -> tuple[Advisory, ...]:
+        """Alerts now raised."""
+        return tuple(self._active.values())
+
     def passed(self, index: int, rate_bpm: float | None, silent_samples: int | None) -> list[Advisory]:
         """Time has come to ``index``.
 

@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# PYTHON: the interpreter to build environments with (3.11 or newer).
+PYTHON ?= python3
+# DATA: a folder of WFDB records, for `make demo`, `make train` and `make bench`.
+DATA ?=
+# FOR: seconds after which `make demo` ends by itself; without it, Ctrl-C ends it.
+FOR ?=
+
+DEVICE := build/device
+DEV := .venv
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench train soak docs clean
+
+demo: $(DEVICE)/.stamp
+	$(DEVICE)/bin/edgeward demo $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
+
+test: $(DEV)/.stamp lint
+	$(DEV)/bin/python -m pytest -q
+
+lint: $(DEV)/.stamp
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports --no-cache
+
+bench: $(DEV)/.stamp
+	$(DEV)/bin/python bench/engine.py
+	$(DEV)/bin/python bench/restart.py
+	$(DEV)/bin/python bench/beds.py
+	$(DEV)/bin/python bench/device_size.py
+	$(if $(DATA),$(DEV)/bin/python bench/qrs.py $(DATA))
+	$(if $(DATA),$(DEV)/bin/python bench/precision.py $(DATA))
+
+train: $(DEV)/.stamp
+	@test -n "$(DATA)" || { echo "make train needs DATA=<folder of MIT-BIH records>" >&2; exit 2; }
+	$(DEV)/bin/edgeward build ecg-beat --data $(DATA)
+
+soak: $(DEV)/.stamp
+	$(DEV)/bin/python bench/soak.py
+
+docs: $(DEV)/.stamp
+	$(DEV)/bin/python bench/cli_reference.py > docs/cli.md
+
+clean:
+	rm -rf build $(DEV)
+
+# A device's environment: the core dependencies and nothing else, so that the demo shows what a device installs.
+$(DEVICE)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(DEVICE)
+	$(DEVICE)/bin/pip install --quiet --editable .
+	touch $@
+
+$(DEV)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet --editable '.[workshop,dev]'
+	touch $@

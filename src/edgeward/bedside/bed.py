@@ -1,0 +1,169 @@
+"""One bed at work: the pure pipeline and the pure ladder, joined to a real engine, a real clock and real outputs."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeward.bedside.fallback import (
+    Climb,
+    EngineFailed,
+    GoldenPassed,
+    GoodResult,
+    InputBack,
+    InputLost,
+    Ladder,
+    Mode,
+    transition,
+)
+from edgeward.bedside.messages import message_of, mode_message
+from edgeward.bedside.pipeline import InputChanged, SamplesArrived, Scored, ScoreWindow
+from edgeward.bedside.verdict import Reason, Verdict
+from edgeward.inference.host import Failure
+from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
+from edgeward.kernel.errors import InputError
+from edgeward.kernel.limits import ENGINE_HANG_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeward.bedside.fallback import Occurrence
+    from edgeward.bedside.health import StageLatency
+    from edgeward.bedside.output.base import Output
+    from edgeward.bedside.pipeline import EcgPipeline, Effect
+    from edgeward.bedside.source.base import Block
+    from edgeward.inference.host import EngineHost
+    from edgeward.kernel.clock import Clock
+
+_REASON_OF_FAILURE = {
+    Failure.CRASHED: Reason.ENGINE_CRASHED,
+    Failure.HUNG: Reason.ENGINE_HUNG,
+    Failure.BAD_OUTPUT: Reason.BAD_SCORES,
+    Failure.NOT_READY: Reason.ENGINE_NOT_READY,
+}
+_ENGINE_LOOK_NS = 200 * NS_PER_MS
+"""How often an idle engine is looked at, so that its death between two beats is noticed well within 1 s."""
+_LATENCY_EVERY_NS = NS_PER_S
+
+
+class Bed:
+    """Carries a source's blocks through the pipeline and its effects to engine and outputs.
+
+    ``engine`` is None where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
+    same. Nothing here raises for trouble with the engine or with one block.
+    """
+
+    def __init__(
+        self,
+        pipeline: EcgPipeline,
+        engine: EngineHost | None,
+        outputs: Sequence[Output],
+        clock: Clock,
+        latency: StageLatency,
+        *,
+        climb: Climb | None = None,
+        budget_ms: float,
+    ) -> None:
+        self._pipeline = pipeline
+        self._engine = engine
+        self._outputs = outputs
+        self._clock = clock
+        self._latency = latency
+        self._climb = climb or Climb()
+        self._budget_ms = budget_ms
+        now = clock.monotonic_ns()
+        self.ladder = Ladder(since_ns=now)
+        self._next_look_ns = now
+        self._next_latency_ns = now + _LATENCY_EVERY_NS
+        self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
+        if engine is None:
+            self._climb_or_fall(EngineFailed(Reason.NO_BUNDLE))
+        else:
+            self._tell(*mode_message(self.ladder, now))
+
+    def block(self, block: Block) -> None:
+        """Take one block from the source and carry out everything that follows from it."""
+        now = self._clock.monotonic_ns()
+        try:
+            effects = self._pipeline.step(SamplesArrived(block.samples, block.start, block.received_ns), now)
+        except InputError as error:
+            self.counts["refused_blocks"] += 1
+            self._tell("source", {"refused": error.code})
+            return
+        self._carry_out(effects)
+        self.look()
+
+    def look(self) -> None:
+        """What must happen now and then, with or without samples: watch the engine, publish latencies."""
+        now = self._clock.monotonic_ns()
+        if now >= self._next_look_ns:
+            self._next_look_ns = now + _ENGINE_LOOK_NS
+            self._watch_engine()
+        if now >= self._next_latency_ns:
+            self._next_latency_ns = now + _LATENCY_EVERY_NS
+            self._tell("latency", self._latency.message(self._budget_ms))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        queue = deque(effects)
+        while queue:
+            effect = queue.popleft()
+            if isinstance(effect, ScoreWindow):
+                queue.extendleft(reversed(self._score(effect)))
+                continue
+            if isinstance(effect, InputChanged):
+                self._climb_or_fall(InputBack() if effect.lost is None else InputLost(effect.lost))
+            elif isinstance(effect, Verdict):
+                self._count(effect)
+            message = message_of(effect)
+            if message is not None:
+                self._tell(*message)
+
+    def _score(self, request: ScoreWindow) -> list[Effect]:
+        if self._engine is None:
+            answer = Scored(request.sequence, None, Reason.NO_BUNDLE)
+            return self._pipeline.step(answer, self._clock.monotonic_ns())
+        mark = self._latency.start()
+        result = self._engine.infer({"wave": request.wave, "rhythm": request.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
+        now = self._latency.lap("engine", mark)
+        if result.failure is not None or result.scores is None:
+            why = _REASON_OF_FAILURE[result.failure or Failure.BAD_OUTPUT]
+            self._climb_or_fall(EngineFailed(why))
+            return self._pipeline.step(Scored(request.sequence, None, why), now)
+        self._climb_or_fall(GoodResult())
+        why_not = None if self.ladder.failed_at_ns is None else Reason.PROBATION
+        scores = np.asarray(result.scores, dtype=np.float32).reshape(-1)
+        return self._pipeline.step(Scored(request.sequence, scores, why_not), now)
+
+    def _count(self, verdict: Verdict) -> None:
+        self.counts[verdict.outcome.value] += 1
+        if verdict.latency_ns:
+            self._latency.record("total", verdict.latency_ns)
+        if verdict.reason is Reason.LATE:
+            self._latency.late += 1
+
+    def _watch_engine(self) -> None:
+        if self._engine is None:
+            return
+        failure = self._engine.check()
+        if failure is not None:
+            self._climb_or_fall(EngineFailed(_REASON_OF_FAILURE[failure]))
+        if not self.ladder.golden and self._engine.ready:
+            self._climb_or_fall(GoldenPassed())  # a worker reports ready only after its golden vectors passed
+
+    def _climb_or_fall(self, occurrence: Occurrence) -> None:
+        now = self._clock.monotonic_ns()
+        before = self.ladder
+        self.ladder = transition(before, occurrence, now, self._climb)
+        if (before.mode, before.reason) != (self.ladder.mode, self.ladder.reason):
+            self._tell(*mode_message(self.ladder, now))
+
+    @property
+    def mode(self) -> Mode:
+        """The rung of the ladder now."""
+        return self.ladder.mode
+
+    def _tell(self, kind: str, data: dict[str, object]) -> None:
+        for output in self._outputs:
+            output.write(kind, data)

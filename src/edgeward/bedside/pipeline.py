@@ -1,0 +1,475 @@
+"""The one loop of an ECG bed: samples in, verdicts and advisories out.
+
+``EcgPipeline.step(event, now_ns) -> effects`` is the whole interface. It does no I/O and reads no clock: the caller
+scores the windows it is asked to score and hands the scores back as an event, so a recorded stream replays any
+failure, and evaluation runs the very code of the bedside. How the samples are cut into blocks changes no verdict.
+
+Per block: raw quality at the source's rate → resampling to 250 Hz → QRS detection on the rhythm and the chest lead →
+beat window once its look-ahead is complete → window quality → ``ScoreWindow`` or a Withheld verdict.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeward.bedside.decide import Advisor, Advisory, Decision
+from edgeward.bedside.thresholds import HeartRateAlerts, HeartRateLimits
+from edgeward.bedside.verdict import Outcome, Reason, Verdict
+from edgeward.kernel.clock import NS_PER_MS
+from edgeward.kernel.errors import InputError
+from edgeward.kernel.limits import LEADS_MAX, MODEL_RATE_HZ, RATE_HZ_MAX, RATE_HZ_MIN, RING_S
+from edgeward.signal.lead import choose_slots, normalise
+from edgeward.signal.preprocess import BeatWindower
+from edgeward.signal.qrs import QrsDetector
+from edgeward.signal.quality import Flag, SampleQuality, flag_of_mask, window_flags
+from edgeward.signal.resample import Resampler
+from edgeward.signal.window import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeward.signal.preprocess import BeatWindow, BeatWindowSpec
+
+FloatArray = npt.NDArray[np.float32]
+
+_FILL_MAX_S = 10.0
+"""A hole up to this long is filled with missing samples; after a longer one the bed starts afresh."""
+_CHUNK_S = 0.5
+_RATE_BEATS = 8
+_RATE_TTL = 5 * MODEL_RATE_HZ
+_INPUT_LOST = round(0.8 * MODEL_RATE_HZ)
+"""Without a usable lead for this long there is no AI; with the page's own delay the notice stays under 1 s."""
+
+
+# --- events in
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesArrived:
+    """``samples`` (C, n) in mV, NaN where missing; ``start``: index of the first since the source began."""
+
+    samples: FloatArray
+    start: int
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The answer to ``ScoreWindow``: ``scores`` (5,) or why there are none."""
+
+    sequence: int
+    scores: FloatArray | None
+    failure: Reason | None
+
+
+Event = SamplesArrived | Scored
+
+# --- effects out
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreWindow:
+    """Please score: ``wave`` (1, …, T) and ``rhythm`` (1, K), before ``deadline_ns``."""
+
+    sequence: int
+    wave: FloatArray
+    rhythm: FloatArray
+    deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaveReady:
+    """Model-rate samples of the slot leads from ``index`` on: (L, n) mV and which of them are usable (L, n)."""
+
+    index: int
+    samples: FloatArray
+    usable: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class BeatFound:
+    """A QRS complex was detected; its class follows in a verdict."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateChanged:
+    """Heart rate in beats per minute; None when it is not known (no recent beats, no usable lead)."""
+
+    bpm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged:
+    """Why each lead may not be judged, by lead name; None where it may."""
+
+    leads: dict[str, Flag | None]
+
+
+@dataclass(frozen=True, slots=True)
+class InputChanged:
+    """``lost`` says why no lead can be judged; None when at least one can be again."""
+
+    lost: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryChanged:
+    """The model's advisory was raised, changed priority or cleared."""
+
+    advisory: Advisory
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChanged:
+    """A conventional limit was crossed, or holds again."""
+
+    alert: Advisory
+
+
+Effect = (
+    ScoreWindow
+    | WaveReady
+    | BeatFound
+    | Verdict
+    | RateChanged
+    | QualityChanged
+    | InputChanged
+    | AdvisoryChanged
+    | AlertChanged
+)
+
+
+class StageTimer(Protocol):
+    """Where the pipeline reports how long its stages take; the adapter reads the clock."""
+
+    def start(self) -> int:
+        """A mark in ns."""
+        ...
+
+    def lap(self, stage: str, mark: int) -> int:
+        """Record the time since ``mark`` for ``stage``; returns a new mark."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    window: BeatWindow
+    received_ns: int
+
+
+class EcgPipeline:
+    """One bed. ``limits_mv``: the converter's rails where the source states them (see ``SampleQuality``).
+
+    Raises ``InputError`` (``rate-unsupported``, ``leads-unsupported``) for a source that cannot be judged.
+    """
+
+    def __init__(
+        self,
+        leads: Sequence[str],
+        rate_hz: float,
+        spec: BeatWindowSpec,
+        decision: Decision,
+        *,
+        deadline_ms: float,
+        timer: StageTimer,
+        limits_mv: Sequence[tuple[float, float]] | None = None,
+        rate_limits: HeartRateLimits | None = None,
+    ) -> None:
+        _check_source(leads, rate_hz)
+        self.leads = tuple(normalise(name) for name in leads)
+        self.slots = choose_slots(self.leads)
+        self.rate_hz = rate_hz
+        self._spec = spec
+        self._decision = decision
+        self._deadline_ns = round(deadline_ms * NS_PER_MS)
+        self._timer = timer
+        self._limits_mv = limits_mv
+        self._rate_limits = rate_limits
+        self._sequence = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._origin = 0
+        self._restart(0)
+
+    @property
+    def slot_leads(self) -> tuple[str, ...]:
+        """Names of the leads that the detector and the model look at."""
+        return tuple(self.leads[slot] for slot in self.slots)
+
+    def step(self, event: Event, now_ns: int) -> list[Effect]:
+        """Take one event; returns what follows from it, in order."""
+        match event:
+            case SamplesArrived():
+                return self._samples(event)
+            case Scored():
+                return self._scored(event, now_ns)
+
+    def finish(self) -> list[Effect]:
+        """The source has ended: score the beats whose look-ahead will not come. Only evaluation calls this."""
+        return self._judge(self._windower.drain(), received_ns=0)
+
+    # --- samples
+
+    def _restart(self, source_start: int) -> None:
+        slots = len(self.slots)
+        self._origin = source_start
+        self._expected = source_start
+        self._quality = SampleQuality(self.rate_hz, len(self.leads), self._limits_mv)
+        self._resampler = Resampler(self.rate_hz, slots, MODEL_RATE_HZ)
+        self._detector = QrsDetector(slots, MODEL_RATE_HZ)
+        self._windower = BeatWindower(self._spec)
+        self._masks = np.zeros((slots, 0), dtype=np.uint8)  # source-rate flags not yet resampled  # (L, n)
+        self._masks_start = 0
+        self._ring = Ring(2 * slots, RING_S * MODEL_RATE_HZ)  # waves, then their flags
+        self._beats: deque[int] = deque(maxlen=_RATE_BEATS + 1)
+        self._silent_from: int | None = None
+        self._unusable_since: int | None = None
+        self._input_lost: Reason | None = None
+        self._shown_flags: dict[str, Flag | None] = {}
+        self._shown_rate: int | None = None
+        self._advisor = Advisor()
+        self._alerts = HeartRateAlerts(self._rate_limits)
+
+    def _samples(self, event: SamplesArrived) -> list[Effect]:
+        effects: list[Effect] = []
+        if event.samples.shape[0] != len(self.leads):
+            raise InputError(
+                "leads-changed", "the source changed its number of leads mid-stream; restart it as a new source"
+            )
+        hole = event.start - self._expected
+        if hole < 0:
+            raise InputError("samples-repeated", "the source sent samples a second time; the repeated block is dropped")
+        if hole > _FILL_MAX_S * self.rate_hz:
+            effects += self._cleared()
+            self._restart(event.start)
+        elif hole:
+            missing = np.full((len(self.leads), hole), np.nan, dtype=np.float32)
+            effects += self._chunks(missing, event.received_ns)
+        effects += self._chunks(event.samples, event.received_ns)
+        self._expected = event.start + event.samples.shape[1]
+        return effects
+
+    def _cleared(self) -> list[Effect]:
+        """What was raised is taken back before the bed starts afresh: a reader must not see it for ever."""
+        off = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._advisor.active]
+        alerts = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._alerts.active]
+        return [*(AdvisoryChanged(a) for a in off), *(AlertChanged(a) for a in alerts)]
+
+    def _chunks(self, samples: FloatArray, received_ns: int) -> list[Effect]:
+        longest = max(1, int(_CHUNK_S * self.rate_hz))
+        effects: list[Effect] = []
+        for first in range(0, samples.shape[1], longest):
+            effects += self._chunk(samples[:, first : first + longest], received_ns)
+        return effects
+
+    def _chunk(self, raw: FloatArray, received_ns: int) -> list[Effect]:
+        mark = self._timer.start()
+        clean, _, flags = self._quality.push(raw)
+        mark = self._timer.lap("quality", mark)
+        slots = list(self.slots)
+        wave = self._resampler.push(clean[slots])  # (L, m)
+        masks = self._masks_for(flags[slots], wave.shape[1])  # (L, m)
+        usable = masks == 0
+        start = self._ring.end
+        self._ring.push(np.concatenate((wave, masks.astype(np.float32))))
+        mark = self._timer.lap("resample", mark)
+        beats = self._detector.push(wave, usable)
+        mark = self._timer.lap("qrs", mark)
+        effects: list[Effect] = []
+        if wave.shape[1]:
+            effects.append(WaveReady(self._page_index(start), wave, usable))
+        effects += self._lead_changes(flags)
+        self._windower.push(_two_leads(np.where(usable, wave, np.float32(0.0))))
+        for beat in beats:
+            self._windower.beat(beat.index)
+            self._beats.append(beat.index)
+            effects.append(BeatFound(self._page_index(beat.index)))
+        effects += self._watch(usable)
+        mark = self._timer.lap("watch", mark)
+        windows = self._windower.ready()
+        if windows:
+            effects += self._judge(windows, received_ns)
+            self._timer.lap("window", mark)
+        return effects
+
+    def _masks_for(self, flags: npt.NDArray[np.uint8], made: int) -> npt.NDArray[np.uint8]:
+        """Flags (L, made) at the model rate: each output takes the flags of the source samples that surround it."""
+        self._masks = np.concatenate((self._masks, flags), axis=1)
+        if not made:
+            return self._masks[:, :0]
+        first = self._ring.end
+        centre = np.array([self._resampler.to_source(first + k) for k in range(made)]) - self._masks_start
+        centre = np.clip(centre, 0, self._masks.shape[1] - 1)
+        after = np.minimum(centre + 1, self._masks.shape[1] - 1)
+        masks: npt.NDArray[np.uint8] = self._masks[:, centre] | self._masks[:, after]
+        if self.rate_hz == MODEL_RATE_HZ:
+            masks = self._masks[:, centre]
+        drop = int(centre[-1])
+        self._masks = self._masks[:, drop:]
+        self._masks_start += drop
+        return masks
+
+    def _lead_changes(self, flags: npt.NDArray[np.uint8]) -> list[Effect]:
+        if not flags.shape[1]:
+            return []
+        last = flags[:, -1]
+        leads = {name: flag_of_mask(int(mask)) for name, mask in zip(self.leads, last, strict=True)}
+        if leads == self._shown_flags:
+            return []
+        self._shown_flags = leads
+        return [QualityChanged(leads)]
+
+    # --- rate, input, limits
+
+    def _watch(self, usable: npt.NDArray[np.bool_]) -> list[Effect]:
+        now = self._ring.end
+        any_lead: npt.NDArray[np.bool_] = np.any(usable, axis=0)  # (m,)
+        if any_lead.size:
+            if any_lead[-1]:
+                self._unusable_since = None
+            elif self._unusable_since is None:
+                tail = int(np.argmax(any_lead[::-1])) if any_lead.any() else any_lead.size
+                self._unusable_since = now - tail
+        lost = self._unusable_since is not None and now - self._unusable_since >= _INPUT_LOST
+        effects: list[Effect] = []
+        reason = self._lost_reason() if lost else None
+        if reason is not self._input_lost:
+            self._input_lost = reason
+            effects.append(InputChanged(reason))
+        if self._unusable_since is not None:
+            self._silent_from = None
+        elif self._silent_from is None:
+            self._silent_from = now
+        rate = self._rate(now)
+        if rate != self._shown_rate:
+            self._shown_rate = rate
+            effects.append(RateChanged(rate))
+        silent = None
+        if self._silent_from is not None:
+            silent = now - max(self._silent_from, self._beats[-1] if self._beats else 0)
+        effects += [AlertChanged(alert) for alert in self._alerts.passed(now, rate, silent)]
+        effects += [AdvisoryChanged(advisory) for advisory in self._advisor.passed(now)]
+        return effects
+
+    def _lost_reason(self) -> Reason:
+        if self._input_lost is not None:
+            return self._input_lost  # the first cause stands until input is back
+        flags = [flag for flag in self._shown_flags.values() if flag is not None]
+        return Reason(flags[0].value) if flags else Reason.GAP
+
+    def _rate(self, now: int) -> int | None:
+        if len(self._beats) < 3 or now - self._beats[-1] > _RATE_TTL or self._input_lost is not None:
+            return None
+        return round(60 * MODEL_RATE_HZ * (len(self._beats) - 1) / (self._beats[-1] - self._beats[0]))
+
+    # --- windows and verdicts
+
+    def _judge(self, windows: list[BeatWindow], received_ns: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for window in windows:
+            self._sequence += 1
+            self._waiting[self._sequence] = _Waiting(window, received_ns)
+            reason, wave = self._window_quality(window)
+            if reason is not None:
+                effects += self._withhold(self._sequence, reason)
+                continue
+            effects.append(
+                ScoreWindow(self._sequence, wave[None], window.rhythm[None], received_ns + self._deadline_ns)
+            )
+        return effects
+
+    def _window_quality(self, window: BeatWindow) -> tuple[Reason | None, FloatArray]:
+        """Why no lead of the window may be judged; else None and the wave with the refused leads silenced."""
+        slots = len(self.slots)
+        stop = min(window.beat_index + self._spec.after, self._ring.end)
+        cut = self._ring.cut(window.beat_index - self._spec.before, stop)  # (2·L, T)
+        masks = cut[slots:].astype(np.uint8)
+        flags = window_flags(cut[:slots], masks == 0, masks)
+        refused = [slot for slot, flag in enumerate(flags) if flag is not None]
+        if len(refused) == slots:
+            first = flags[0]
+            assert first is not None
+            return Reason(first.value), window.wave
+        if not refused:
+            return None, window.wave
+        wave = window.wave.copy()
+        for slot in refused:
+            wave[slot::2] = 0.0  # the lead and its running average, as the network was trained to meet a missing lead
+        return None, wave
+
+    def _withhold(self, sequence: int, reason: Reason) -> list[Effect]:
+        waiting = self._waiting.pop(sequence)
+        self._advisor.unjudged()
+        return [self._verdict(sequence, waiting, Outcome.WITHHELD, reason, 0)]
+
+    def _scored(self, event: Scored, now_ns: int) -> list[Effect]:
+        waiting = self._waiting.pop(event.sequence)
+        latency_ns = now_ns - waiting.received_ns
+        if event.scores is None or event.failure is not None:
+            self._advisor.unjudged()
+            reason = event.failure or Reason.BAD_SCORES
+            return [self._verdict(event.sequence, waiting, Outcome.FALLBACK, reason, latency_ns)]
+        if latency_ns > self._deadline_ns:
+            self._advisor.unjudged()
+            return [self._verdict(event.sequence, waiting, Outcome.WITHHELD, Reason.LATE, latency_ns)]
+        beat_class, probability = self._decision.classify(event.scores)
+        window = waiting.window
+        verdict = Verdict(
+            sequence=event.sequence,
+            index=self._page_index(window.beat_index),
+            source_index=self._source_index(window.beat_index),
+            outcome=Outcome.ACCEPTED,
+            reason=None,
+            beat_class=beat_class,
+            probability=probability,
+            rr_ms=window.rr_ms,
+            latency_ns=latency_ns,
+        )
+        changed = self._advisor.beat(window.beat_index, beat_class)
+        return [verdict, *(AdvisoryChanged(advisory) for advisory in changed)]
+
+    def _verdict(self, sequence: int, waiting: _Waiting, outcome: Outcome, reason: Reason, latency_ns: int) -> Verdict:
+        window = waiting.window
+        return Verdict(
+            sequence=sequence,
+            index=self._page_index(window.beat_index),
+            source_index=self._source_index(window.beat_index),
+            outcome=outcome,
+            reason=reason,
+            beat_class=None,
+            probability=None,
+            rr_ms=window.rr_ms,
+            latency_ns=latency_ns,
+        )
+
+    def _page_index(self, index: int) -> int:
+        """Model-rate index since the source began, across restarts after long holes."""
+        return round(self._origin * MODEL_RATE_HZ / self.rate_hz) + index
+
+    def _source_index(self, index: int) -> int:
+        return self._origin + self._resampler.to_source(index)
+
+
+def _two_leads(wave: FloatArray) -> FloatArray:
+    if wave.shape[0] == 2:
+        return wave
+    return np.concatenate((wave, np.zeros_like(wave)))  # (2, m)
+
+
+def _check_source(leads: Sequence[str], rate_hz: float) -> None:
+    if not RATE_HZ_MIN <= rate_hz <= RATE_HZ_MAX:
+        raise InputError(
+            "rate-unsupported",
+            f"the source samples at {rate_hz:g} Hz; Edgeward reads ECG at {RATE_HZ_MIN:g} to {RATE_HZ_MAX:g} Hz",
+        )
+    if not 1 <= len(leads) <= LEADS_MAX:
+        raise InputError("leads-unsupported", f"the source has {len(leads)} ECG leads; Edgeward reads 1 to {LEADS_MAX}")
+    names = [normalise(name) for name in leads]
+    if len(set(names)) != len(names):
+        raise InputError("leads-repeated", "two ECG leads of the source have the same name; name each lead once")
