@@ -160,6 +160,6 @@ def _check_scale(samples: FloatArray, chosen: tuple[int, ...]) -> None:
         if valid.size and float(np.median(np.abs(valid - np.median(valid)))) > limits.ECG_ABS_MAX_MV:
             raise InputError(
                 "ecg-scale",
-                f"signal {c} swings by more than {limits.ECG_ABS_MAX_MV:g} mV most of the time; its gain or unit in the "
-                "header is wrong",
+                f"signal {c} swings by more than {limits.ECG_ABS_MAX_MV:g} mV most of the time; its gain or unit "
+                "in the header is wrong",
             )

@@ -251,6 +251,4 @@ def _aux(text: bytes) -> bytes:
 
 
 def _foreign(why: str) -> InputError:
-    return InputError(
-        "annotations-foreign", f"{why}; this is not a WFDB annotation file in MIT format, or it is damaged"
-    )
+    return InputError("annotations-foreign", f"{why}; this is no WFDB annotation file in MIT format, or it is damaged")

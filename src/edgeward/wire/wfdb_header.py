@@ -38,8 +38,8 @@ _NOT_ECG = re.compile(
 class SignalSpec:
     """One signal line of a header.
 
-    ``gain`` is adu per ``units``; ``baseline`` the adu of physical zero. ``adc_bits`` 0 means not stated; ``checksum`` is
-    None where the header has none. ``samples_per_frame`` above 1 marks a signal sampled faster than the record.
+    ``gain`` is adu per ``units``; ``baseline`` the adu of physical zero. ``adc_bits`` 0 means not stated; ``checksum``
+    is None where the header has none. ``samples_per_frame`` above 1 marks a signal sampled faster than the record.
     """
 
     file: str
@@ -84,8 +84,8 @@ def ecg_channels(header: Header) -> tuple[int, ...]:
 def parse_header(text: str) -> Header:
     """Read the text of a ``.hea`` file.
 
-    Raises ``InputError``: ``wfdb-header`` (foreign or damaged), ``wfdb-multi-segment``, ``wfdb-file-name`` (a signal file
-    that is not a plain name in the record's own folder).
+    Raises ``InputError``: ``wfdb-header`` (foreign or damaged), ``wfdb-multi-segment``, ``wfdb-file-name`` (a signal
+    file that is not a plain name in the record's own folder).
     """
     if len(text) > HEADER_BYTES_MAX:
         raise _bad(f"the header is longer than {HEADER_BYTES_MAX} characters")

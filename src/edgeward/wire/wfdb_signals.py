@@ -1,7 +1,7 @@
 """WFDB signal files: bytes ⇄ samples.
 
-Source: signal(5) of the WFDB Applications Guide. A file that is shorter than its header says, or whose checksum differs,
-is refused; an invalid sample code becomes NaN and never a number.
+Source: signal(5) of the WFDB Applications Guide. A file that is shorter than its header says, or whose checksum
+differs, is refused; an invalid sample code becomes NaN and never a number.
 """
 
 from __future__ import annotations
@@ -263,8 +263,9 @@ def _verify(spec: SignalSpec, index: int, x: IntArray, stated: int | None) -> No
 
 def _physical(spec: SignalSpec, x: IntArray, keep: int) -> FloatArray:
     """Millivolts of one signal with NaN for the invalid code, skew taken out, at ``keep`` samples per frame."""
-    exact = np.float32 if _BITS[spec.fmt] <= 16 else np.float64
-    mv = ((x.astype(exact) - exact(spec.baseline)) * exact(spec.millivolts_per_adu)).astype(np.float32)
+    # float32 holds codes of 16 bits exactly; wider ones are subtracted in float64 first.
+    codes = x.astype(np.float32) if _BITS[spec.fmt] <= 16 else x.astype(np.float64)
+    mv: FloatArray = ((codes - float(spec.baseline)) * spec.millivolts_per_adu).astype(np.float32)
     if spec.fmt != 8:
         invalid = x == -(1 << (_BITS[spec.fmt] - 1))
         if invalid.any():
