@@ -7,6 +7,7 @@ arrays it was given, so that the arrays may lie in shared memory and nothing is 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -45,19 +46,18 @@ class Backend(Protocol):
 
 def backend(name: str) -> Backend:
     """The backend called ``name``; ``ConfigError`` when it is unknown or its library is not installed."""
+    require_library(name)
+    return cast("Backend", importlib.import_module(f"edgeward.inference.backends.{name}"))
+
+
+def require_library(name: str) -> None:
+    """Check without loading it that backend ``name`` and its library are there; ``ConfigError`` when they are not."""
     if name not in BACKENDS:
         raise ConfigError("backend-unknown", f"no backend is called {name!r}; known: {', '.join(sorted(BACKENDS))}")
-    module = f"edgeward.inference.backends.{name}"
-    try:
-        return cast("Backend", importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            raise ConfigError(
-                "backend-absent", f"this Edgeward has no backend {name!r}; install one that has"
-            ) from error
-        raise ConfigError(
-            "backend-library", f"backend {name!r} needs the library {error.name!r}; install it, or choose another model"
-        ) from error
+    if importlib.util.find_spec(f"edgeward.inference.backends.{name}") is None:
+        raise ConfigError("backend-absent", f"this Edgeward has no backend {name!r}; install one that has")
+    if importlib.util.find_spec(name) is None:  # a backend is called what its library is called
+        raise ConfigError("backend-library", f"backend {name!r} needs its library; install it, or choose another model")
 
 
 def allocate(specs: Sequence[TensorSpec]) -> dict[str, Array]:

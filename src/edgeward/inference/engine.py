@@ -64,7 +64,7 @@ class Engine:
         self.buffers = buffers
         self._session = session
         self._vectors = vectors
-        self._scores = buffers.scores[0]  # (classes,), a view
+        self._scores: Array = buffers.scores[0]  # (classes,), a view
 
     @classmethod
     def load(

@@ -1,0 +1,199 @@
+"""One worker process as its host sees it: started, asked, killed, reaped; never waited for without a limit."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeward.inference import shared
+from edgeward.inference.golden import GoldenReport
+from edgeward.inference.shared import BELL, Operation, SharedMemory, Status
+from edgeward.kernel.errors import BundleError, ConfigError, EdgewardError, EngineError
+
+if TYPE_CHECKING:
+    from edgeward.bundle.manifest import Manifest
+
+_STDERR_BYTES = mmap.PAGESIZE
+_QUOTED_CHARACTERS = 200
+_ERRORS: dict[str, type[EdgewardError]] = {kind.__name__: kind for kind in (BundleError, ConfigError, EngineError)}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What every worker of a host is started with."""
+
+    bundle_fd: int
+    sha256: str
+    model: str
+    threads: int
+    niceness: int
+    cpu: int | None
+
+
+class Bell(StrEnum):
+    """What was heard from a worker."""
+
+    ANSWER = "answer"
+    SILENCE = "silence"
+    DEATH = "death"
+
+
+class Child:
+    """A worker process with its pipes and its memory.
+
+    It stands in a process group of its own: Ctrl-C in the terminal does not reach it, and if the host dies while the
+    worker is stopped, the kernel hangs up on the orphaned group. PR_SET_PDEATHSIG is not used: it fires when the
+    *thread* that started the worker ends.
+    """
+
+    def __init__(self, settings: WorkerSettings, manifest: Manifest) -> None:
+        with contextlib.ExitStack() as passed:  # what only the child needs is closed here, whatever happens
+            memory_fd = shared.create(manifest)
+            passed.callback(os.close, memory_fd)
+            self.memory = SharedMemory(memory_fd, manifest)
+            with contextlib.ExitStack() as kept:
+                request_read, self._request = _pipe(passed, kept, keep_read=False)
+                answer_write, self._answer = _pipe(passed, kept, keep_read=True)
+                stderr_write, self._stderr = _pipe(passed, kept, keep_read=True)
+                for fd in (stderr_write, self._stderr):
+                    os.set_blocking(fd, False)  # a worker that prints more than fits loses it; it must not wait
+                fcntl.fcntl(stderr_write, fcntl.F_SETPIPE_SZ, _STDERR_BYTES)
+                told = {
+                    "memory_fd": memory_fd,
+                    "request_fd": request_read,
+                    "answer_fd": answer_write,
+                    "bundle_fd": settings.bundle_fd,
+                    "sha256": settings.sha256,
+                    "model": settings.model,
+                    "threads": settings.threads,
+                    "niceness": settings.niceness,
+                    "cpu": settings.cpu,
+                }
+                self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module; the rest is numbers)
+                    [sys.executable, "-P", "-m", "edgeward.inference.worker", json.dumps(told)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr_write,
+                    pass_fds=(memory_fd, request_read, answer_write, settings.bundle_fd),
+                    env=_environment(settings.threads),
+                    cwd="/",
+                    process_group=0,
+                )
+                self._fds = kept.pop_all()
+        self._hearing = select.poll()
+        self._hearing.register(self._answer, select.POLLIN)
+        self._asked = False
+        self.ready = False
+        self.error: EdgewardError | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def look(self) -> bool:
+        """Whether it still may serve, without waiting; sets ``ready`` once it said so, or ``error``."""
+        return self.wait_ready(0)
+
+    def wait_ready(self, timeout_ms: int) -> bool:
+        """As ``look``, waiting up to ``timeout_ms`` for its start report."""
+        heard = self.hear(0, 0 if self.ready else timeout_ms)
+        if heard is Bell.DEATH:
+            self.error = self.error or self._stillborn()
+            return False
+        if heard is Bell.ANSWER and not self.ready:
+            report, (answer, _) = self.memory.report(), self.memory.answered(0)
+            if answer.status is Status.OK and answer.whole:
+                self.ready = True
+            else:
+                kind = _ERRORS.get(str(report.get("error")), EngineError)
+                self.error = kind(str(report.get("code", "start-failed")), str(report.get("message", "no report")))
+                return False
+        return True
+
+    def ask(self, sequence: int, operation: Operation) -> bool:
+        """Ring for the request whose inputs lie in ``memory``; False when nobody is there to hear it."""
+        self.memory.ask(sequence, operation)
+        self._asked = True
+        try:
+            return os.write(self._request, BELL.pack(sequence)) == BELL.size
+        except OSError:
+            return False
+
+    def hear(self, sequence: int, timeout_ms: int) -> Bell:
+        """Wait for the bell of ``sequence``. A bell of any other number counts as death: it can only be a fault."""
+        if not self._hearing.poll(timeout_ms):
+            return Bell.SILENCE
+        try:
+            rung = os.read(self._answer, BELL.size)
+        except OSError:
+            return Bell.DEATH
+        return Bell.ANSWER if rung == BELL.pack(sequence) else Bell.DEATH
+
+    def golden_report(self) -> GoldenReport:
+        """The golden report beside the last answer to ``Operation.GOLDEN`` or beside the start report."""
+        report = self.memory.report()
+        return GoldenReport(
+            report.get("passed") is True, float(report.get("worst", float("inf"))), int(report.get("count", 0))
+        )
+
+    def kill(self) -> None:
+        """End it now, hung, stopped or well. ``reap`` afterwards."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+
+    def reap(self, timeout_s: float = 0.0) -> str | None:
+        """How it ended ("signal-9", "exit-1") once it has, closing its pipes; None while it has not."""
+        try:
+            code = self._process.wait(timeout_s) if timeout_s else self._process.poll()
+        except subprocess.TimeoutExpired:
+            return None
+        if code is None:
+            return None
+        self._fds.close()
+        return f"signal-{-code}" if code < 0 else f"exit-{code}"
+
+    def _stillborn(self) -> EngineError:
+        """Why it ended before it was ready. Its last words may be quoted: it has seen no patient's data yet."""
+        words = ""
+        if not self._asked:
+            with contextlib.suppress(OSError):
+                lines = os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").strip().splitlines()
+                words = f" (its last words: {lines[-1][-_QUOTED_CHARACTERS:]})" if lines else ""
+        return EngineError("start-failed", f"the engine's process ended before it was ready{words}; fall back")
+
+
+def _pipe(passed: contextlib.ExitStack, kept: contextlib.ExitStack, *, keep_read: bool) -> tuple[int, int]:
+    """A pipe as (the child's end, our end)."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = (read, write) if keep_read else (write, read)
+    kept.callback(os.close, ours)
+    passed.callback(os.close, theirs)
+    return theirs, ours
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Only what a worker needs: nothing of the host's environment reaches it but where its libraries lie."""
+    environment: dict[str, Any] = {
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):  # relative entries would be looked up in the worker's folder, "/"
+        folders = [str(Path(folder).absolute()) for folder in os.environ.get(name, "").split(os.pathsep) if folder]
+        if folders:
+            environment[name] = os.pathsep.join(folders)
+    return environment
