@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeward.kernel.errors import InputError
 from edgeward.signal import qrs_score
 from edgeward.signal.beat import Beat
-from edgeward.signal.qrs_bands import CAPACITY, HALF, HOP, RATE_HZ, ROWS, WAVE, BandFilter, Levels, combined, fuse
+from edgeward.signal.qrs_bands import CAPACITY, HALF, HOP, RATE_HZ, ROWS, WAVE, BandFilter, Levels, combined
 from edgeward.signal.qrs_features import APART, LOOKAHEAD, LOOKBACK, Memory, View, features, measure
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 
-_FLOOR = 0.12  # of a typical beat: below it nothing is looked at
+_FLOOR = 0.05  # of a typical beat: below it nothing is looked at
 _REFRACTORY = 50  # samples: no second QRS within 200 ms
-_FIDUCIAL_AROUND = 18
+_FIDUCIAL_AROUND = 18  # samples (72 ms)
+_FIDUCIAL_SHARE = 0.04
 _LONGEST_BLOCK = 256 * HOP
 
 
@@ -98,7 +99,7 @@ class QrsDetector:
             self._forget()
         cut = slice(self._fill, self._fill + HOP)
         self._bands[:, :, cut] = bands
-        self._fused[cut], self._share[:, cut] = fuse(envelope, usable, self._levels)
+        self._fused[cut], self._share[:, cut] = self._levels.fuse(envelope, usable)
         self._levels.push_hop(envelope * usable, usable)
         self._fill += HOP
         self._find_candidates()
@@ -111,14 +112,12 @@ class QrsDetector:
         """Look for peaks among the HOP values that have just got ``APART`` values after them."""
         stop = self._fill - APART
         start = stop - HOP
-        span = self._fused[start - APART : stop + APART]
-        middle = span[APART:-APART]
-        if middle.max() < _FLOOR:
-            return
-        for k in np.flatnonzero(middle >= _FLOOR):
-            window = span[k : k + 2 * APART + 1]
-            if int(window.argmax()) == APART:
-                self._candidates.append(self._base + start + int(k))
+        middle = self._fused[start:stop]
+        rising = middle > self._fused[start - 1 : stop - 1]
+        peaks = np.flatnonzero((middle >= _FLOOR) & rising & (middle >= self._fused[start + 1 : stop + 1]))
+        for k in (peaks + start).tolist():
+            if int(self._fused[k - APART : k + APART + 1].argmax()) == APART:
+                self._candidates.append(self._base + k)
 
     def _view(self, p: int) -> View:
         at = p - self._base
@@ -144,10 +143,13 @@ class QrsDetector:
 
     @staticmethod
     def _fiducial(view: View) -> int:
-        """Grid index of the R peak: the largest deflection of the fused cleaned waves near the candidate."""
-        near = view.bands[:, WAVE, LOOKBACK - _FIDUCIAL_AROUND : LOOKBACK + _FIDUCIAL_AROUND + 1]
-        height = (np.abs(near) * (view.share / np.maximum(view.level, 1e-6))[:, None]).sum(axis=0)
-        return view.index - _FIDUCIAL_AROUND + int(height.argmax())
+        """Grid index of the R peak: the largest deflection near the candidate, in the first lead that shows beats.
+
+        One lead, because peaks of different leads lie up to 30 ms apart and RR intervals must not jump between them.
+        """
+        lead = int((view.share >= _FIDUCIAL_SHARE).argmax())
+        near = view.bands[lead, WAVE, LOOKBACK - _FIDUCIAL_AROUND : LOOKBACK + _FIDUCIAL_AROUND + 1]
+        return view.index - _FIDUCIAL_AROUND + int(np.abs(near).argmax())
 
     def _forget(self) -> None:
         drop = self._fill - CAPACITY

@@ -100,26 +100,28 @@ class Levels:
     def __init__(self, channels: int) -> None:
         self._channels = channels
         self._peaks: list[list[float]] = [[] for _ in range(channels)]
-        self._hops = 0
-        self._block_peak = np.zeros(channels)
-        self._block_usable = np.ones(channels, dtype=np.bool_)
+        self._hops: list[tuple[Float64Array, BoolArray]] = []
         self.level = np.zeros(channels)
         """Envelope at a typical QRS, mV; 0 while unknown."""
         self.noise = np.zeros(channels)
         """Envelope between beats, mV."""
+        self._weights = np.zeros((channels, 1))
+        self._inverse = np.zeros((channels, 1))
 
     def push_hop(self, envelope: Float64Array, usable: BoolArray) -> None:
-        """Take one hop of envelopes (C, HOP)."""
-        self._block_peak = np.maximum(self._block_peak, envelope.max(axis=1))
-        self._block_usable &= usable.all(axis=1)
-        self._hops += 1
-        if self._hops % _STAT_HOPS:
+        """Take one hop of envelopes (C, HOP), zero where not ``usable``."""
+        self._hops.append((envelope, usable))
+        if len(self._hops) < _STAT_HOPS:
             return
+        peaks = np.concatenate([hop[0] for hop in self._hops], axis=1).max(axis=1).tolist()
+        whole = np.concatenate([hop[1] for hop in self._hops], axis=1).all(axis=1).tolist()
+        self._hops = []
         for c in range(self._channels):
-            if self._block_usable[c]:
-                self._renew(c, float(self._block_peak[c]))
-        self._block_peak = np.zeros(self._channels)
-        self._block_usable[:] = True
+            if whole[c]:
+                self._renew(c, peaks[c])
+        ratio = np.clip(self.level / np.maximum(self.noise, 1e-6) - 1.0, 0.1, 20.0)
+        self._weights = np.where(self.level > 0.0, ratio * ratio, 0.0)[:, None]
+        self._inverse = 1.0 / np.maximum(self.level, _FLOOR_MV)[:, None]
 
     def _renew(self, c: int, peak: float) -> None:
         peaks = self._peaks[c]
@@ -130,21 +132,16 @@ class Levels:
         self.level[c] = max(tops[len(tops) // 2], 1e-6)
         self.noise[c] = max(sorted(peaks)[len(peaks) // 4], 1e-6)
 
-    def weights(self) -> Float64Array:
-        """Trust in each lead (C,), from its beat-to-noise ratio; 0 while its level is unknown."""
-        ratio = np.clip(self.level / np.maximum(self.noise, 1e-6) - 1.0, 0.1, 20.0)
-        return np.where(self.level > 0.0, ratio * ratio, 0.0)
+    def fuse(self, envelope: Float64Array, usable: BoolArray) -> tuple[Float64Array, Float64Array]:
+        """One curve (n,) of the leads' envelopes over their own level, and each lead's share in it (C, n).
+
+        A lead's share grows with its beat-to-noise ratio; it is 0 while its level is unknown or it is not usable.
+        """
+        share = self._weights * usable
+        share /= np.maximum(share.sum(axis=0), 1e-12)
+        return (share * (envelope * self._inverse)).sum(axis=0), share
 
 
 def combined(bands: Float64Array) -> Float64Array:
     """Envelope for narrow and wide complexes alike (C, n)."""
     return np.asarray(bands[:, QRS] + _WIDE_SHARE * bands[:, WIDE])
-
-
-def fuse(envelope: Float64Array, usable: BoolArray, levels: Levels) -> tuple[Float64Array, Float64Array]:
-    """One curve (n,) of the leads' envelopes over their own level, and the share of each lead in it (C, n)."""
-    share = levels.weights()[:, None] * usable
-    total = share.sum(axis=0)
-    share = share / np.maximum(total, 1e-12)
-    scaled = envelope / np.maximum(levels.level, _FLOOR_MV)[:, None]
-    return np.asarray((share * scaled).sum(axis=0)), share

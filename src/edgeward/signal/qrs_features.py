@@ -27,7 +27,7 @@ _SNIPPET = np.arange(-88, 85, 8)
 NAMES: tuple[str, ...] = (
     *("amp", "amp_med", "amp_last", "amp_min8", "slope_med", "slope_last", "wide_ratio", "wide_rel", "steep_ratio", "steep_rel"),
     *("width", "width_rel", "dt_s", "dt_med", "dt_last", "rr_med_s", "rr_spread", "beats_known"),
-    *("before", "before_at", "after", "after_at", "after_wide", "q25_2s", "q50_2s", "q75_2s", "q50_near", "steep_near"),
+    *("before", "before_at", "after", "after_at", "after_wide", "before_all", "q25_2s", "q50_2s", "q75_2s", "q50_near", "steep_near"),
     *("share_a", "amp_a", "amp_b", "slope_a", "slope_b", "snr_a", "snr_b"),
     *("shape_med", "shape_last", "shape_alike", "p2p_med", "p2p_last", "last_amp_med", "last_wide_rel"),
     *(f"s{offset:+d}" for offset in _SNIPPET),
@@ -133,6 +133,7 @@ def features(view: View, this: Measured, memory: Memory) -> Float64Array:
         float(after[after_at]) / amp,
         float(after_at + APART),
         float(wide_after) / amp,
+        _before_all(view, this, last) / amp,
     ]
     ordered = np.sort(fused)
     n = ordered.size
@@ -152,6 +153,12 @@ def features(view: View, this: Measured, memory: Memory) -> Float64Array:
     out += [last.amp / amp_med if last else 1.0, (last.wide / max(last.amp, 1e-6)) / median_of.wide_ratio if last else 1.0]
     snippet = fused[at + _SNIPPET] / amp
     return np.concatenate((np.asarray(out), snippet))
+
+
+def _before_all(view: View, this: Measured, last: Measured | None) -> float:
+    """Highest point of the fused curve since the last beat, as far back as the view goes."""
+    since = min(this.index - last.index - APART, LOOKBACK) if last else LOOKBACK
+    return float(view.fused[LOOKBACK - since : LOOKBACK - APART + 1].max()) if since > APART else 0.0
 
 
 class _Medians:
@@ -193,7 +200,7 @@ def _per_lead(view: View) -> list[float]:
         slope = float(np.abs(np.diff(view.bands[c, WAVE, near])).max()) / level
         figures.append((amp, slope, math.log(level / max(float(view.noise[c]), 1e-6))))
     if len(figures) == 1 or view.share[order[1]] <= 0.0:
-        figures = [figures[0], (math.nan, math.nan, math.nan)]
+        figures = [figures[0], (-1.0, -1.0, -1.0)]
     (amp_a, slope_a, snr_a), (amp_b, slope_b, snr_b) = figures
     return [float(view.share[order[0]]), amp_a, amp_b, slope_a, slope_b, snr_a, snr_b]
 
