@@ -231,6 +231,7 @@ class EcgPipeline:
         self._silent_from: int | None = None
         self._unusable_since: int | None = None
         self._input_lost: Reason | None = None
+        self._last_flags = b""
         self._shown_flags: dict[str, Flag | None] = {}
         self._shown_rate: int | None = None
         self._advisor = Advisor()
@@ -300,6 +301,8 @@ class EcgPipeline:
 
     def _masks_for(self, flags: npt.NDArray[np.uint8], made: int) -> npt.NDArray[np.uint8]:
         """Flags (L, made) at the model rate: each output takes the flags of the source samples that surround it."""
+        if self.rate_hz == MODEL_RATE_HZ:
+            return flags
         self._masks = np.concatenate((self._masks, flags), axis=1)
         if not made:
             return self._masks[:, :0]
@@ -308,8 +311,6 @@ class EcgPipeline:
         centre = np.clip(centre, 0, self._masks.shape[1] - 1)
         after = np.minimum(centre + 1, self._masks.shape[1] - 1)
         masks: npt.NDArray[np.uint8] = self._masks[:, centre] | self._masks[:, after]
-        if self.rate_hz == MODEL_RATE_HZ:
-            masks = self._masks[:, centre]
         drop = int(centre[-1])
         self._masks = self._masks[:, drop:]
         self._masks_start += drop
@@ -318,8 +319,11 @@ class EcgPipeline:
     def _lead_changes(self, flags: npt.NDArray[np.uint8]) -> list[Effect]:
         if not flags.shape[1]:
             return []
-        last = flags[:, -1]
-        leads = {name: flag_of_mask(int(mask)) for name, mask in zip(self.leads, last, strict=True)}
+        last = flags[:, -1].tobytes()
+        if last == self._last_flags:
+            return []
+        self._last_flags = last
+        leads = {name: flag_of_mask(mask) for name, mask in zip(self.leads, last, strict=True)}
         if leads == self._shown_flags:
             return []
         self._shown_flags = leads

@@ -1,0 +1,193 @@
+"""``edgeward evaluate``: what a model is worth, by the field's own protocol."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeward.cli.shipped import shipped_bundle
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from edgeward.evaluate.beat_report import BeatReport
+    from edgeward.evaluate.ecg_beat import Job, Streamed
+
+_MEASURES = ("qrs", "sveb", "veb")
+_FIGURES = ("se", "ppv", "fpr")
+
+
+def register(verbs: Any) -> None:
+    """Add ``evaluate`` and its subjects to the command line."""
+    parser = verbs.add_parser("evaluate", help="measure a model by its field's protocol")
+    subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
+    _register_beat(subjects)
+    _register_quality(subjects)
+
+
+def _register_beat(subjects: Any) -> None:
+    beat = subjects.add_parser(
+        "ecg-beat",
+        help="beat detection and classification by ANSI/AAMI EC57",
+        description="Streams WFDB records through the bedside pipeline (its own QRS detections, its own quality "
+        "verdicts, the bundle's default model) and prints the EC57 tables with 95 % bootstrap intervals by patient.",
+        epilog="Example: edgeward evaluate ecg-beat --data mitdb --records 100,103,105 --min veb.se=0.97 --json",
+    )
+    beat.add_argument("--data", type=Path, required=True, help="folder of WFDB records with reference annotations")
+    beat.add_argument(
+        "--records",
+        nargs="+",
+        metavar="NAME",
+        help="records by name, apart by spaces or commas (default: all in the folder)",
+    )
+    beat.add_argument("--bundle", type=Path, help="bundle to evaluate (default: the one shipped with Edgeward)")
+    beat.add_argument("--model", help="model of the bundle, such as fp32 (default: the bundle's own default)")
+    beat.add_argument("--reference", default="atr", help="extension of the reference annotations (default: atr)")
+    beat.add_argument("--start", type=float, default=300.0, metavar="S", help="score from this second on (EC57: 300)")
+    beat.add_argument("--out", type=Path, help="folder for annotation files (*.edw) that wfdb and bxb can read")
+    beat.add_argument(
+        "--min", nargs="+", default=[], metavar="FIGURE=VALUE", dest="bounds", help="least values, such as veb.se=0.97"
+    )
+    beat.add_argument("--allow-truncated", action="store_true", help="stream what is there of a truncated record")
+    beat.add_argument(
+        "--cross-validate",
+        type=int,
+        metavar="K",
+        help="train on the other patients, K folds (needs the workshop extra)",
+    )
+    beat.add_argument("--extra-data", type=Path, help="with --cross-validate: PTB-XL folder for more patients")
+    beat.add_argument(
+        "--work", type=Path, default=Path("build/cross-validate"), help="with --cross-validate: keeps folds"
+    )
+    beat.add_argument("--workers", type=int, help="processes (default: one per core)")
+    beat.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    beat.set_defaults(run=run_beat)
+
+
+def _register_quality(subjects: Any) -> None:
+    quality = subjects.add_parser(
+        "ecg-quality",
+        help="is a 12-lead ECG acceptable? (PhysioNet/CinC 2011)",
+        description="Applies the shipped acceptability model to recordings it has not seen; recordings that it was "
+        "trained on are cross-validated instead (needs the workshop extra).",
+    )
+    quality.add_argument("--data", type=Path, required=True, help=".npz with adu (N, 12, 5000) and acceptable (N,)")
+    quality.add_argument("--mode", choices=("auto", "cross-validate", "shipped"), default="auto")
+    quality.add_argument("--folds", type=int, default=10)
+    quality.add_argument("--seed", type=int, default=0)
+    quality.add_argument("--min", type=float, metavar="ACCURACY", dest="bound", help="exit code 1 below this accuracy")
+    quality.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    quality.set_defaults(run=run_quality)
+
+
+def run_beat(arguments: argparse.Namespace) -> int:
+    """The verb ``evaluate ecg-beat``."""
+    from edgeward.evaluate.ecg_beat import evaluate, find_records
+
+    bounds = parse_bounds(arguments.bounds)
+    names = [name for part in arguments.records or () for name in part.split(",") if name]
+    records = find_records(arguments.data, names, arguments.reference)
+    jobs = _jobs(arguments, records)
+
+    def told(streamed: Streamed) -> None:
+        withheld = ", ".join(f"{count} {reason}" for reason, count in sorted(streamed.withheld.items()))
+        beats = streamed.result.confusion.qrs.beats
+        sys.stderr.write(f"  {streamed.result.record}: {beats} beats, leads {' '.join(streamed.leads)}")
+        sys.stderr.write(f", withheld: {withheld}\n" if withheld else "\n")
+
+    report = evaluate(jobs, workers=arguments.workers, on_record=told)
+    print(report.to_text())
+    broken = broken_bounds(report, bounds)
+    for line in broken:
+        print(f"BOUND BROKEN: {line}")
+    if arguments.json:
+        print(json.dumps({**report.to_json(), "bounds_hold": not broken}))
+    return 1 if broken else 0
+
+
+def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
+    from edgeward.evaluate.ecg_beat import Job
+
+    bundles: dict[str, Path]
+    if arguments.cross_validate:
+        from edgeward.evaluate.cross_validate import fold_bundles
+
+        bundles = fold_bundles(
+            arguments.data, records, arguments.cross_validate, arguments.work, extra_data=arguments.extra_data
+        )
+    else:
+        bundle = arguments.bundle or shipped_bundle("ecg-beat")
+        warn_of_training_records(bundle, records)
+        bundles = dict.fromkeys(records, bundle)
+    return [
+        Job(
+            record=record,
+            data=arguments.data,
+            bundle=bundles[record],
+            reference=arguments.reference,
+            start_s=arguments.start,
+            model=arguments.model,
+            out=arguments.out,
+            allow_truncated=arguments.allow_truncated,
+        )
+        for record in records
+    ]
+
+
+def warn_of_training_records(bundle: Path, records: Sequence[str]) -> None:
+    """Say so when records were among those that the bundle was trained on: their figures show fit, not skill."""
+    from edgeward.bundle.archive import read_bundle
+
+    members = read_bundle(bundle.read_bytes()).members
+    trained = set(json.loads(members["training.json"]).get("records", [])) if "training.json" in members else set()
+    seen = sorted(trained.intersection(records))
+    if seen:
+        sys.stderr.write(
+            f"NOTE: the model was trained on {len(seen)} of these {len(records)} records ({' '.join(seen)}); "
+            "use --cross-validate 5 for figures on patients not seen\n"
+        )
+
+
+def parse_bounds(texts: Sequence[str]) -> dict[tuple[str, str], float]:
+    """``["veb.se=0.97"]`` → {("veb", "se"): 0.97}; ``ConfigError`` for anything else. Values over 1 are percent."""
+    bounds: dict[tuple[str, str], float] = {}
+    for text in (part for item in texts for part in item.split(",")):
+        name, _, value = text.partition("=")
+        measure, _, figure = name.partition(".")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if measure not in _MEASURES or figure not in _FIGURES or not 0 <= number <= 100:
+            raise ConfigError(
+                "bound-invalid", f"--min {text}: write MEASURE.FIGURE=VALUE with {_MEASURES}, {_FIGURES} and 0 to 1"
+            )
+        bounds[measure, figure] = number / 100 if number > 1 else number
+    return bounds
+
+
+def broken_bounds(report: BeatReport, bounds: dict[tuple[str, str], float]) -> list[str]:
+    """One sentence per bound that does not hold; a figure that is not defined holds none. ``fpr`` is a ceiling."""
+    broken = []
+    for (measure, figure), bound in bounds.items():
+        value = getattr(report.gross(measure), figure)
+        holds = value is not None and (value <= bound if figure == "fpr" else value >= bound)
+        if not holds:
+            shown = "not defined" if value is None else f"{value:.4f}"
+            broken.append(f"{measure}.{figure} is {shown}, bound {bound:.4f}")
+    return broken
+
+
+def run_quality(arguments: argparse.Namespace) -> int:
+    """The verb ``evaluate ecg-quality``."""
+    from edgeward.evaluate.ecg_quality import render, run
+
+    result = run(arguments.data, mode=arguments.mode, folds=arguments.folds, seed=arguments.seed)
+    print(render(result))
+    if arguments.json:
+        print(json.dumps(result.to_json()))
+    return 1 if arguments.bound is not None and result.accuracy < arguments.bound else 0

@@ -1,0 +1,60 @@
+"""The ``edgeward`` command.
+
+Exit codes: 0 done; 1 measured, and a gate or bound does not hold; 2 arguments or settings; 3 input; 4 trust; 5 bundle;
+6 engine; 7 rollout; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import edgeward
+from edgeward.cli import bedside, bundle, demo, evaluate, simulate, workshop
+from edgeward.kernel.errors import EdgewardError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; every verb sets ``run``, which takes the parsed arguments and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="edgeward",
+        description="Carries clinical AI from training to the bedside and keeps it running there.",
+        epilog="Exit codes: 0 done, 1 a gate or bound does not hold, 2 arguments or settings, 3 input, 4 trust, "
+        "5 bundle, 6 engine, 130 stopped by Ctrl-C.",
+    )
+    parser.add_argument("--version", action="version", version=f"edgeward {edgeward.__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for part in (demo, bedside, evaluate, simulate, bundle, workshop):
+        part.register(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except EdgewardError as error:
+        sys.stderr.write(f"edgeward: {error} [{error.code}]\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("edgeward: stopped by Ctrl-C; nothing is left half done\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (edgeward … | head): say nothing, and keep the interpreter from flushing into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The only place that reads TOML and the environment; everything below gets frozen dataclasses.
+
+Order, later wins: defaults here, the TOML file (``--settings`` or ``EDGEWARD_SETTINGS``), arguments. An unknown key is
+an error that names the known ones, because a misspelt limit at the bedside must not be ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgeward.bedside.thresholds import HeartRateLimits
+from edgeward.kernel.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+def default_state_dir() -> Path:
+    """``$EDGEWARD_STATE``, else ``$XDG_STATE_HOME/edgeward``, else ``~/.local/state/edgeward``."""
+    named = os.environ.get("EDGEWARD_STATE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "edgeward"
+
+
+@dataclass(frozen=True, slots=True)
+class BedsideSettings:
+    """One device at one bed.
+
+    ``repository``: folder or URL of the signed repository; ``trusted_root``: its first root.json, brought by hand; both
+    empty: no updates, the installed slot is used.
+    """
+
+    source: str = "sim:"
+    bed: str = "bed-1"
+    site: str = "Edgeward"
+    bundle: str = "ecg-beat"
+    repository: str = ""
+    trusted_root: str = ""
+    state_dir: Path = field(default_factory=default_state_dir)
+    page_host: str = "127.0.0.1"
+    page_port: int = 8080
+    page: bool = True
+    json_lines: str = ""
+    speed: float = 1.0
+    dwell_s: float = 60.0
+    threads: int = 1
+    run_for_s: float | None = None
+    heart_rate: HeartRateLimits = field(default_factory=HeartRateLimits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.page_port <= 65_535:
+            raise ConfigError("setting-invalid", "page_port must lie between 0 (any free port) and 65535")
+        if self.speed < 0:
+            raise ConfigError("setting-invalid", "speed must be 0 (as fast as possible) or more; 1 is real time")
+        if self.dwell_s < 0 or not 1 <= self.threads <= 64:
+            raise ConfigError("setting-invalid", "dwell_s must not be negative, and threads must lie between 1 and 64")
+        if bool(self.repository) != bool(self.trusted_root):
+            raise ConfigError(
+                "setting-incomplete",
+                "repository and trusted_root belong together: name the first root.json that this device shall trust",
+            )
+
+
+def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSettings:
+    """Defaults, then the table ``[bedside]`` of the TOML file, then ``arguments`` that are not None.
+
+    Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
+    """
+    named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
+    table: dict[str, Any] = {}
+    if named is not None:
+        try:
+            document = tomllib.loads(named.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
+        unknown = set(document) - {"bedside"}
+        if unknown:
+            raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: [bedside]")
+        table = document.get("bedside", {})
+    limits = _typed(HeartRateLimits(), table.pop("heart_rate", {}), "bedside.heart_rate")
+    settings = _typed(BedsideSettings(), table, "bedside")
+    given = {key: value for key, value in arguments.items() if value is not None}
+    return replace(settings, heart_rate=limits, **given)
+
+
+def _typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
+    known = {item.name: getattr(defaults, item.name) for item in fields(defaults)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError("setting-unknown", f"[{where}] has no setting {key!r}; known: {', '.join(sorted(known))}")
+        default = known[key]
+        wanted = float if default is None else type(default)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if isinstance(default, Path) and isinstance(value, str):
+            value = Path(value).expanduser()
+        if not isinstance(value, Path if isinstance(default, Path) else wanted):
+            raise ConfigError("setting-invalid", f"[{where}] {key} must be of type {wanted.__name__}")
+        changes[key] = value
+    return replace(defaults, **changes)  # type: ignore[type-var]

@@ -1,0 +1,147 @@
+"""``evaluate ecg-beat``: the bedside pipeline over WFDB records, judged by EC57.
+
+The detections, the quality verdicts and the INT8 model are those of the bedside. Records stream in parallel processes;
+the order of the results is that of the records asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeward.bedside.decide import Decision
+from edgeward.bundle.archive import Bundle, read_bundle
+from edgeward.evaluate.beat_report import BeatReport, RecordResult
+from edgeward.evaluate.ec57 import compare, is_paced
+from edgeward.evaluate.stream import annotations_of, stream_record, withheld_counts
+from edgeward.inference.engine import Engine
+from edgeward.kernel.errors import ConfigError, InputError
+from edgeward.signal.preprocess import BeatWindowSpec
+from edgeward.wire.wfdb import encode_annotations, read_annotations, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgeward.evaluate.stream import Score
+
+ANNOTATOR = "edw"
+"""Extension of the annotation files that Edgeward writes, as ``rdann -a edw`` and ``bxb -a atr edw`` name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One record to stream with one bundle. ``out``: folder for its annotation file, None for none."""
+
+    record: str
+    data: Path
+    bundle: Path
+    reference: str
+    start_s: float
+    model: str | None = None
+    out: Path | None = None
+    allow_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What came of one record."""
+
+    result: RecordResult
+    withheld: Mapping[str, int]
+    leads: tuple[str, ...]
+
+
+def find_records(data: Path, names: Sequence[str] | None, reference: str) -> list[str]:
+    """The records to stream: those named, else ``RECORDS`` of the folder, else every header with reference annotations.
+
+    Raises ``ConfigError`` when the folder or a named record is not there.
+    """
+    if not data.is_dir():
+        raise ConfigError("data-missing", f"{data} is not a folder; name the folder that holds the .hea files")
+    present = {path.stem for path in data.glob("*.hea")}
+    judged = {name for name in present if (data / f"{name}.{reference}").is_file()}
+    if names:
+        absent = [name for name in names if name not in judged]
+        if absent:
+            raise ConfigError(
+                "record-missing", f"{data} holds no header with .{reference} annotations for: {', '.join(absent)}"
+            )
+        return list(names)
+    if not judged:
+        raise ConfigError("data-missing", f"{data} holds no WFDB record with .{reference} annotations")
+    return sorted(judged)
+
+
+def evaluate(jobs: Sequence[Job], *, workers: int | None = None, on_record: Callable[[Streamed], None]) -> BeatReport:
+    """Stream every job; ``on_record`` is told of each as it ends. Raises what streaming one record raises."""
+    count = min(len(jobs), workers or os.cpu_count() or 1)
+    results: list[RecordResult] = []
+    if count <= 1:
+        streams = map(stream, jobs)
+        for streamed in streams:
+            on_record(streamed)
+            results.append(streamed.result)
+    else:
+        # spawn: a fork of a process that holds ONNX Runtime's threads may never come back.
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+            for streamed in pool.map(stream, jobs):
+                on_record(streamed)
+                results.append(streamed.result)
+    return BeatReport(tuple(results))
+
+
+def stream(job: Job) -> Streamed:
+    """Stream one record through the bedside pipeline and compare it with its reference annotations.
+
+    Raises ``InputError`` naming the record for one that cannot be read, ``BundleError`` for the bundle.
+    """
+    bundle = read_bundle(job.bundle.read_bytes())
+    read = _reader(job.data)
+    try:
+        record = read_record(job.record, read, allow_truncated=job.allow_truncated)
+        reference = read_annotations(job.record, job.reference, read, rate_hz=record.rate_hz)
+        spec = BeatWindowSpec.from_params(bundle.manifest.preprocessing_params)
+        decision = Decision.from_manifest(bundle.manifest.decision)
+        verdicts = stream_record(record, spec, decision, score_of(bundle, job.model))
+    except InputError as error:
+        raise InputError(error.code, f"record {job.record}: {error}") from error
+    found = annotations_of(verdicts)
+    if job.out is not None:
+        job.out.mkdir(parents=True, exist_ok=True)
+        (job.out / f"{job.record}.{ANNOTATOR}").write_bytes(encode_annotations(found))
+    stop_s = record.samples.shape[1] / record.rate_hz
+    confusion = compare(reference, found, record.rate_hz, start_s=job.start_s, stop_s=stop_s)
+    withheld = withheld_counts(verdicts)
+    result = RecordResult(job.record, confusion, is_paced(reference), sum(withheld.values()))
+    return Streamed(result, withheld, record.leads)
+
+
+def score_of(bundle: Bundle, model: str | None) -> Score:
+    """The bundle's model as a function, run in this process."""
+    engine = Engine.load(bundle, model)
+
+    def score(wave: npt.NDArray[np.float32], rhythm: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        scores = engine.infer({"wave": wave, "rhythm": rhythm})
+        return np.asarray(scores, dtype=np.float32).reshape(-1)
+
+    return score
+
+
+def _reader(folder: Path) -> Callable[[str], bytes]:
+    def read(name: str) -> bytes:
+        path = folder / name
+        if path.parent != folder:
+            raise InputError("wfdb-path", "the header names a signal file outside its own folder; refuse the record")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise InputError("file-unreadable", f"cannot read {name}: {error.strerror}") from error
+
+    return read
