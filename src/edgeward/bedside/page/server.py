@@ -1,0 +1,134 @@
+"""The bedside page's server: one thread, one asyncio loop, standard library only.
+
+``publish`` appends to a bounded inbox and returns; encoding and sending happen on the server's own thread. A browser
+that does not read is dropped, never waited for. The page is read-only: no request changes anything on the device.
+
+Plain HTTP without a login: meant for the device's own screen (loopback). Another host is a decision of the site, which
+then stands behind a network of its own or a proxy that encrypts; only names given in ``names`` are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from edgeward.bedside.page.hub import Connection, Hub, Published, now_ms
+from edgeward.bedside.page.request import LOOPBACK_NAMES, host_name
+from edgeward.bedside.page.state import KINDS
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+INBOX_MAX = 4_096
+"""Data that wait for the server's thread: minutes of them; should it stall longer, the oldest are lost."""
+CLOSE_S_MAX = 3.0
+
+
+class PageServer:
+    """Serves the bedside page at ``url`` from construction until ``close``.
+
+    ``hello`` as in the page's interface: site, bed, leads (at most two are shown), bundle, budget_ms, simulated, and
+    optionally rate_ttl_ms. ``names``: further Host names that are answered besides loopback and ``host`` itself.
+    ConfigError ``page-port-in-use`` or ``page-address`` where the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hello: Mapping[str, Any] | None = None,
+        *,
+        names: Iterable[str] = (),
+    ) -> None:
+        self._inbox: deque[Published] = deque(maxlen=INBOX_MAX)
+        shown = f"[{host}]" if ":" in host else host
+        known = LOOPBACK_NAMES | {host_name(shown)} | {host_name(name) for name in names}
+        self._hub = Hub(hello or {}, self._inbox, known)
+        self._socket = _listen(host, port)
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"
+        self._woken = False
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="edgeward-page", daemon=True)
+        self._thread.start()
+
+    @property
+    def rejected(self) -> int:
+        """Data that could not be shown: a field missing, of another type, or not JSON."""
+        return self._hub.rejected
+
+    @property
+    def dropped_streams(self) -> int:
+        """Browsers dropped because they did not read."""
+        return self._hub.dropped_streams
+
+    def publish(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Hand over one datum and return at once; any thread; it must not be changed afterwards.
+
+        Its cost does not depend on the browsers. A datum that cannot be shown is counted in ``rejected``; after
+        ``close`` nothing happens. ConfigError ``page-kind`` for a kind that the page does not know: a caller's mistake.
+        """
+        if kind not in KINDS:
+            raise ConfigError(
+                "page-kind", f"the page knows no such kind of datum; use one of {', '.join(sorted(KINDS))}"
+            )
+        self._inbox.append((now_ms(), kind, data))
+        if not self._woken and not self._closed:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop was closed between the test and the call
+                self._loop.call_soon_threadsafe(self._drain)
+
+    def close(self) -> None:
+        """Stop serving within CLOSE_S_MAX, whoever is connected. May be called twice."""
+        self._closed = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_S_MAX)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _drain(self) -> None:
+        self._woken = (
+            False  # before the inbox is read: a datum that comes meanwhile wakes once more, and none is left lying
+        )
+        self._hub.drain()
+
+    def _run(self) -> None:
+        loop, hub = self._loop, self._hub
+        asyncio.set_event_loop(loop)
+        server = loop.run_until_complete(loop.create_server(lambda: Connection(hub), sock=self._socket, backlog=64))
+        loop.call_soon(hub.ping)
+        try:
+            loop.run_forever()
+        finally:
+            server.close()
+            for connection in tuple(hub.connections):
+                connection.drop()
+            loop.run_until_complete(asyncio.sleep(0))  # lets the transports close their sockets
+            loop.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=64)
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise ConfigError(
+                "page-port-in-use",
+                f"port {port} is in use: stop the other process or choose another port for the page (0: any)",
+            ) from error
+        raise ConfigError(
+            "page-address",
+            "the page cannot listen at its host and port: use an address of this device and a port from 1024 to 65535",
+        ) from error
