@@ -5,14 +5,15 @@ Rules and where they come from (EC57:1998/2012 clause 4.3; bxb(1), which EC57 na
 * Scoring starts at 5:00. A detection just before the start may match the first reference beat; a detection within one
   match window after the start whose successor is the better match belongs to a beat before the start: not counted.
 * A pair matches within 150 ms, taken as ``bxb`` does: ``floor(0.15 × rate + 0.5)`` samples, inclusive (54 at 360 Hz).
-  One to one: the earlier of the two annotations is paired unless the other's successor or predecessor is as near or nearer.
-* Between ``[`` and ``]`` of the reference (flutter or fibrillation) nothing counts: its beats are dropped, and a detection
-  that stays unmatched inside is not an extra one. Beats between ``[`` and ``]`` of the tested file are dropped.
+  One to one, in order of time: the earlier of the two is paired unless its own file's next annotation is as near to the
+  other or nearer.
+* Between ``[`` and ``]`` of the reference (flutter or fibrillation) nothing counts: its beats are dropped, and a
+  detection that stays unmatched inside is not an extra one. Beats between ``[`` and ``]`` of the tested file are dropped.
 * Fusion (F) or unclassifiable (Q) called V is no VEB false positive and no true negative; Q called S is no SVEB false
   positive. V called F or Q, and S called V, F or Q, are misses. A tested beat called Q is a detected QRS and neither S
   nor V; Edgeward writes Q where the beat's window was withheld.
-* FPR = FP ÷ (TN + FP). TN of VEB: everything not V in the reference and detected as not V, extra detections included; of SVEB
-  by the same rule. Missed beats stand in no FPR. ``bxb`` prints no SVEB FPR; it is formed here in the same way.
+* FPR = FP ÷ (TN + FP). TN of VEB: everything not V in the reference and detected as not V, extra detections included;
+  of SVEB by the same rule. Missed beats stand in no FPR. ``bxb`` prints no SVEB FPR; it is formed here in the same way.
 * Records with paced beats stand in the QRS figures and not in the VEB and SVEB figures (EC57 clause 4.3.1).
 * Classes are those of EC57 and de Chazal et al. 2004 (``signal.beat``): atrial and nodal escape beats are N; ``bxb`` itself
   puts ``e``, ``j`` and ``n`` in S.
