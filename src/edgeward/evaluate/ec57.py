@@ -8,15 +8,15 @@ Rules and where they come from (EC57:1998/2012 clause 4.3; bxb(1), which EC57 na
   One to one, in order of time: the earlier of the two is paired unless its own file's next annotation is as near to the
   other or nearer.
 * Between ``[`` and ``]`` of the reference (flutter or fibrillation) nothing counts: its beats are dropped, and a
-  detection that stays unmatched inside is not an extra one. Beats between ``[`` and ``]`` of the tested file are dropped.
+  detection that stays unmatched inside is not an extra one. So are beats between ``[`` and ``]`` of the tested file.
 * Fusion (F) or unclassifiable (Q) called V is no VEB false positive and no true negative; Q called S is no SVEB false
   positive. V called F or Q, and S called V, F or Q, are misses. A tested beat called Q is a detected QRS and neither S
   nor V; Edgeward writes Q where the beat's window was withheld.
 * FPR = FP ÷ (TN + FP). TN of VEB: everything not V in the reference and detected as not V, extra detections included;
   of SVEB by the same rule. Missed beats stand in no FPR. ``bxb`` prints no SVEB FPR; it is formed here in the same way.
 * Records with paced beats stand in the QRS figures and not in the VEB and SVEB figures (EC57 clause 4.3.1).
-* Classes are those of EC57 and de Chazal et al. 2004 (``signal.beat``): atrial and nodal escape beats are N; ``bxb`` itself
-  puts ``e``, ``j`` and ``n`` in S.
+* Classes are those of EC57 and de Chazal et al. 2004 (``signal.beat``): atrial and nodal escape beats are N; ``bxb``
+  itself puts ``e``, ``j`` and ``n`` in S.
 """
 
 from __future__ import annotations
@@ -147,14 +147,14 @@ def compare(
     i, j = _enter(truth, found, start, window, counts)
     while truth.time[i] <= stop or found.time[j] <= stop:
         a, b = truth.time[i], found.time[j]
-        if b < a:  # the detection comes first: pair it unless the next detection is as near to the beat or nearer
+        if b < a:  # the detection comes first: pair it unless the next detection is as near or nearer
             if a - b <= window and a - b < abs(a - found.time[j + 1]):
                 counts[truth.kind[i], found.kind[j]] += 1
                 i += 1
             elif not truth.in_fibrillation(b):
                 counts[EXTRA, found.kind[j]] += 1
             j += 1
-        else:  # the beat comes first or both at once: pair it unless the next beat is as near to the detection or nearer
+        else:  # the beat comes first, or both at once: pair it unless the next beat is as near or nearer
             if b - a <= window and b - a < abs(b - truth.time[i + 1]):
                 counts[truth.kind[i], found.kind[j]] += 1
                 j += 1
