@@ -90,11 +90,11 @@ class RealFiles:
             os.close(handle)
 
     def rename(self, old: Path, new: Path) -> None:
-        """By rename(2)."""
+        """Let the system rename."""
         old.replace(new)
 
     def unlink(self, path: Path) -> None:
-        """By unlink(2), ENOENT forgiven."""
+        """Let the system unlink, a missing file forgiven."""
         path.unlink(missing_ok=True)
 
     def fsync_dir(self, folder: Path) -> None:

@@ -83,9 +83,9 @@ def check_and_install(
 ) -> UpdateOutcome:
     """Install the current bundle of ``name`` if it is new and passes ``trial`` on this device.
 
-    ``trial`` gets the staged bundle's path and runs the golden vectors and the latency check on the device's own engine; an
-    exception from it is a failed trial. ``slots`` must be open. Never raises for an ``EdgewardError``: it becomes the
-    outcome. ``KeyboardInterrupt`` and other ``BaseException`` pass through after the trial was abandoned.
+    ``trial`` gets the staged bundle's path and runs the golden vectors and the latency check on the device's own
+    engine; an exception from it is a failed trial. ``slots`` must be open. Never raises for an ``EdgewardError``: it
+    becomes the outcome. ``KeyboardInterrupt`` and other ``BaseException`` pass through after the trial was abandoned.
     """
     offer: Offer | None = None
     try:
