@@ -10,8 +10,8 @@ A message is a 16-byte head and a payload, all little-endian::
     END    4  empty: the stream is complete
 
 Anything else is refused: a foreign peer is noticed at its first bytes, and no length is trusted before it is checked.
-The protocol carries no patient data and no authentication: it is for a simulated monitor or a gateway on the same host or a
-protected segment of the network.
+The protocol carries no patient data and no authentication: it is for a simulated monitor, or a gateway on the same host
+or on a protected network.
 """
 
 from __future__ import annotations

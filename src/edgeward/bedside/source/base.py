@@ -2,8 +2,8 @@
 
 A source says who it is (``info``), then gives blocks in order until it ends or is closed. A block's ``start`` counts
 the samples of one lead since the source began. A jump in ``start`` is a gap: nothing arrived for those samples. A jump
-of ``RECORD_GAP_S`` or more means that what follows has no common history with what came before. A live source that hears
-nothing gives blocks of NaN, at least every ``SILENCE_S``, so that the bed notices within a second.
+of ``RECORD_GAP_S`` or more means that what follows has no common history with what came before. A live source that
+hears nothing gives blocks of NaN, at least every ``SILENCE_S``, so that the bed notices within a second.
 """
 
 from __future__ import annotations
