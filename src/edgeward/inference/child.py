@@ -155,7 +155,11 @@ class Child:
                 self._process.send_signal(signal.SIGKILL)
 
     def reap(self, timeout_s: float = 0.0) -> str | None:
-        """How it ended ("signal-9", "exit-1") once it has, closing its pipes; None while it has not."""
+        """How it ended ("signal-9", "exit-1") once it has; None while it has not.
+
+        An ended child gives its pipes and memory back here, not when the last reference to it goes: a traceback may
+        keep it for long. It must not be used afterwards.
+        """
         try:
             code = self._process.wait(timeout_s) if timeout_s else self._process.poll()
         except subprocess.TimeoutExpired:
@@ -163,6 +167,8 @@ class Child:
         if code is None:
             return None
         self._fds.close()
+        if hasattr(self, "memory"):
+            del self.memory
         return f"signal-{-code}" if code < 0 else f"exit-{code}"
 
     def _stillborn(self) -> EngineError:
@@ -170,8 +176,8 @@ class Child:
         words = ""
         if not self._asked:
             with contextlib.suppress(OSError):
-                lines = os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").strip().splitlines()
-                words = f" (its last words: {lines[-1][-_QUOTED_CHARACTERS:]})" if lines else ""
+                said = " ".join(os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").split())
+                words = f" (its last words: {said[-_QUOTED_CHARACTERS:]})" if said else ""
         return EngineError("start-failed", f"the engine's process ended before it was ready{words}; fall back")
 
 

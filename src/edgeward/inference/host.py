@@ -162,9 +162,7 @@ class EngineHost:
                 if child is not None:
                     self._bury(child)
             self._active = self._next = None
-            for child in self._dying:
-                child.reap(REAP_S_MAX)
-            self._dying.clear()
+            self._dying = [child for child in self._dying if child.reap(REAP_S_MAX) is None]
             if self._bundle_fd >= 0:
                 os.close(self._bundle_fd)
                 self._bundle_fd = -1

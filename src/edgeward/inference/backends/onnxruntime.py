@@ -47,8 +47,9 @@ class OrtSession:
 
 def load(model: bytes, inputs: Mapping[str, Array], outputs: Mapping[str, Array], *, threads: int = 1) -> OrtSession:
     """Load ``model`` for batch 1 and bind it; see ``edgeward.inference.backend.Backend.load`` for the errors."""
+    options = session_options(threads)
     try:
-        session = ort.InferenceSession(model, session_options(threads), providers=_PROVIDERS)
+        session = ort.InferenceSession(model, options, providers=_PROVIDERS)
     except Exception as error:
         raise BundleError(
             "model-refused", f"ONNX Runtime refuses the model file ({type(error).__name__}); pack the bundle again"
