@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,13 +87,6 @@ class RepositoryLab:
     def snapshot_to(self, name: str) -> Path:
         """A copy of the whole repository as it is now: what an attacker may show again later."""
         return shutil.copytree(self.repo, self.folder / name)
-
-    def edit(self, name: str, **signed: Any) -> None:
-        """Change fields inside ``signed`` of a metadata file, leaving its signatures as they are."""
-        path = self.repo / "metadata" / name
-        data = json.loads(path.read_bytes())
-        data["signed"].update(signed)
-        path.write_text(json.dumps(data))
 
 
 @dataclass

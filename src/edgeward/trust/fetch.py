@@ -11,12 +11,14 @@ that was proven good (``clock-behind``), or so far ahead that everything looks e
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuf.api import exceptions as tuf_errors
+from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import FetcherInterface, TargetFile, Updater, UpdaterConfig
 
 from edgeward.kernel.errors import TrustError
@@ -28,12 +30,15 @@ from edgeward.trust.roles import wall_now
 from edgeward.trust.transport import TIMEOUT_S, UnreachableError, base_url, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 CLOCK_TOLERANCE = timedelta(days=1)
 """A clock this far behind the last proven time is set back, not merely corrected."""
 CLOCK_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 """Before this, Edgeward did not exist: the clock was never set."""
+
+METADATA_S_MAX = 60.0
+"""One metadata file takes at most this long, however slowly a server drips it (TUF's slow-retrieval attack)."""
 
 _STAY = "the bundle in use stays in use"
 
@@ -97,11 +102,11 @@ class TrustClient:
                 raise TrustError(
                     "root-missing", "this device has no root of trust yet; give it the publisher's root file once"
                 )
-            with _explained():
-                _Client(self._dir, self._base, given, CLOCK_EARLIEST, self._timeout_s)
+            _require_root(given)
             write_durably(path, given)
             return given
         pinned = path.read_bytes()
+        _require_root(pinned)
         if given is not None and given != pinned and not self._is_known_root(given):
             raise TrustError(
                 "root-changed",
@@ -159,6 +164,19 @@ def fetch(
     return offer
 
 
+def _require_root(raw: bytes) -> None:
+    """``TrustError`` ``root-unreadable`` unless ``raw`` is root metadata signed by itself."""
+    try:
+        metadata: Metadata[Root] = Metadata.from_bytes(raw)
+        metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+    except (tuf_errors.RepositoryError, ValueError, AttributeError) as error:  # the latter two: not a root at all
+        raise TrustError(
+            "root-unreadable",
+            "the root of trust is damaged or not a root file; remove the trust folder and give the publisher's root "
+            f"file again, {_STAY}",
+        ) from error
+
+
 class _Client(Updater):
     """python-tuf's client with our transport, fsynced files and an injected time."""
 
@@ -188,20 +206,24 @@ class _Fetcher(FetcherInterface):
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def _fetch(self, url: str) -> Generator[bytes, None, None]:
+        began = time.monotonic()
         with opened(url, timeout_s=self._timeout_s) as answer:
             if answer.status != 200:
                 raise tuf_errors.DownloadHTTPError(f"HTTP {answer.status}", answer.status)
             while chunk := answer.read(1 << 16):
                 yield chunk
+                if time.monotonic() - began > METADATA_S_MAX:
+                    raise tuf_errors.SlowRetrievalError(f"longer than {METADATA_S_MAX} s")
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """The whole file; ``DownloadLengthMismatchError`` once it passes ``max_length`` bytes."""
         data = bytearray()
-        for chunk in self._fetch(url):
-            data += chunk
-            if len(data) > max_length:
-                raise tuf_errors.DownloadLengthMismatchError(f"more than {max_length} bytes")
+        with closing(self._fetch(url)) as chunks:
+            for chunk in chunks:
+                data += chunk
+                if len(data) > max_length:
+                    raise tuf_errors.DownloadLengthMismatchError(f"more than {max_length} bytes")
         return bytes(data)
 
 
