@@ -1,0 +1,140 @@
+"""What the engine costs over the bare library, in one run: ``python bench/engine.py [BUNDLE] [--runs N]``.
+
+Each round measures every path once, in turn, so that whatever else the machine does falls on all of them alike:
+
+- ``session.run``: ONNX Runtime as its tutorial shows it, arrays in, fresh arrays out
+- ``io-bound``: the same session options, inputs and outputs bound to preallocated buffers
+- ``Engine.infer``: in this process, inputs checked (shape, NaN) and copied, scores checked and copied
+- ``EngineHost.infer``: the same across the process boundary, through shared memory and two pipes
+
+Without a bundle a network of about 500 K weights over 12 leads × 1000 samples is made (needs the workshop extra).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from edgeward.bundle.archive import read_bundle
+from edgeward.inference.backends.onnxruntime import load, session_options
+from edgeward.inference.engine import Buffers, Engine
+from edgeward.inference.golden import read_golden
+from edgeward.inference.host import EngineHost
+from edgeward.inference.latency import LatencyHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeward.bundle.archive import Bundle
+    from edgeward.inference.backend import Array
+
+BUDGET_S = 1.0
+WARM_UP = 50
+
+
+def main() -> int:
+    """Measure and print; the exit code is 1 when the host failed to answer at all."""
+    arguments = _arguments()
+    path = arguments.bundle or _made()
+    bundle = read_bundle(path.read_bytes())
+    vectors = read_golden(bundle, arguments.model)
+    windows = [{name: array[index] for name, array in vectors.inputs.items()} for index in range(len(vectors))]
+    shapes = ", ".join(f"{spec.name} {'×'.join(map(str, spec.shape[1:]))}" for spec in bundle.manifest.inputs)
+    key = bundle.manifest.model(arguments.model).key
+    print(f"{bundle.manifest.name} {bundle.manifest.version} {key}: {shapes}; threads {arguments.threads}")
+    print(f"{arguments.runs} rounds, one call every {arguments.pause_ms:g} ms; load average {os.getloadavg()[0]:.1f}")
+    failures = 0
+    with EngineHost(path, model=arguments.model, threads=arguments.threads) as host:
+        while not host.state.standby:
+            time.sleep(0.05)
+
+        def across(window: dict[str, Array]) -> None:
+            nonlocal failures
+            failures += host.infer(window, budget_s=BUDGET_S).failure is not None
+
+        paths = {**_inside(bundle, arguments.model, arguments.threads, windows[0]), "EngineHost.infer": across}
+        measured = _measure(paths, windows, arguments.runs, arguments.pause_ms / 1e3)
+    _show(measured)
+    if failures:
+        print(f"{failures} calls across the boundary failed")
+    return 1 if failures else 0
+
+
+def _inside(
+    bundle: Bundle, key: str | None, threads: int, window: dict[str, Array]
+) -> dict[str, Callable[..., object]]:
+    model = bundle.model_bytes(key)
+    raw = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+    buffers = Buffers.private(bundle.manifest)
+    buffers.fill(window)
+    bound = load(model, buffers.inputs, buffers.outputs, threads=threads)
+    engine = Engine.load(bundle, key, threads=threads)
+    return {
+        "session.run": lambda window: raw.run(None, {name: array[None] for name, array in window.items()}),
+        "io-bound": lambda window: bound.run(),  # noqa: ARG005
+        "Engine.infer": engine.infer,
+    }
+
+
+def _measure(
+    paths: dict[str, Callable[..., object]], windows: list[dict[str, Array]], runs: int, pause_s: float
+) -> dict[str, LatencyHistogram]:
+    names = list(paths)
+    measured = {name: LatencyHistogram() for name in names}
+    order = np.random.default_rng(0)
+    for run in range(-WARM_UP, runs):
+        window = windows[run % len(windows)]
+        for index in order.permutation(len(names)):
+            name = names[index]
+            if pause_s:
+                time.sleep(pause_s)
+            begin = time.perf_counter_ns()
+            paths[name](window)
+            elapsed = time.perf_counter_ns() - begin
+            if run >= 0:
+                measured[name].record(elapsed)
+    return measured
+
+
+def _show(measured: dict[str, LatencyHistogram]) -> None:
+    raw = measured["session.run"].snapshot()
+    print(f"{'µs':<17}{'p50':>9}{'p99':>10}{'p99.9':>10}{'max':>10}{'p50 over session.run':>24}")
+    for name, histogram in measured.items():
+        figures = histogram.snapshot()
+        extra = f"+{figures.p50_us - raw.p50_us:.0f} µs  ×{figures.p50_us / raw.p50_us:.2f}"
+        print(
+            f"{name:<17}{figures.p50_us:>9.1f}{figures.p99_us:>10.1f}{figures.p999_us:>10.1f}{figures.max_us:>10.1f}"
+            f"{extra:>24}"
+        )
+
+
+def _made() -> Path:
+    from edgeward.testing.bundles import tiny_bundle
+
+    path = Path(tempfile.mkdtemp(prefix="edgeward-bench-")) / "conv.ewb"
+    path.write_bytes(tiny_bundle(network="conv", channels=12, samples=1000))
+    return path
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", nargs="?", type=Path)
+    parser.add_argument("--model", help="model key (default: the manifest's)")
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--pause-ms", type=float, default=0.0, help="idle time before each call (a bed's are 600 ms apart)"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
