@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,6 +76,7 @@ class Bed:
         now = clock.monotonic_ns()
         self.ladder = Ladder(since_ns=now)
         self._next_look_ns = now
+        self._told_engine: tuple[int | None, str, bool, int, str | None] | None = None
         self._next_latency_ns = now + _LATENCY_EVERY_NS
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
         if engine is None:
@@ -106,12 +107,9 @@ class Bed:
             self._tell("latency", self._latency.message(self._budget_ms))
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        queue = deque(effects)
-        while queue:
-            effect = queue.popleft()
-            if isinstance(effect, ScoreWindow):
-                queue.extendleft(reversed(self._score(effect)))
-                continue
+        # Windows first: nothing that only tells somebody something may stand between a sample and its scores.
+        told = [self._score(effect) if isinstance(effect, ScoreWindow) else [effect] for effect in effects]
+        for effect in chain.from_iterable(told):
             if isinstance(effect, InputChanged):
                 self._climb_or_fall(InputBack() if effect.lost is None else InputLost(effect.lost))
             elif isinstance(effect, Verdict):
@@ -149,8 +147,21 @@ class Bed:
         failure = self._engine.check()
         if failure is not None:
             self._climb_or_fall(EngineFailed(_REASON_OF_FAILURE[failure]))
+        self._tell_engine()
         if not self.ladder.golden and self._engine.ready:
             self._climb_or_fall(GoldenPassed())  # a worker reports ready only after its golden vectors passed
+
+    def _tell_engine(self) -> None:
+        """Say who serves whenever that changes: an engineer at the device wants to see the restarts."""
+        assert self._engine is not None
+        state = self._engine.state
+        now = (self._engine.worker_pid, state.readiness.value, state.standby, state.restarts, state.last_exit)
+        if now == self._told_engine:
+            return
+        self._told_engine = now
+        pid, readiness, standby, restarts, last_exit = now
+        data = {"pid": pid, "state": readiness, "standby": standby, "restarts": restarts, "last_exit": last_exit}
+        self._tell("engine", data)
 
     def _climb_or_fall(self, occurrence: Occurrence) -> None:
         now = self._clock.monotonic_ns()
@@ -164,6 +175,6 @@ class Bed:
         """The rung of the ladder now."""
         return self.ladder.mode
 
-    def _tell(self, kind: str, data: dict[str, object]) -> None:
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
         for output in self._outputs:
             output.write(kind, data)

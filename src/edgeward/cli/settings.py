@@ -49,6 +49,7 @@ class BedsideSettings:
     speed: float = 1.0
     dwell_s: float = 60.0
     threads: int = 1
+    realtime: bool = True
     run_for_s: float | None = None
     heart_rate: HeartRateLimits = field(default_factory=HeartRateLimits)
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.bedside.decide import Decision
+from edgeward.bedside.source.wfdb import load_annotations, load_record
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.evaluate.beat_report import BeatReport, RecordResult
 from edgeward.evaluate.ec57 import compare, is_paced
@@ -23,7 +24,7 @@ from edgeward.evaluate.stream import annotations_of, stream_record, withheld_cou
 from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.wire.wfdb import encode_annotations, read_annotations, read_record
+from edgeward.wire.wfdb import encode_annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,10 +104,10 @@ def stream(job: Job) -> Streamed:
     Raises ``InputError`` naming the record for one that cannot be read, ``BundleError`` for the bundle.
     """
     bundle = read_bundle(job.bundle.read_bytes())
-    read = _reader(job.data)
+    path = job.data / job.record
     try:
-        record = read_record(job.record, read, allow_truncated=job.allow_truncated)
-        reference = read_annotations(job.record, job.reference, read, rate_hz=record.rate_hz)
+        record = load_record(path, allow_truncated=job.allow_truncated)
+        reference = load_annotations(path, job.reference, rate_hz=record.rate_hz)
         spec = BeatWindowSpec.from_params(bundle.manifest.preprocessing_params)
         decision = Decision.from_manifest(bundle.manifest.decision)
         verdicts = stream_record(record, spec, decision, score_of(bundle, job.model))
@@ -132,16 +133,3 @@ def score_of(bundle: Bundle, model: str | None) -> Score:
         return np.asarray(scores, dtype=np.float32).reshape(-1)
 
     return score
-
-
-def _reader(folder: Path) -> Callable[[str], bytes]:
-    def read(name: str) -> bytes:
-        path = folder / name
-        if path.parent != folder:
-            raise InputError("wfdb-path", "the header names a signal file outside its own folder; refuse the record")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InputError("file-unreadable", f"cannot read {name}: {error.strerror}") from error
-
-    return read

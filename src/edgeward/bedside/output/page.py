@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgeward.bedside.page.state import KINDS
 from edgeward.kernel.limits import MODEL_RATE_HZ
 
 if TYPE_CHECKING:
     from edgeward.bedside.page.server import PageServer
 
 _GATHER = MODEL_RATE_HZ // 8
-_LEFT_OUT = frozenset({"qrs"})
 
 
 class Publisher(Protocol):
@@ -36,7 +36,7 @@ class PageOutput:
         """Publish one message; waves are held until there is an eighth of a second of them."""
         if kind == "wave":
             self._gather(data)
-        elif kind not in _LEFT_OUT:
+        elif kind in KINDS:
             self._server.publish(kind, data)
 
     def close(self) -> None:

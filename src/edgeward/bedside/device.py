@@ -1,0 +1,170 @@
+"""The device at work: a source, a bed, a clock, until the source ends or somebody stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeward.bedside.bed import Bed
+from edgeward.bedside.decide import Decision
+from edgeward.bedside.fallback import Climb
+from edgeward.bedside.health import StageLatency
+from edgeward.bedside.model import Plan
+from edgeward.bedside.pipeline import EcgPipeline, SamplesArrived, ScoreWindow
+from edgeward.kernel.clock import NS_PER_S
+from edgeward.kernel.limits import ECG_BUDGET_MS, ENGINE_HANG_MS
+from edgeward.signal.preprocess import BeatWindowSpec
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from edgeward.bedside.model import Served
+    from edgeward.bedside.output.base import Output
+    from edgeward.bedside.source.base import Source, SourceInfo
+    from edgeward.bedside.thresholds import HeartRateLimits
+    from edgeward.kernel.clock import Clock
+
+_COLLECT_EVERY_NS = 30 * NS_PER_S
+_SWITCH_S = 0.0005
+_REALTIME_PRIORITY = 10
+_WARM_S = 9.0
+_WARM_BLOCK_S = 0.02
+NO_PLAN = Plan(BeatWindowSpec(), Decision((0.0,) * 5), ECG_BUDGET_MS)
+"""Without a bundle beats are still found and windows still cut: only their class is missing."""
+
+
+def bed_of(
+    info: SourceInfo,
+    served: Served,
+    outputs: Sequence[Output],
+    clock: Clock,
+    *,
+    dwell_s: float,
+    heart_rate: HeartRateLimits,
+) -> tuple[Bed, StageLatency]:
+    """A bed for a source. Raises ``InputError`` when the source cannot be judged at all."""
+    plan = served.plan or NO_PLAN
+    latency = StageLatency(clock)
+    pipeline = EcgPipeline(
+        info.leads,
+        info.rate_hz,
+        plan.spec,
+        plan.decision,
+        deadline_ms=plan.deadline_ms,
+        timer=latency,
+        limits_mv=info.limits_mv,
+        rate_limits=heart_rate,
+    )
+    climb = Climb(dwell_ns=round(dwell_s * NS_PER_S))
+    bed = Bed(pipeline, served.engine, outputs, clock, latency, climb=climb, budget_ms=plan.deadline_ms)
+    return bed, latency
+
+
+def warm_up(info: SourceInfo, served: Served) -> None:
+    """Run the whole path once on a made-up ECG, so that the first real beat meets warm code and warm pages."""
+    plan = served.plan or NO_PLAN
+    pipeline = EcgPipeline(
+        info.leads, info.rate_hz, plan.spec, plan.decision, deadline_ms=plan.deadline_ms, timer=_NoTimer()
+    )
+    wave = np.tile(_spikes(info.rate_hz), (len(info.leads), 1))  # (C, n)
+    block = max(1, round(info.rate_hz * _WARM_BLOCK_S))
+    for start in range(0, wave.shape[1], block):
+        for effect in pipeline.step(SamplesArrived(wave[:, start : start + block], start, 0), 0):
+            if isinstance(effect, ScoreWindow) and served.engine is not None:
+                served.engine.infer({"wave": effect.wave, "rhythm": effect.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
+
+
+class _NoTimer:
+    """Warming up is not measured."""
+
+    def start(self) -> int:
+        """No clock is read."""
+        return 0
+
+    def lap(self, stage: str, mark: int) -> int:  # noqa: ARG002
+        """No clock is read."""
+        return 0
+
+
+def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:
+    """Ten narrow complexes at 75/min with a little noise: (n,) in mV."""
+    time_s = np.arange(round(_WARM_S * rate_hz)) / rate_hz
+    phase = (time_s % 0.8) - 0.4
+    noise = np.random.default_rng(0).normal(0.0, 0.01, time_s.size)
+    return (np.exp(-0.5 * (phase / 0.012) ** 2) + noise).astype(np.float32)
+
+
+def run(source: Source, bed: Bed, clock: Clock, stop: threading.Event, run_for_s: float | None) -> None:
+    """Carry blocks to the bed until the source ends, ``stop`` is set or ``run_for_s`` is over."""
+    end_ns = None if run_for_s is None else clock.monotonic_ns() + round(run_for_s * NS_PER_S)
+    next_collect_ns = clock.monotonic_ns() + _COLLECT_EVERY_NS
+    for block in source.blocks():
+        bed.block(block)
+        now = clock.monotonic_ns()
+        if stop.is_set() or (end_ns is not None and now >= end_ns):
+            return
+        if now >= next_collect_ns:
+            # Right after a block is when the stream can best afford it; what lived at the start is frozen.
+            gc.collect(1)
+            next_collect_ns = now + _COLLECT_EVERY_NS
+
+
+@contextlib.contextmanager
+def quiet_interpreter(*, realtime: bool) -> Iterator[bool]:
+    """Keep Python's own pauses out of the stream; yields whether the system granted real-time scheduling.
+
+    The cyclic collector runs when the stream asks for it, other threads (page, JSON lines) hold the interpreter for
+    0.5 ms at most, and the process asks for real-time priority, which a worker started later inherits.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    granted = realtime and _ask_realtime()
+    try:
+        yield granted
+    finally:
+        if granted:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        sys.setswitchinterval(switch_s)
+        gc.enable()
+        gc.unfreeze()
+
+
+def _ask_realtime() -> bool:
+    if not hasattr(os, "sched_setscheduler"):
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_REALTIME_PRIORITY))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def stopped_by_signals(source: Source, stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM end the stream in an orderly way; a second one ends it at once."""
+
+    def ask(number: int, frame: object) -> None:  # noqa: ARG001
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        source.close()
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,114 @@
+"""What a bundle means to an ECG bed, the trial that it must pass on this device, and the engine that serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeward.bedside.decide import Decision
+from edgeward.bedside.update import TrialResult
+from edgeward.bundle.archive import Bundle, read_bundle
+from edgeward.inference.golden import read_golden
+from edgeward.inference.host import EngineHost
+from edgeward.inference.latency import LatencyHistogram
+from edgeward.kernel.errors import BundleError, EdgewardError
+from edgeward.kernel.limits import ENGINE_HANG_MS
+from edgeward.signal.preprocess import BeatWindowSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeward.bedside.slot import Slot, SlotStore
+
+TASK = "ecg-beat-aami"
+_TRIAL_RUNS = 200
+_TRIAL_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to cut windows for a bundle and read its scores."""
+
+    spec: BeatWindowSpec
+    decision: Decision
+    deadline_ms: float
+
+
+def plan_of(bundle: Bundle) -> Plan:
+    """The plan of a bundle for an ECG bed.
+
+    Raises ``BundleError`` when its task is another or its inputs do not fit its own preprocessing.
+    """
+    manifest = bundle.manifest
+    if manifest.task != TASK:
+        raise BundleError("task-mismatch", f"an ECG bed runs bundles for the task {TASK!r}; publish one for it")
+    spec = BeatWindowSpec.from_params(manifest.preprocessing_params)
+    wanted = {"wave": (-1, *spec.wave_shape), "rhythm": (-1, spec.rhythm_len)}
+    if {tensor.name: tensor.shape for tensor in manifest.inputs} != wanted:
+        raise BundleError("window-mismatch", "the model's inputs are not what its preprocessing gives; build it again")
+    return Plan(spec, Decision.from_manifest(manifest.decision), manifest.deadline_ms)
+
+
+def try_bundle(path: Path, threads: int) -> TrialResult:
+    """The trial: plan, golden vectors, and latency on this very device.
+
+    The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
+    job's burst does not refuse a good bundle.
+    """
+    bundle = read_bundle(path.read_bytes())
+    plan = plan_of(bundle)
+    vectors = read_golden(bundle)
+    with EngineHost(path, threads=threads, standby=False) as host:
+        golden = host.golden()
+        if not golden.passed:
+            return TrialResult(
+                False, "golden-failed", "the golden vectors do not give the expected scores on this device"
+            )
+        best_us = float("inf")
+        for _ in range(_TRIAL_ROUNDS):
+            histogram = LatencyHistogram()
+            for run in range(_TRIAL_RUNS):
+                inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
+                result = host.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+                if result.failure is not None:
+                    return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
+                histogram.record(result.infer_ns)
+            best_us = min(best_us, histogram.snapshot().p99_us)
+            if best_us <= plan.deadline_ms * 1000.0:
+                return TrialResult(True)
+    return TrialResult(
+        False,
+        "trial-too-slow",
+        f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {plan.deadline_ms:g} ms; "
+        "publish a smaller model for such devices",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The engine that serves and from which slot; all None where nothing can be served, and ``why`` says so."""
+
+    slot: Slot | None
+    plan: Plan | None
+    engine: EngineHost | None
+    why: str = ""
+
+
+def serve(slots: SlotStore, *, threads: int) -> Served:
+    """Start the engine of the active slot; when it does not start, return to the previous one; else serve nothing."""
+    why = "no-bundle"
+    while (slot := slots.active()) is not None:
+        try:
+            plan = plan_of(slots.read(slot))
+            engine = EngineHost(slot.path, threads=threads)
+            engine.start()
+            return Served(slot, plan, engine)
+        except EdgewardError as error:
+            why = error.code
+        try:
+            slots.revert(why)
+        except EdgewardError:
+            break
+    return Served(None, None, None, why)

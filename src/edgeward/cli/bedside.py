@@ -1,0 +1,207 @@
+"""``edgeward bedside``: the device beside the patient."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeward.bedside.system import SystemClock
+from edgeward.cli.settings import BedsideSettings, load_bedside
+from edgeward.cli.sources import SOURCE_HELP, open_source
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from edgeward.bedside.model import Served
+    from edgeward.bedside.output.base import Output
+    from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.source.base import SourceInfo
+
+
+def register(verbs: Any) -> None:
+    """Add ``bedside`` to the command line."""
+    parser = verbs.add_parser("bedside", help="run the device beside the patient")
+    subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
+    run = subjects.add_parser(
+        "run",
+        help="fetch the bundle, try it, then stream: beats, verdicts, advisories, alerts",
+        description="Fetches the current bundle through its signed repository, installs it in the free slot, tries it "
+        "on this very device, and streams. Without a repository the installed bundle runs; without any bundle the "
+        "heart rate and its limits are watched all the same.",
+        epilog="Example: edgeward bedside run --source tcp://127.0.0.1:9750 --repository https://fleet.example/ecg "
+        "--trusted-root root.json",
+    )
+    run.add_argument("--source", help=SOURCE_HELP)
+    run.add_argument("--repository", help="folder or URL of the signed repository")
+    run.add_argument("--trusted-root", help="the repository's root.json, brought by hand at first use")
+    run.add_argument("--bundle", help="name of the bundle to run (default: ecg-beat)")
+    run.add_argument("--state-dir", type=Path, help="where slots and trust live (default: ~/.local/state/edgeward)")
+    run.add_argument("--settings", type=Path, help="TOML file with a [bedside] table")
+    run.add_argument("--bed", help="the bed's name on the page")
+    run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
+    run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
+    run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
+    run.add_argument(
+        "--json-lines", metavar="FILE", help="write verdicts and notices as JSON lines; - for standard output"
+    )
+    run.add_argument("--speed", type=float, help="replay speed: 1 real time, 0 as fast as possible")
+    run.add_argument(
+        "--dwell", type=float, dest="dwell_s", metavar="S", help="seconds before a failed engine is trusted again"
+    )
+    run.add_argument("--threads", type=int, help="threads of the model (default: 1)")
+    run.add_argument(
+        "--no-realtime", dest="realtime", action="store_const", const=False, help="ask for no real-time priority"
+    )
+    run.add_argument("--for", type=float, dest="run_for_s", metavar="S", help="end after this many seconds")
+    run.set_defaults(run=run_bedside)
+    slots = subjects.add_parser("slots", help="show which bundles lie in this device's slots")
+    slots.add_argument("--state-dir", type=Path, help="where slots and trust live")
+    slots.set_defaults(run=show_slots)
+
+
+def settings_of(arguments: argparse.Namespace) -> BedsideSettings:
+    """Arguments over the settings file over the defaults."""
+    known = set(BedsideSettings.__dataclass_fields__)
+    given = {key: value for key, value in vars(arguments).items() if key in known}
+    return load_bedside(arguments.settings, given)
+
+
+def run_bedside(arguments: argparse.Namespace) -> int:
+    """The verb ``bedside run``."""
+    from edgeward.bedside.device import bed_of, quiet_interpreter, run, stopped_by_signals, warm_up
+    from edgeward.bedside.model import serve
+    from edgeward.bedside.slot import SlotStore
+
+    settings = settings_of(arguments)
+    clock = SystemClock()
+    stop = threading.Event()
+    slots = SlotStore(settings.state_dir / "slots")
+    opening = slots.open()
+    with contextlib.ExitStack() as stack:
+        stack.callback(slots.close)
+        if opening.code:
+            _say(f"slots: {opening.message} [{opening.code}]")
+        source = open_source(settings.source, clock, settings.speed)
+        stack.callback(source.close)
+        granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
+        _say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
+        _update(settings, slots)
+        served = serve(slots, threads=settings.threads)
+        if served.engine is None:
+            _say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
+        else:
+            stack.callback(served.engine.stop)
+        warm_up(source.info, served)
+        outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
+        bed, latency = bed_of(
+            source.info, served, outputs, clock, dwell_s=settings.dwell_s, heart_rate=settings.heart_rate
+        )
+        with stopped_by_signals(source, stop):
+            run(source, bed, clock, stop, settings.run_for_s)
+        total = latency.histogram("total").snapshot()
+        _say(
+            f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
+            f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
+            f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
+        )
+    return 0
+
+
+def _update(settings: BedsideSettings, slots: SlotStore) -> None:
+    """Ask the repository once; whatever comes of it, what is installed runs on."""
+    from edgeward.bedside.model import try_bundle
+    from edgeward.bedside.update import UpdateKind, check_and_install
+    from edgeward.trust.fetch import TrustClient
+
+    if not settings.repository:
+        return
+    try:
+        root = Path(settings.trusted_root).read_bytes()
+    except OSError as error:
+        raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
+    client = TrustClient(settings.repository, settings.state_dir / "trust", root=root)
+    outcome = check_and_install(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads))
+    active = outcome.active
+    running = f"{active.name} {active.version} ({active.sha256[:8]})" if active else "no bundle"
+    if outcome.kind is UpdateKind.INSTALLED:
+        _say(f"update: installed {running}; signatures, golden vectors and latency hold on this device")
+    elif outcome.kind is UpdateKind.UNCHANGED:
+        _say(f"update: nothing new, {running} stays")
+    else:
+        _say(f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]")
+
+
+@contextlib.contextmanager
+def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock: SystemClock) -> Iterator[list[Output]]:
+    from edgeward.bedside.output.jsonl import JsonLines
+    from edgeward.bedside.output.page import PageOutput
+    from edgeward.bedside.page.server import PageServer
+
+    with contextlib.ExitStack() as stack:
+        outputs: list[Output] = []
+        if settings.json_lines:
+            stream = sys.stdout
+            if settings.json_lines != "-":
+                try:
+                    stream = stack.enter_context(Path(settings.json_lines).open("a", encoding="utf-8"))
+                except OSError as error:
+                    raise ConfigError(
+                        "output-unwritable", f"cannot write {settings.json_lines}: {error.strerror}"
+                    ) from error
+            outputs.append(JsonLines(stream, clock))
+        if settings.page:
+            server = PageServer(settings.page_host, settings.page_port, hello_of(settings, info, served))
+            outputs.append(PageOutput(server))
+            _say(f"page: {server.url}")
+        for output in outputs:
+            stack.callback(output.close)
+        yield outputs
+
+
+def hello_of(settings: BedsideSettings, info: SourceInfo, served: Served) -> dict[str, Any]:
+    """What the page says of itself."""
+    from edgeward.bedside.device import NO_PLAN
+    from edgeward.signal.lead import choose_slots
+
+    slot = served.slot
+    return {
+        "site": settings.site,
+        "bed": settings.bed,
+        "leads": [info.leads[index] for index in choose_slots(info.leads)],
+        "rate_hz": 250,
+        "bundle": {
+            "name": slot.name if slot else "none",
+            "version": slot.version if slot else "-",
+            "hash8": slot.sha256[:8] if slot else "-",
+        },
+        "budget_ms": (served.plan or NO_PLAN).deadline_ms,
+        "simulated": info.simulated,
+    }
+
+
+def show_slots(arguments: argparse.Namespace) -> int:
+    """The verb ``bedside slots``."""
+    from edgeward.bedside.slot import SlotStore
+    from edgeward.cli.settings import default_state_dir
+
+    root = (arguments.state_dir or default_state_dir()) / "slots"
+    if not root.is_dir():
+        raise ConfigError("slots-missing", f"no device has run on {root} yet; start one with 'edgeward bedside run'")
+    slots = SlotStore(root)
+    opening = slots.open()
+    with contextlib.closing(slots):
+        for label, slot in (("active", slots.active()), ("previous", slots.previous())):
+            print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
+        if opening.code:
+            print(f"note      {opening.message} [{opening.code}]")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"edgeward: {text}\n")
+    sys.stderr.flush()

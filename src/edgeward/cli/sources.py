@@ -1,0 +1,129 @@
+"""Source addresses of the command line, and the simulator's named scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from edgeward.bedside.source.simulator import Episode, SimulatorSource
+from edgeward.bedside.source.tcp import TcpAddress, TcpSource
+from edgeward.bedside.source.wfdb import WfdbSource, find_records, source_groups
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeward.bedside.source.base import Source
+    from edgeward.kernel.clock import Clock
+
+SOURCE_HELP = (
+    "where samples come from: sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250], wfdb:FOLDER or wfdb:RECORD, "
+    "tcp://HOST:PORT (a monitor to connect to), tcp-listen://HOST:PORT (default: sim:)"
+)
+_HOUR_S = 3600.0
+_LOST_WITH_RIGHT_ARM = ("I", "II", "III", "aVR", "aVL", "aVF", "V1")
+"""What a monitor blanks when the right-arm electrode falls off, and V1 with it."""
+_WAIT_S = 30.0
+
+
+def scenario(name: str, length_s: float) -> list[Episode]:
+    """The episodes of a named scenario, for an hour; ``length_s`` is that of the demo's story.
+
+    Raises ``ConfigError`` (``scenario-unknown``) for an unknown name.
+    """
+    made: dict[str, Callable[[], list[Episode]]] = {
+        "": list,
+        "normal": list,
+        "ectopy": _ectopy,
+        "artefacts": _artefacts,
+        "demo": lambda: demo_scenario(length_s),
+    }
+    if name not in made:
+        known = ", ".join(word for word in made if word)
+        raise ConfigError("scenario-unknown", f"the simulator knows no scenario {name!r}; known: {known}")
+    return made[name]()
+
+
+def demo_scenario(seconds: float) -> list[Episode]:
+    """What ``make demo`` shows, laid out over its length: ectopic beats, then all leads off, then a fast run."""
+    beats = [Episode(at, "pvc") for at in _steps(0.10, 0.36, 0.045, seconds)]
+    early = [Episode(at, "pac") for at in _steps(0.12, 0.36, 0.09, seconds)]
+    off_s = min(4.0, 0.1 * seconds)
+    off = Episode(0.45 * seconds, "lead_off", off_s, _LOST_WITH_RIGHT_ARM)
+    again = [] if seconds >= _HOUR_S else [Episode(at, "pvc") for at in range(round(seconds) + 5, 3600, 9)]
+    return sorted([*beats, *early, off, *again], key=lambda episode: episode.at_s)
+
+
+def _steps(first: float, last: float, step: float, seconds: float) -> list[float]:
+    count = round((last - first) / step) + 1
+    return [(first + k * step) * seconds for k in range(count)]
+
+
+def _ectopy() -> list[Episode]:
+    pvc = [Episode(float(at), "pvc") for at in range(7, 3600, 11)]
+    pac = [Episode(float(at), "pac") for at in range(12, 3600, 17)]
+    runs = [Episode(float(at), "vt", 4.0) for at in range(60, 3600, 300)]
+    return sorted([*pvc, *pac, *runs], key=lambda episode: episode.at_s)
+
+
+def _artefacts() -> list[Episode]:
+    kinds = ("lead_off", "noise", "saturated", "flat", "gap")
+    return [Episode(15.0 + 20.0 * k, kinds[k % len(kinds)], 5.0) for k in range(170)]
+
+
+def open_source(address: str, clock: Clock, speed: float, *, wait_s: float = _WAIT_S) -> Source:
+    """The source behind an address; a TCP source is waited for until its monitor introduces itself, for ``wait_s``.
+
+    Raises ``ConfigError`` for a malformed address, ``InputError`` for a source that cannot be read.
+    """
+    scheme, _, rest = address.partition(":")
+    if scheme == "sim":
+        return _simulator(rest, clock, speed)
+    if scheme == "wfdb":
+        groups = source_groups(find_records(Path(rest)))
+        return WfdbSource(max(groups, key=len), clock, speed=speed, allow_truncated=True)
+    if scheme in {"tcp", "tcp-listen"}:
+        source = TcpSource(_tcp_address(address), clock)
+        source.open(wait_s)
+        return source
+    raise ConfigError("source-unknown", f"cannot read the source {address!r}; {SOURCE_HELP}")
+
+
+def _simulator(rest: str, clock: Clock, speed: float) -> SimulatorSource:
+    name, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = set(options) - {"seed", "rate", "seconds", "length"}
+    try:
+        seed = int(options.get("seed", "1"))
+        rate_hz = float(options.get("rate", "250"))
+        seconds = float(options["seconds"]) if "seconds" in options else None
+        length_s = float(options.get("length", "60"))
+    except ValueError as error:
+        raise ConfigError("source-malformed", "seed, rate, seconds and length of the simulator are numbers") from error
+    if unknown:
+        raise ConfigError(
+            "source-malformed", f"the simulator takes seed, rate, seconds and length, not {', '.join(unknown)}"
+        )
+    return SimulatorSource(
+        clock,
+        rate_hz=rate_hz,
+        seed=seed,
+        scenario=scenario(name, length_s),
+        duration_s=seconds,
+        speed=speed,
+        block_ms=4.0,
+    )
+
+
+def _tcp_address(address: str) -> TcpAddress:
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or port is None or parts.path not in {"", "/"}:
+        raise ConfigError(
+            "source-malformed", f"write {parts.scheme}://HOST:PORT, such as {parts.scheme}://127.0.0.1:9750"
+        )
+    return TcpAddress(parts.hostname, port, listen=parts.scheme == "tcp-listen")
