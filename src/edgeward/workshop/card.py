@@ -1,0 +1,119 @@
+"""The model card, written from the evidence: what it is for, whom it was made from, what was measured, its limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from edgeward.workshop.evidence import Evidence
+    from edgeward.workshop.task import ModelTask
+
+NOT_A_DEVICE = (
+    "**Not a medical device.** It has no clearance or approval by any authority, has not been tried on patients in "
+    "care, and must not be the ground of a clinical decision. Its outputs are advisories beside a monitor, never in "
+    "its place."
+)
+_DATA_WORDS = {
+    "held-out": "patients that neither training nor calibration has seen",
+    "training": "patients of the training set: no patient was held out, so these figures flatter the model",
+}
+
+
+def model_card(task: ModelTask, evidence: Evidence, *, version: str) -> bytes:
+    """The card as Markdown. Same evidence, same bytes."""
+    facts = evidence.facts
+    sections = [
+        f"# {task.name} {version}",
+        NOT_A_DEVICE,
+        "## Intended use",
+        task.intended_use,
+        "## Data and patients",
+        _data(task, facts),
+        "## Figures on windows",
+        _figures(facts),
+        "## Beside a baseline",
+        task.baseline,
+        "## Models in the bundle",
+        _models(evidence),
+        "## Gates",
+        _gates(evidence),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in task.limits),
+        "## Measured on",
+        _table(("fact", "value"), sorted((key, str(value)) for key, value in evidence.machine.items())),
+    ]
+    return ("\n\n".join(sections) + "\n").encode()
+
+
+def _data(task: ModelTask, facts: Mapping[str, Any]) -> str:
+    training, calibration = facts.get("training", {}), facts.get("calibration", {})
+    held = training.get("held_out_patients", [])
+    lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in task.sources]
+    lines += [
+        f"- Trained on {training.get('patients', 'an unknown number of')} patients, "
+        f"{training.get('windows', 'an unknown number of')} windows of recordings"
+        + (", and on strips made from them." if training.get("made_windows") else "."),
+        f"- Held out: {', '.join(held) if held else 'nobody'}.",
+        _calibration(calibration),
+        f"- Data-set hash: `{training.get('data_sha256', 'unknown')}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    method, windows = calibration.get("method", "an unknown method"), calibration.get("windows", "?")
+    patients = len(calibration.get("patients", []))
+    return f"- INT8 calibrated by {method} on {windows} windows of {patients} training patients."
+
+
+def _figures(facts: Mapping[str, Any]) -> str:
+    accuracy = facts.get("accuracy", {})
+    if not accuracy:
+        return "None were measured."
+    rows = []
+    for key, figures in sorted(accuracy.get("models", {}).items()):
+        for item in figures:
+            se = _percent(item["se"], item["se_interval"])
+            ppv = _percent(item["ppv"], item["ppv_interval"])
+            rows.append((key, item["name"], str(item["count"]), se, ppv, _percent(item["f1"], None)))
+    words = _DATA_WORDS.get(accuracy.get("data", ""), "an unknown set")
+    head = (
+        f"On {accuracy.get('windows')} windows of {accuracy.get('patients')} {words}. F or Q called V, "
+        "and Q called S, count as in ANSI/AAMI EC57. Intervals: 95 %, bootstrap by patient."
+    )
+    return head + "\n\n" + _table(("model", "class", "beats", "sensitivity", "PPV", "F1"), rows)
+
+
+def _models(evidence: Evidence) -> str:
+    rows = [(key, fact.precision, f"{fact.bytes}", f"`{fact.sha256}`") for key, fact in sorted(evidence.models.items())]
+    text = _table(("key", "precision", "bytes", "SHA-256"), rows)
+    for key, value in sorted(evidence.facts.get("latency", {}).items()):
+        text += f"\n\n{key}: p50 {value['p50_us']:.0f} µs, p99 {min(value['rounds_p99_us']):.0f} µs "
+        text += "(quietest round) for one window on one thread."
+    return text
+
+
+def _gates(evidence: Evidence) -> str:
+    rows = [
+        (gate.name, gate.model, f"{gate.figure:.6g} {gate.unit}", f"{gate.relation} {gate.bound:g}", gate.data,
+         "pass" if gate.passed else "FAIL")
+        for gate in evidence.gates
+    ]  # fmt: skip
+    return _table(("gate", "model", "figure", "bound", "data", "result"), rows)
+
+
+def _percent(value: float | None, interval: Sequence[float | None] | None) -> str:
+    if value is None:
+        return "–"
+    text = f"{100 * value:.1f} %"
+    if interval is not None and interval[0] is not None and interval[1] is not None:
+        text += f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+    return text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)

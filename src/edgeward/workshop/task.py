@@ -1,0 +1,145 @@
+"""What the line asks of a model: one object per kind of model, found by the name of its file in ``models/``."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from edgeward.bundle.manifest import TensorSpec
+    from edgeward.workshop.scorer import FloatArray
+    from edgeward.workshop.windows import LabelledWindows
+
+TASKS: dict[str, str] = {"ecg-beat": "edgeward.workshop.ecg_beat_task"}
+"""Name of a model (``models/ecg_beat.py`` is ``ecg-beat``) → the module that offers ``TASK``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set behind a model, as the card and the licence file name it."""
+
+    title: str
+    licence: str
+    citation: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the operator may choose.
+
+    ``data``: folder of WFDB records; ``extra``: folder of PTB-XL; ``fold``: (k, K) holds out the k-th of K groups of
+    patients, None trains on everybody; ``records``: only these.
+    """
+
+    data: Path
+    extra: Path | None = None
+    fold: tuple[int, int] | None = None
+    seed: int | None = None
+    epochs: int | None = None
+    records: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network in evaluation mode and how it came about (plain JSON values)."""
+
+    network: torch.nn.Module
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it."""
+
+    training: LabelledWindows
+    held_out: LabelledWindows
+    held_out_patients: tuple[str, ...]
+    sha256: str
+    whole: Any
+
+
+class ModelTask(Protocol):
+    """One kind of model. Class indices everywhere are positions in ``classes``."""
+
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    spared: Mapping[str, Sequence[str]]
+    """EC57: true classes whose call as this class is no false positive."""
+    f1_drop_max: Mapping[str, float]
+    """Largest loss of F1, in percentage points, that INT8 may cost in a class."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    fp32_inputs: tuple[str, ...]
+    """Inputs whose downstream layers stay FP32 in the INT8 model."""
+    feature_input: str
+    feature_names: tuple[str, ...]
+    preprocessing: str
+    preprocessing_params: Mapping[str, Any]
+    deadline_ms: float
+    sources: tuple[Source, ...]
+    intended_use: str
+    limits: tuple[str, ...]
+    baseline: str
+
+    def prepare(self, options: TrainOptions, cache: Path) -> TrainingData:
+        """Read the data, split by patient. ``ConfigError`` when data are missing."""
+        ...
+
+    def train(
+        self,
+        data: TrainingData,
+        options: TrainOptions,
+        on_epoch: Callable[[int, Mapping[str, float]], None],
+    ) -> Trained:
+        """Train; ``on_epoch`` is told the epoch's number and its figures."""
+        ...
+
+    def save(self, network: torch.nn.Module, path: Path) -> None:
+        """Write the weights: tensors and plain values, no pickled object."""
+        ...
+
+    def load(self, path: Path) -> torch.nn.Module:
+        """Read what ``save`` wrote; pruned weights too."""
+        ...
+
+    def deployed(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network as it is exported: its output is ``outputs``."""
+        ...
+
+    def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest's ``decision``, checked; ``ConfigError`` when it does not hold."""
+        ...
+
+    def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
+        """``count`` made-up windows through the real preprocessing: the golden vectors hold no patient."""
+        ...
+
+
+def find_task(name: str) -> ModelTask:
+    """The task called ``name``; ``ConfigError`` for an unknown one or when the workshop extra is not installed."""
+    if name not in TASKS:
+        raise ConfigError("model-unknown", f"there is no model {name!r}; known: {', '.join(sorted(TASKS))}")
+    try:
+        module = importlib.import_module(TASKS[name])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("edgeward"):
+            raise
+        raise workshop_missing(error.name) from error
+    return cast("ModelTask", module.TASK)
+
+
+def workshop_missing(library: str | None) -> ConfigError:
+    """What to say when a library of the workshop is not installed."""
+    return ConfigError(
+        "workshop-missing", f"making models needs {library or 'a library'}; pip install 'edgeward[workshop]'"
+    )
