@@ -125,7 +125,8 @@ class RepositoryHandler(BaseHTTPRequestHandler):
         found = _RANGE.fullmatch(self.headers.get("Range", ""))
         if found is None or self.headers.get("If-Range", tag) != tag:
             return 0, size
-        return int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+        start, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+        return (start, end) if start < end or start >= size else (0, size)
 
     def _send(self, file: IO[bytes], left: int) -> None:
         while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
