@@ -8,9 +8,9 @@ complete when the look-ahead beats have come, or when the wait for them is over,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from edgeward.kernel.errors import BundleError
 from edgeward.signal.rhythm import HISTORY_BEATS, RHYTHM_NAMES, rhythm_features
 from edgeward.signal.shape import MEASURE_AFTER, MEASURE_BEFORE, SHAPE_NAMES, Complex, ShapeMemory, measure
 from edgeward.signal.window import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -154,7 +157,7 @@ class _Pending:
 
 
 class BeatWindower:
-    """Turns samples and detections into ``BeatWindow`` s; causal, bounded, independent of how samples are cut in blocks.
+    """Turns samples and detections into windows; causal, bounded, independent of how samples are cut in blocks.
 
     Order per block: ``push`` the samples, ``beat`` for every detection in them, then ``ready``. A second lead that is
     missing is zeros.
@@ -168,6 +171,8 @@ class BeatWindower:
         self._max_block = round(MAX_BLOCK_S * rate)
         self._ring = Ring(2, self._wait + spec.before + _LEFT + MEASURE_BEFORE + 2 * self._max_block)
         self._interp = _interpolation(spec.before + spec.after + _LEFT)
+        blocks = (spec.before + spec.after + _LEFT) // _BLOCK
+        self._edge = np.clip(np.arange(-(_SPAN // 2), blocks + _SPAN // 2), 0, blocks - 1)
         self._memory = ShapeMemory(spec.before + spec.after, spec.before)
         self.reset()
 
@@ -278,7 +283,7 @@ class BeatWindower:
         cut = self._ring.cut(centre - self._spec.before - _LEFT, centre + self._spec.after)  # (2, T + 75)
         n = cut.shape[1] // _BLOCK
         blocks = np.sort(cut[:, : n * _BLOCK].reshape(2, n, _BLOCK), axis=2)[:, :, _BLOCK // 2]
-        padded = np.pad(blocks, ((0, 0), (_SPAN // 2, _SPAN // 2)), mode="edge")
+        padded = blocks[:, self._edge]
         spans = np.lib.stride_tricks.sliding_window_view(padded, _SPAN, axis=1)
         baseline = np.sort(spans, axis=2)[:, :, _SPAN // 2] @ self._interp  # (2, T + 75)
         return np.asarray((cut - baseline)[:, _LEFT:], dtype=np.float32)

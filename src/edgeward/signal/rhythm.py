@@ -144,7 +144,7 @@ def _irregularity(logs: npt.NDArray[np.float64]) -> float:
 
 
 def _turning(logs: npt.NDArray[np.float64]) -> float:
-    """Share of turning points among recent intervals: 2/3 for noise (fibrillation), near 1 in bigeminy, low in sinus drift."""
+    """Share of turning points among recent intervals: 2/3 in fibrillation, near 1 in bigeminy, low in sinus drift."""
     if logs.size < 4:
         return 0.0
     step = np.diff(logs)

@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float32]
 # Samples at 250 Hz around the fiducial.
 _QRS_BEFORE, _QRS_AFTER = 25, 40
 _P_BEFORE, _P_END = 75, 18
+_P_LENGTH = _P_BEFORE - _P_END
 _SEARCH = 25
 _MARGIN = 12
 MEASURE_BEFORE = _SEARCH + _QRS_BEFORE + _MARGIN
@@ -90,7 +91,7 @@ def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
     centre = round(float((near * weight).sum()) / total) if total > 0 else MEASURE_BEFORE
     centre = min(max(centre, lo), hi - 1)
     qrs = cut[:, centre - _QRS_BEFORE : centre + _QRS_AFTER]  # (2, 65)
-    qrs = qrs - qrs.mean(axis=1, keepdims=True)
+    qrs = qrs - qrs.sum(axis=1, keepdims=True) / np.float32(qrs.shape[1])
     around = energy[centre - _QRS_BEFORE : centre + _QRS_AFTER]
     high = np.flatnonzero(around > 0.04 * float(around.max(initial=0.0)))
     width = float(high[-1] - high[0]) if high.size else 0.0
@@ -142,7 +143,7 @@ class ShapeMemory:
         return self._template
 
     def add(self, complex_: Complex, wave: FloatArray, early_log: float) -> None:
-        """Remember a beat: its complex, its wave (2, window) in mV, and the log-ratio by which it came early or late."""
+        """Remember a beat: complex, wave (2, window) in mV, and the log-ratio by which it came early or late."""
         slot = self._order % MEMORY_BEATS
         self._order += 1
         self._count = min(self._count + 1, MEMORY_BEATS)
@@ -156,6 +157,7 @@ class ShapeMemory:
         alike = self._unit[: self._count] @ unit > _SIMILAR
         self._alike[slot, : self._count] = alike
         self._alike[: self._count, slot] = alike
+        self._alike[slot, slot] = True  # a flat complex resembles nothing, not even itself
         self._last = [unit, *self._last[:1]]
         self._refresh()
 
@@ -166,15 +168,18 @@ class ShapeMemory:
         lead = int(np.argmax(votes))
         members = np.flatnonzero(self._alike[lead, :n] & (weights >= min(1.0, weights[lead])))
         self._members = members
-        self._template = self._waves[members].mean(axis=0)
-        self._scale = np.maximum(np.median(self._sizes[members], axis=0), _FLOOR_MV).astype(np.float32)
-        mean_qrs = self._unit[members].mean(axis=0)
-        self._qrs_unit = mean_qrs / max(float(np.linalg.norm(mean_qrs)), 1e-6)
-        regions = _p_region(self._waves[members] / self._scale[:, None], self._centre)  # (m, 2·57)
-        mean_p = regions.mean(axis=0)
-        norms = np.linalg.norm(regions, axis=1) * max(float(np.linalg.norm(mean_p)), 1e-6) + 1e-6
-        consistency = float(np.median(regions @ mean_p / norms))
-        spread = float(np.median(np.sqrt(np.mean((regions - mean_p) ** 2, axis=1))))
+        waves = self._waves[members]
+        self._template = waves.sum(axis=0) / np.float32(members.size)
+        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], _FLOOR_MV)
+        mean_qrs = self._unit[members].sum(axis=0)
+        self._qrs_unit = mean_qrs / max(math.sqrt(_power(mean_qrs)), 1e-6)
+        regions = _p_region(waves, self._centre) / np.repeat(self._scale, _P_LENGTH)  # (m, 2·57)
+        mean_p = regions.sum(axis=0) / np.float32(members.size)
+        usual = max(math.sqrt(_power(mean_p)), 1e-6)
+        powers = np.einsum("ij,ij->i", regions, regions)
+        along = regions @ mean_p
+        consistency = _median(along / (np.sqrt(powers) * usual + 1e-6))
+        spread = math.sqrt(max(0.0, _median(powers - 2 * along + usual * usual)) / regions.shape[1])
         self._p_mean = mean_p
         self._p_members = (consistency, spread + 0.005)
 
@@ -191,18 +196,20 @@ class ShapeMemory:
         corr = _best_corr(complex_.qrs, self._qrs_unit, scale)
         to_all = self._unit[:n] @ unit
         similar = to_all > _SIMILAR
+        alike = int(np.count_nonzero(similar))
         template_qrs = self._template[:, self._centre - _QRS_BEFORE : self._centre + _QRS_AFTER]
         nexts = [None if c is None else _unit(c.qrs, scale) for c in following]
         size = np.log(np.maximum(complex_.size_mv, 0.02) / scale)
-        width = max(float(np.median(self._widths[self._members])), 1.0)
-        wave_n, template_n = wave / scale[:, None], self._template / scale[:, None]
+        width = max(_median(self._widths[self._members]), 1.0)
+        wave_n = wave / scale[:, None]
+        delta = wave_n - self._template / scale[:, None]
         following_width = following[0].width_samples if following[0] is not None else width
         values = [
             corr,
             _corr(complex_.qrs[0], template_qrs[0]),
             _corr(complex_.qrs[1], template_qrs[1]),
-            _rms_diff(wave_n, template_n, self._centre - _QRS_BEFORE, self._centre + _QRS_AFTER),
-            float(np.mean(similar)),
+            _rms_diff(delta, self._centre - _QRS_BEFORE, self._centre + _QRS_AFTER),
+            alike / n,
             float(to_all.max()),
             float(self._last[0] @ unit),
             float(self._last[0] @ self._qrs_unit),
@@ -216,63 +223,75 @@ class ShapeMemory:
             complex_.width_samples / 25.0,
             math.log((following_width + 1.0) / (width + 1.0)),
             self._members.size / n,
-            float(self._early[:n][similar].mean()) if similar.any() else 0.0,
+            float(self._early[:n] @ similar) / alike if alike else 0.0,
         ]
-        values += self._p_features(wave_n, template_n)
+        values += self._p_features(wave_n, delta)
         out[:] = values
         return out
 
-    def _p_features(self, wave_n: FloatArray, template_n: FloatArray) -> list[float]:
+    def _p_features(self, wave_n: FloatArray, delta: FloatArray) -> list[float]:
         region = _p_region(wave_n[None], self._centre)[0]
-        norm = float(np.linalg.norm(region) * np.linalg.norm(self._p_mean))
+        own, usual = math.sqrt(_power(region)), math.sqrt(_power(self._p_mean))
         consistency, spread = self._p_members
-        diff = math.sqrt(float(np.mean((region - self._p_mean) ** 2)))
-        energy = (float(np.linalg.norm(region)) + 0.05) / (float(np.linalg.norm(self._p_mean)) + 0.05)
+        diff = math.sqrt(_power(region - self._p_mean) / region.size)
+        energy = (own + 0.05) / (usual + 0.05)
         c = self._centre
         return [
-            float(region @ self._p_mean) / norm if norm > 1e-6 else 0.0,
+            float(region @ self._p_mean) / (own * usual) if own * usual > 1e-6 else 0.0,
             max(-2.0, min(3.0, math.log((diff + 0.005) / spread))),
             max(-2.0, min(2.0, math.log(energy))),
             consistency,
-            _rms_diff(wave_n, template_n, c - 110, c - _P_END),
-            _rms_diff(wave_n, template_n, c + _QRS_AFTER, min(c + 110, self._window)),
+            _rms_diff(delta, c - 110, c - _P_END),
+            _rms_diff(delta, c + _QRS_AFTER, min(c + 110, self._window)),
             1.0,
         ]
 
 
 def _unit(qrs: FloatArray, scale: FloatArray) -> FloatArray:
-    flat: FloatArray = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).reshape(-1).astype(np.float32)
-    return flat / max(float(np.linalg.norm(flat)), 1e-6)
+    flat: FloatArray = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).reshape(-1)
+    return flat / max(math.sqrt(_power(flat)), 1e-6)
 
 
 def _best_corr(qrs: FloatArray, unit: FloatArray, scale: FloatArray) -> float:
-    """Highest correlation with the template over shifts of ±2 samples."""
-    both = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).astype(np.float32)
-    other = unit.reshape(both.shape)
-    best = -1.0
-    for shift in (-2, -1, 0, 1, 2):
-        a = both[:, max(0, shift) : both.shape[1] + min(0, shift)]
-        b = other[:, max(0, -shift) : both.shape[1] + min(0, -shift)]
-        best = max(best, _corr(a.reshape(-1), b.reshape(-1)))
-    return best
+    """Highest correlation of a centred complex with the template over shifts of ±2 samples."""
+    both = qrs / np.maximum(scale, _FLOOR_MV)[:, None]
+    inner = unit.reshape(both.shape)[:, 2:-2]
+    dots = np.correlate(both[0], inner[0], "valid") + np.correlate(both[1], inner[1], "valid")  # (5,)
+    norm = math.sqrt(_power(both) * _power(inner))
+    return min(1.0, float(dots.max()) / norm) if norm > 1e-6 else 0.0
+
+
+def _power(a: FloatArray) -> float:
+    flat = a.reshape(-1)
+    return float(flat @ flat)
 
 
 def _corr(a: FloatArray, b: FloatArray) -> float:
-    a0, b0 = a - a.mean(), b - b.mean()
-    norm = float(np.linalg.norm(a0) * np.linalg.norm(b0))
-    return float(a0 @ b0) / norm if norm > 1e-6 else 0.0
+    """Correlation of two vectors of equal length; 0 where one is flat."""
+    n = a.size
+    sum_a, sum_b = float(a.sum()), float(b.sum())
+    norm = (_power(a) - sum_a * sum_a / n) * (_power(b) - sum_b * sum_b / n)
+    return (float(a @ b) - sum_a * sum_b / n) / math.sqrt(norm) if norm > 1e-10 else 0.0
 
 
-def _rms_diff(a: FloatArray, b: FloatArray, start: int, stop: int) -> float:
-    delta = a[:, start:stop] - b[:, start:stop]
-    delta = delta - delta.mean(axis=1, keepdims=True)
-    return min(3.0, 3.0 * math.sqrt(float(np.mean(delta * delta))))
+def _rms_diff(delta: FloatArray, start: int, stop: int) -> float:
+    """Three times the root mean square of a difference (2, T) from start to stop, means removed; at most 3."""
+    part = delta[:, start:stop]
+    n = part.shape[1]
+    sums = part.sum(axis=1)
+    power = max(0.0, _power(np.ascontiguousarray(part)) - float(sums @ sums) / n)
+    return min(3.0, 3.0 * math.sqrt(power / (2 * n)))
+
+
+def _median(values: FloatArray) -> float:
+    ordered = np.sort(values)
+    return float(0.5 * (ordered[(ordered.size - 1) // 2] + ordered[ordered.size // 2]))
 
 
 def _p_region(waves: FloatArray, centre: int) -> FloatArray:
-    """Centred, lightly smoothed samples where a P wave belongs (B, 2·n), from waves (B, 2, T)."""
-    part = waves[:, :, centre - _P_BEFORE - 2 : centre - _P_END + 2]
-    n = part.shape[2] - 4
-    smooth = sum(part[:, :, k : k + n] for k in range(5)) / np.float32(5.0)
-    smooth = smooth - smooth.mean(axis=2, keepdims=True)
+    """Centred, lightly smoothed samples where a P wave belongs (B, 2·57), from waves (B, 2, T)."""
+    part = waves[:, :, centre - _P_BEFORE - 3 : centre - _P_END + 2]
+    total = np.cumsum(part, axis=2)
+    smooth = (total[:, :, 5:] - total[:, :, :-5]) / np.float32(5.0)  # means of 5 samples
+    smooth -= smooth.sum(axis=2, keepdims=True) / np.float32(_P_LENGTH)
     return np.asarray(smooth.reshape(waves.shape[0], -1), dtype=np.float32)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import wfdb
-from scipy.signal import resample_poly
 
-from edgeward.kernel.errors import InputError
 from edgeward.signal.beat import AAMI_OF_SYMBOL, BeatClass
 from edgeward.signal.lead import choose_slots
 from edgeward.signal.preprocess import BeatWindow, BeatWindower, BeatWindowSpec
+from edgeward.signal.qrs import QrsDetector
+from edgeward.signal.resample import Resampler
+from edgeward.wire.wfdb import read_annotations, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,38 +95,54 @@ def patient_of(record: str) -> str:
     return "201" if record == "202" else record
 
 
-def read_wave(path: Path) -> tuple[FloatArray, float]:
-    """The two slots of a WFDB record in mV (2, n) at its own rate, and that rate; a missing second lead is zeros."""
-    record = wfdb.rdrecord(str(path))
-    if record.p_signal is None:
-        raise InputError("record-empty", "the record holds no signal; check the folder and the header")
-    slots = choose_slots(record.sig_name)
-    wave = np.zeros((2, record.p_signal.shape[0]), dtype=np.float32)
-    wave[: len(slots)] = np.nan_to_num(record.p_signal[:, list(slots)].T)
-    return wave, float(record.fs)
+def model_rate_wave(path: Path) -> FloatArray:
+    """The two slots of a WFDB record in mV at 250 Hz (2, n), through the bedside's resampler.
+
+    A missing second lead is zeros, missing samples hold the last good value.
+    """
+    record = read_record(path.name, lambda name: (path.parent / name).read_bytes())
+    slots = choose_slots(record.leads)
+    held = _held(record.samples[list(slots)])
+    resampler = Resampler(record.rate_hz, len(slots))
+    blocks = [resampler.push(held[:, k : k + 512]) for k in range(0, held.shape[1], 512)]
+    two = np.zeros((2, sum(block.shape[1] for block in blocks)), dtype=np.float32)
+    two[: len(slots)] = np.concatenate(blocks, axis=1)
+    return two
+
+
+def _held(samples: FloatArray) -> FloatArray:
+    """Samples (C, n) with each NaN replaced by the last good value before it (0 before the first)."""
+    good = np.isfinite(samples)
+    if good.all():
+        return samples
+    last = np.maximum.accumulate(np.where(good, np.arange(samples.shape[1]), 0), axis=1)
+    return np.nan_to_num(np.take_along_axis(samples, last, axis=1))
 
 
 def read_strip(path: Path) -> Strip:
-    """A WFDB record with its reference beats (``.atr``) at 250 Hz."""
-    wave, rate = read_wave(path)
-    up, down = _ratio(rate)
-    wave = resample_poly(wave, up, down, axis=1).astype(np.float32)
-    ann = wfdb.rdann(str(path), "atr")
+    """A WFDB record with its reference beats (``.atr``) at 250 Hz. Raises ``InputError`` for damaged files."""
+
+    def read(name: str) -> bytes:
+        return (path.parent / name).read_bytes()
+
+    rate_hz = read_record(path.name, read).rate_hz
+    ann = read_annotations(path.name, "atr", read, rate_hz=rate_hz)
     pairs = [(s, AAMI_OF_SYMBOL[y]) for s, y in zip(ann.sample, ann.symbol, strict=True) if y in AAMI_OF_SYMBOL]
-    beats = np.round(np.array([s for s, _ in pairs], dtype=np.float64) * RATE_HZ / rate).astype(np.int64)
+    beats = np.round(np.array([s for s, _ in pairs], dtype=np.float64) * RATE_HZ / rate_hz).astype(np.int64)
     labels = np.array([int(c) for _, c in pairs], dtype=np.int64)
     keep = np.concatenate([[True], np.diff(beats) > 0])
-    return Strip(patient_of(path.name), wave, beats[keep], labels[keep])
+    return Strip(patient_of(path.name), model_rate_wave(path), beats[keep], labels[keep])
 
 
-def _ratio(rate_hz: float) -> tuple[int, int]:
-    for down in range(1, 4001):
-        up = RATE_HZ * down / rate_hz
-        if abs(up - round(up)) < 1e-9 and round(up) >= 1:
-            return round(up), down
-    raise InputError(
-        "rate-unsupported", f"a rate of {rate_hz} Hz has no small ratio to {RATE_HZ} Hz; resample the record"
-    )
+def detected(strip: Strip) -> Strip:
+    """The strip with the beats that the bedside's detector finds, and their classes by ``matched``."""
+    leads = strip.wave if np.any(strip.wave[1]) else strip.wave[:1]
+    detector = QrsDetector(leads.shape[0], RATE_HZ)
+    found: list[int] = []
+    for start in range(0, leads.shape[1], _BLOCK):
+        block = leads[:, start : start + _BLOCK]
+        found += [beat.index for beat in detector.push(block, np.ones(block.shape, dtype=np.bool_))]
+    return matched(np.array(found, dtype=np.int64), strip)
 
 
 def matched(detected: IntArray, strip: Strip) -> Strip:
@@ -139,16 +155,15 @@ def matched(detected: IntArray, strip: Strip) -> Strip:
     if detected.size:
         right = np.clip(np.searchsorted(detected, strip.beats), 1, max(1, detected.size - 1))
         left_near = np.abs(detected[right - 1] - strip.beats) <= np.abs(
-            detected[min_index(right, detected)] - strip.beats
+            detected[_inside(right, detected)] - strip.beats
         )
-        nearest = np.where(left_near, right - 1, min_index(right, detected))
+        nearest = np.where(left_near, right - 1, _inside(right, detected))
         ok = np.abs(detected[nearest] - strip.beats) <= window
         labels[nearest[ok]] = strip.labels[ok]
     return Strip(strip.source, strip.wave, detected, labels, strip.weight, strip.cold_every_s)
 
 
-def min_index(at: IntArray, values: IntArray) -> IntArray:
-    """Indices kept inside ``values``."""
+def _inside(at: IntArray, values: IntArray) -> IntArray:
     return np.minimum(at, values.size - 1)
 
 

@@ -162,7 +162,8 @@ def draw_odds(data: BeatData, config: TrainConfig) -> npt.NDArray[np.float64]:
             _, inverse, counts = np.unique(data.source[rows], return_inverse=True, return_counts=True)
             weight = counts[inverse] ** (config.patient_power - 1.0) * data.weight[rows]
             odds[rows] = share * weight / weight.sum()
-    return odds / odds.sum()
+    total: float = odds.sum()
+    return np.asarray(odds / total)
 
 
 def augment(wave: Tensor, rhythm: Tensor, inverse_sd: Tensor, config: TrainConfig) -> None:

@@ -1,13 +1,14 @@
 """The beat network: a convolutional tower over the wave, a small tower over the rhythm vector, one joint head.
 
 Only operations that export to ONNX plainly and survive static INT8: Conv1d, BatchNorm (folded at export), ReLU,
-addition, Linear. The rhythm vector is standardised inside the network by fixed figures from the training set and clipped,
-so that its quantisation range is known. Output: five logits in the order N, S, V, F, Q.
+addition, Linear. The rhythm vector is standardised inside the network by fixed figures of the training set and
+clipped, so that its quantisation range is known. Output: five logits in the order N, S, V, F, Q.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -58,9 +59,7 @@ class EcgBeatNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv1d(config.wave_channels, w[0], 9, stride=2, padding=4, bias=False), nn.BatchNorm1d(w[0]), nn.ReLU()
         )
-        self.stages = nn.Sequential(
-            *(_Down(a, b, 5 if i < 2 else 3) for i, (a, b) in enumerate(zip(w[:-1], w[1:], strict=True)))
-        )
+        self.stages = nn.Sequential(*(_Down(a, b, 5 if i < 2 else 3) for i, (a, b) in enumerate(pairwise(w))))
         samples = config.wave_samples
         for _ in w:
             samples = (samples + 1) // 2
