@@ -18,6 +18,10 @@ class StageLatency:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as at the start."""
         self._histograms = {stage: LatencyHistogram() for stage in STAGES}
         self.late = 0
 

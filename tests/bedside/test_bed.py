@@ -1,0 +1,185 @@
+"""A bed joined to an engine that fails in every way: the stream never stops and every beat is accounted for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from ecg import regular, synthetic
+
+from edgeward.bedside.bed import Bed
+from edgeward.bedside.decide import Decision
+from edgeward.bedside.fallback import Climb, Mode
+from edgeward.bedside.health import StageLatency
+from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.source.base import Block
+from edgeward.bedside.system import SystemClock
+from edgeward.inference.host import EngineHost, Failure, HostState, Readiness, Result
+from edgeward.signal.preprocess import BeatWindowSpec
+from edgeward.testing.bundles import tiny_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+S = 1_000_000_000
+SPEC = BeatWindowSpec()
+
+
+@dataclass
+class FakeClock:
+    now: int = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+
+@dataclass
+class FakeEngine:
+    """Answers what it is told to; ``failures`` are given one by one, then it is well again."""
+
+    failures: list[Failure] = field(default_factory=list)
+    dead: bool = False
+    asked: int = 0
+    worker_pid: int | None = 1
+
+    def infer(self, inputs: Mapping[str, Any], *, budget_s: float) -> Result:
+        self.asked += 1
+        if self.failures:
+            return Result(None, self.failures.pop(0), 1)
+        return Result(np.array([0.9, 0.04, 0.03, 0.02, 0.01], dtype=np.float32), None, 1)
+
+    def check(self) -> Failure | None:
+        return Failure.CRASHED if self.dead else None
+
+    @property
+    def ready(self) -> bool:
+        return not self.dead
+
+    @property
+    def state(self) -> HostState:
+        return HostState(Readiness.READY, 0, True, None)
+
+
+@dataclass
+class Heard:
+    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def write(self, kind: str, data: dict[str, Any]) -> None:
+        self.messages.append((kind, data))
+
+    def close(self) -> None:
+        pass
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [data for name, data in self.messages if name == kind]
+
+
+def make(engine: Any, clock: Any, dwell_s: float = 60.0) -> tuple[Bed, Heard]:
+    heard = Heard()
+    latency = StageLatency(clock)
+    pipeline = EcgPipeline(("II", "V1"), 250.0, SPEC, Decision((0.0,) * 5), deadline_ms=4.0, timer=latency)
+    climb = Climb(dwell_ns=round(dwell_s * S))
+    return Bed(pipeline, engine, [heard], clock, latency, climb=climb, budget_ms=4.0), heard
+
+
+def play(bed: Bed, clock: FakeClock, seconds: float) -> None:
+    wave = synthetic(regular(seconds), seconds, 250.0)
+    for start in range(0, wave.shape[1], 10):
+        clock.now = start * S // 250
+        bed.block(Block(wave[:, start : start + 10], start, clock.now))
+
+
+def test_every_failure_drops_at_once_and_the_way_back_is_earned() -> None:
+    """A crash costs Fallback verdicts, then probation for the dwell, then accepted windows again."""
+    clock = FakeClock()
+    engine = FakeEngine(failures=[Failure.CRASHED])
+    bed, heard = make(engine, clock, dwell_s=20.0)
+    play(bed, clock, 40.0)
+    modes = [(m["mode"], m["reason"]) for m in heard.of("mode")]
+    assert modes == [("LOCAL", ""), ("THRESHOLD_ONLY", "engine_crashed"), ("LOCAL", "")]
+    whys = [b["why"] for b in heard.of("beat")]
+    assert whys[0] == "engine_crashed"
+    assert set(whys) == {"engine_crashed", "probation", ""}
+    assert "" not in whys[: whys.index("probation") + 20]
+    assert bed.counts["accepted"] + bed.counts["fallback"] + bed.counts["withheld"] == len(whys)
+    assert engine.asked >= len(whys) - bed.counts["withheld"]
+
+
+@pytest.mark.parametrize("failure", list(Failure))
+def test_each_failure_has_its_own_reason_and_notice(failure: Failure) -> None:
+    """Crash, hang, nonsense and not-ready are told apart on the banner and in the verdict."""
+    clock = FakeClock()
+    bed, heard = make(FakeEngine(failures=[failure]), clock)
+    play(bed, clock, 8.0)
+    reason = heard.of("mode")[-1]["reason"]
+    assert heard.of("mode")[-1]["mode"] == "THRESHOLD_ONLY"
+    assert heard.of("beat")[0]["why"] == reason
+
+
+def test_an_engine_that_dies_between_two_beats_is_noticed_within_a_second() -> None:
+    """No window is needed to notice: the engine is looked at every 200 ms."""
+    clock = FakeClock()
+    engine = FakeEngine()
+    bed, heard = make(engine, clock)
+    engine.dead = True
+    quiet = np.zeros((2, 10), dtype=np.float32)
+    for k in range(25):
+        clock.now = k * S // 25
+        bed.block(Block(quiet, 10 * k, clock.now))
+    assert bed.mode is Mode.THRESHOLD_ONLY
+    assert heard.of("mode")[-1]["reason"] == "engine_crashed"
+
+
+def test_without_a_bundle_beats_and_limits_are_watched_all_the_same() -> None:
+    """No engine at all: heart rate and beats without a class, and the banner says why."""
+    clock = FakeClock()
+    bed, heard = make(None, clock)
+    play(bed, clock, 15.0)
+    assert bed.mode is Mode.THRESHOLD_ONLY
+    assert heard.of("mode")[-1]["reason"] == "no_bundle"
+    assert heard.of("rate")[-1]["hr_bpm"] == 75
+    assert {b["why"] for b in heard.of("beat")} == {"no_bundle"}
+
+
+def test_a_refused_block_is_counted_and_the_stream_goes_on() -> None:
+    """Samples sent twice are dropped with a word; what follows is judged."""
+    clock = FakeClock()
+    bed, heard = make(FakeEngine(), clock)
+    play(bed, clock, 5.0)
+    bed.block(Block(np.zeros((2, 10), dtype=np.float32), 0, 0))
+    assert heard.of("source") == [{"refused": "samples-repeated"}]
+    assert bed.counts["refused_blocks"] == 1
+
+
+@pytest.mark.workshop
+def test_a_real_engine_killed_mid_stream_loses_no_beat(tmp_path: Path) -> None:
+    """SIGKILL of the real worker: the stream runs on, each beat has a verdict, and scores come back."""
+    path = tmp_path / "b.ewb"
+    channels, samples = SPEC.wave_shape
+    path.write_bytes(tiny_bundle(channels=channels, samples=samples, rhythm=SPEC.rhythm_len))
+    seconds = 30.0
+    wave = synthetic(regular(seconds), seconds, 250.0)
+    with EngineHost(path) as host:
+        deadline = time.monotonic() + 20.0
+        while not host.state.standby and time.monotonic() < deadline:
+            time.sleep(0.02)
+        bed, heard = make(host, SystemClock(), dwell_s=0.0)
+        for start in range(0, wave.shape[1], 25):
+            if start == 2500:
+                assert host.worker_pid is not None
+                os.kill(host.worker_pid, signal.SIGKILL)
+            bed.block(Block(wave[:, start : start + 25], start, time.monotonic_ns()))
+        assert host.state.restarts == 1
+    beats = heard.of("beat")
+    places = np.array([b["i"] / 250 for b in beats])
+    for at in regular(seconds)[2:-4]:
+        assert np.sum(np.abs(places - at) < 0.04) == 1
+    assert [m["mode"] for m in heard.of("mode")][:2] == ["LOCAL", "THRESHOLD_ONLY"]
+    assert beats[-1]["verdict"] in ("accepted", "withheld")
+    assert bed.mode is Mode.LOCAL

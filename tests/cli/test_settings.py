@@ -1,0 +1,58 @@
+"""Settings are strict: what is misspelt or out of range is an error that names what is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeward.cli.settings import load_bedside
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "edgeward.toml"
+    path.write_text(text)
+    return path
+
+
+def test_arguments_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    """Order: defaults, TOML, arguments."""
+    path = _file(
+        tmp_path, '[bedside]\nbed = "7"\ndwell_s = 10\npage_port = 9000\n[bedside.heart_rate]\nhigh_bpm = 130\n'
+    )
+    settings = load_bedside(path, {"page_port": 9001, "bed": None})
+    assert (settings.bed, settings.dwell_s, settings.page_port) == ("7", 10.0, 9001)
+    assert settings.heart_rate.high_bpm == 130.0
+    assert settings.heart_rate.low_bpm == 50.0
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[bedsid]\n", "setting-unknown"),
+        ("[bedside]\npage_prot = 1\n", "setting-unknown"),
+        ('[bedside]\npage_port = "80"\n', "setting-invalid"),
+        ("[bedside]\npage_port = 70000\n", "setting-invalid"),
+        ("[bedside.heart_rate]\nhigh = 130\n", "setting-unknown"),
+        ('[bedside]\nrepository = "x"\n', "setting-incomplete"),
+        ("[bedside\n", "settings-unreadable"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_a_code(tmp_path: Path, text: str, code: str) -> None:
+    """Each kind of mistake has its code."""
+    with pytest.raises(ConfigError) as refused:
+        load_bedside(_file(tmp_path, text), {})
+    assert refused.value.code == code
+
+
+def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EDGEWARD_SETTINGS is read where no --settings is given; EDGEWARD_STATE moves the state."""
+    monkeypatch.setenv("EDGEWARD_SETTINGS", str(_file(tmp_path, '[bedside]\nsite = "Ward 3"\n')))
+    monkeypatch.setenv("EDGEWARD_STATE", str(tmp_path / "state"))
+    settings = load_bedside(None, {})
+    assert settings.site == "Ward 3"
+    assert settings.state_dir == tmp_path / "state"
