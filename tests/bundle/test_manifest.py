@@ -69,6 +69,14 @@ def test_manifest_reads_back() -> None:
         ("models.0.member", "elsewhere.onnx"),
         ("default_model", "int8"),
         ("golden.tolerance", {}),
+        ("golden.tolerance", {"fp32": float("nan")}),
+        ("golden.tolerance", {"fp32": -1e-3}),
+        ("golden.tolerance", {"fp32": 1.0}),
+        ("golden.count", -1),
+        ("golden.count", 257),
+        ("decision", 5),
+        ("preprocessing_params", []),
+        ("inputs.0.name", 7),
         ("golden.member", "elsewhere.npz"),
         ("hashes", {}),
         ("hashes.manifest.json", "0" * 64),
@@ -105,6 +113,13 @@ def test_field_off_the_allow_list_is_refused(path: str, value: Any) -> None:
 def test_bytes_that_are_no_manifest_are_refused(raw: bytes, code: str) -> None:
     """Anything else than a manifest is refused by its own code."""
     assert refusal(raw) == code
+
+
+@pytest.mark.parametrize("path", ["classes", "licences"])
+@pytest.mark.parametrize("value", ["NSVFQ", [1], None, {"N": 1}])
+def test_list_of_words_that_is_none_is_refused(path: str, value: Any) -> None:
+    """A word is not a list of its letters."""
+    assert refusal(with_field(path, value)) == "manifest-malformed"
 
 
 @pytest.mark.parametrize("path", ["surprise", "inputs.0.surprise", "models.0.import", "golden.pickle"])

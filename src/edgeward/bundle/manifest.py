@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgeward.kernel.errors import BundleError
-from edgeward.kernel.limits import MANIFEST_BYTES_MAX
+from edgeward.kernel.limits import GOLDEN_VECTORS_MAX, MANIFEST_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,8 +133,8 @@ class Manifest:
                     "outputs": tuple(_tensor(item) for item in data["outputs"]),
                     "models": tuple(ModelSpec(**item) for item in data["models"]),
                     "golden": GoldenSpec(**data["golden"]),
-                    "classes": tuple(data["classes"]),
-                    "licences": tuple(data.get("licences", ())),
+                    "classes": _words(data["classes"]),
+                    "licences": _words(data.get("licences", [])),
                 }
             )
         except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -142,6 +142,12 @@ class Manifest:
                 "manifest-malformed",
                 f"a field of the manifest is missing, unknown or of the wrong type ({type(error).__name__})",
             ) from error
+
+
+def _words(items: object) -> tuple[str, ...]:
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise TypeError
+    return tuple(items)
 
 
 def _tensor(item: Mapping[str, Any]) -> TensorSpec:
@@ -172,6 +178,12 @@ def _check(manifest: Manifest) -> None:
             f"dtype/unit of {spec.name}",
             f"{sorted(DTYPES)} in {sorted(UNITS)}",
         )
+        _require(isinstance(spec.name, str) and isinstance(spec.meaning, str), "inputs/outputs", "must have names")
+    for name, value in (("preprocessing_params", manifest.preprocessing_params), ("decision", manifest.decision)):
+        _require(isinstance(value, dict), name, "must be an object")
+    _require(0 <= manifest.golden.count <= GOLDEN_VECTORS_MAX, "golden.count", f"must lie in 0 to {GOLDEN_VECTORS_MAX}")
+    for key, bound in manifest.golden.tolerance.items():
+        _require(0 <= bound < 1, f"golden.tolerance of {key}", "must lie in [0, 1)")
     members = {manifest.golden.member}
     for model in manifest.models:
         _require(model.backend in BACKENDS, f"backend of {model.key}", f"must be one of {sorted(BACKENDS)}")
