@@ -90,8 +90,8 @@ def _models(evidence: Evidence) -> str:
     rows = [(key, fact.precision, f"{fact.bytes}", f"`{fact.sha256}`") for key, fact in sorted(evidence.models.items())]
     text = _table(("key", "precision", "bytes", "SHA-256"), rows)
     for key, value in sorted(evidence.facts.get("latency", {}).items()):
-        text += f"\n\n{key}: p50 {value['p50_us']:.0f} µs, p99 {min(value['rounds_p99_us']):.0f} µs "
-        text += "(quietest round) for one window on one thread."
+        quiet = value["undisturbed"]
+        text += f"\n\n{key}: p50 {quiet['p50_us']:.0f} µs, p99 {quiet['p99_us']:.0f} µs for one window on one thread."
     return text
 
 
