@@ -17,7 +17,7 @@ from edgeward.testing.repository import tiny_bundle
 ROOT = Path("/device/slots")
 INBOX = Path("/inbox")
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "2.0.0")
-CUTS = [(After.LOST, 0), (After.KEPT, 0), *((After.TORN, seed) for seed in range(6))]
+CUTS = [(After.LOST, 0), (After.KEPT, 0), *((After.TORN, seed) for seed in range(3))]
 
 
 def disk_with(*installed: str) -> MemoryFiles:
