@@ -1,6 +1,7 @@
 """What the engine costs over the bare library, in one run: ``python bench/engine.py [BUNDLE] [--runs N]``.
 
-Each round measures every path once, in turn, so that whatever else the machine does falls on all of them alike:
+Each round measures every path for a block of calls, in random order, so that whatever else the machine does falls on
+all of them alike (``--block 1`` makes each call find the caches of another path, as after a pause):
 
 - ``session.run``: ONNX Runtime as its tutorial shows it, arrays in, fresh arrays out
 - ``io-bound``: the same session options, inputs and outputs bound to preallocated buffers
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from edgeward.inference.backend import Array
 
 BUDGET_S = 1.0
-WARM_UP = 50
 
 
 def main() -> int:
@@ -50,19 +50,24 @@ def main() -> int:
     shapes = ", ".join(f"{spec.name} {'×'.join(map(str, spec.shape[1:]))}" for spec in bundle.manifest.inputs)
     key = bundle.manifest.model(arguments.model).key
     print(f"{bundle.manifest.name} {bundle.manifest.version} {key}: {shapes}; threads {arguments.threads}")
-    print(f"{arguments.runs} rounds, one call every {arguments.pause_ms:g} ms; load average {os.getloadavg()[0]:.1f}")
+    print(f"{arguments.runs} calls of each, {arguments.pause_ms:g} ms apart; load average {os.getloadavg()[0]:.1f}")
     failures = 0
-    with EngineHost(path, model=arguments.model, threads=arguments.threads) as host:
+    inside = LatencyHistogram()
+    if arguments.cpu is not None:
+        os.sched_setaffinity(0, {arguments.cpu})
+    with EngineHost(path, model=arguments.model, threads=arguments.threads, cpu=arguments.cpu) as host:
         while not host.state.standby:
             time.sleep(0.05)
 
         def across(window: dict[str, Array]) -> None:
             nonlocal failures
-            failures += host.infer(window, budget_s=BUDGET_S).failure is not None
+            result = host.infer(window, budget_s=BUDGET_S)
+            failures += result.failure is not None
+            inside.record(result.run_ns)
 
         paths = {**_inside(bundle, arguments.model, arguments.threads, windows[0]), "EngineHost.infer": across}
-        measured = _measure(paths, windows, arguments.runs, arguments.pause_ms / 1e3)
-    _show(measured)
+        measured = _measure(paths, windows, arguments)
+    _show({**measured, "  worker's run": inside})
     if failures:
         print(f"{failures} calls across the boundary failed")
     return 1 if failures else 0
@@ -85,22 +90,21 @@ def _inside(
 
 
 def _measure(
-    paths: dict[str, Callable[..., object]], windows: list[dict[str, Array]], runs: int, pause_s: float
+    paths: dict[str, Callable[..., object]], windows: list[dict[str, Array]], arguments: argparse.Namespace
 ) -> dict[str, LatencyHistogram]:
     names = list(paths)
     measured = {name: LatencyHistogram() for name in names}
     order = np.random.default_rng(0)
-    for run in range(-WARM_UP, runs):
-        window = windows[run % len(windows)]
+    for _ in range(max(1, arguments.runs // arguments.block)):
         for index in order.permutation(len(names)):
-            name = names[index]
-            if pause_s:
-                time.sleep(pause_s)
-            begin = time.perf_counter_ns()
-            paths[name](window)
-            elapsed = time.perf_counter_ns() - begin
-            if run >= 0:
-                measured[name].record(elapsed)
+            call, histogram = paths[names[index]], measured[names[index]]
+            for run in range(arguments.block):
+                if arguments.pause_ms:
+                    time.sleep(arguments.pause_ms / 1e3)
+                window = windows[run % len(windows)]
+                begin = time.perf_counter_ns()
+                call(window)
+                histogram.record(time.perf_counter_ns() - begin)
     return measured
 
 
@@ -129,7 +133,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("bundle", nargs="?", type=Path)
     parser.add_argument("--model", help="model key (default: the manifest's)")
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--block", type=int, default=20, help="calls of one path in a row")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu", type=int, help="keep this process and the worker on one processor")
     parser.add_argument(
         "--pause-ms", type=float, default=0.0, help="idle time before each call (a bed's are 600 ms apart)"
     )

@@ -55,6 +55,8 @@ def main(arguments: list[str]) -> int:
         _report_failure(memory, bell_fd, error)
         return 0
     del bundle
+    if settings["cpu"] is not None:
+        _run_on({settings["cpu"]})
     memory.answer(0, Status.OK, report=_golden_report(engine))
     gc.collect()
     gc.freeze()
@@ -96,9 +98,13 @@ def _settle(settings: dict[str, Any]) -> None:
         path.write_text(str(min(1000, int(path.read_text()) + _OOM_SCORE_MORE)))
     with contextlib.suppress(OSError):
         os.nice(settings["niceness"])
-    if settings["cpu"] is not None:
-        with contextlib.suppress(OSError, ValueError):
-            os.sched_setaffinity(0, {settings["cpu"]})
+    if settings["cpu"] is not None:  # a standby loads elsewhere, not on the processor that the worker in place needs
+        _run_on(set(range(os.cpu_count() or 1)))
+
+
+def _run_on(cpus: set[int]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.sched_setaffinity(0, cpus)
 
 
 def _read(settings: dict[str, Any]) -> Bundle:
