@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeward.trust.transport import Answer
 
-CHECKPOINT_BYTES = 1 << 20
+CHECKPOINT_BYTES = 4 << 20
 """At most this much is fetched twice after a power cut."""
 CHUNK_BYTES = 1 << 16
 ATTEMPTS = 4
