@@ -309,3 +309,21 @@ def test_second_process_on_the_trust_folder_is_refused(lab: RepositoryLab) -> No
     with locked(lab.trust / ".lock", "x", "x"), pytest.raises(ConfigError) as caught:
         lab.client().latest(NAME)
     assert caught.value.code == "trust-in-use"
+
+
+def test_flipped_byte_in_metadata_changes_nothing_or_is_refused(lab: RepositoryLab) -> None:
+    """Whichever byte of the repository's metadata flips, the device gets the true offer or a TrustError."""
+    truth = lab.client().latest(NAME)
+    refused = 0
+    for name in ("timestamp.json", "2.snapshot.json", "2.targets.json"):
+        path = lab.repo / "metadata" / name
+        good = path.read_bytes()
+        for index in range(0, len(good), 41):
+            shutil.rmtree(lab.trust)
+            path.write_bytes(good[:index] + bytes([good[index] ^ 1]) + good[index + 1 :])
+            try:
+                assert lab.client().latest(NAME) == truth
+            except TrustError:
+                refused += 1
+        path.write_bytes(good)
+    assert refused > 15
