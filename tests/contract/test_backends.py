@@ -10,11 +10,14 @@ import pytest
 from edgeward.bundle.manifest import BACKENDS
 from edgeward.inference.backend import Array, Backend, backend
 from edgeward.inference.backends import onnxruntime
+from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import ConfigError, EngineError
 from edgeward.testing.backends import CHECKS
+from edgeward.testing.bundles import tiny_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.workshop
 pytest.importorskip("onnx", reason="the contract suite makes its models with onnx")
@@ -29,6 +32,19 @@ def test_backend_keeps_the_contract(name: str, check: Callable[[Backend], None])
     except ConfigError as error:
         pytest.skip(f"BACKEND ABSENT: {error}")
     check(loaded)
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_backend_serves_from_its_own_process(name: str, tmp_path: Path) -> None:
+    """A bundle made for the backend passes its golden vectors in a worker."""
+    try:
+        backend(name)
+    except ConfigError as error:
+        pytest.skip(f"BACKEND ABSENT: {error}")
+    path = tmp_path / "tiny.ewb"
+    path.write_bytes(tiny_bundle(backend=name))
+    with EngineHost(path, standby=False) as host:
+        assert host.golden().passed
 
 
 class _Deaf:

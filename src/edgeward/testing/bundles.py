@@ -38,6 +38,7 @@ def tiny_bundle(
     name: str = "tiny-beat",
     version: str = "0.1.0",
     keys: Sequence[str] = ("fp32",),
+    backend: str = "onnxruntime",
     preprocessing_params: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
     extra_members: Mapping[str, bytes] | None = None,
@@ -46,7 +47,7 @@ def tiny_bundle(
 
     ``network``: "linear" (microseconds) or "conv" (about 500 K weights, for benchmarks). ``model`` replaces the model
     file by any bytes (to test refusal); ``golden_shift`` moves the expected scores, so that the golden vectors fail.
-    ``keys``: one model file per key, all alike.
+    ``keys``: one model file per key, all alike, for ``backend``.
     """
     rng = np.random.default_rng(seed)
     inputs = {
@@ -72,7 +73,7 @@ def tiny_bundle(
         decision=dict(decision or {}),
         deadline_ms=4.0,
         default_model=keys[0],
-        models=tuple(ModelSpec(key, f"models/{key}.onnx", "onnxruntime", "fp32") for key in keys),
+        models=tuple(ModelSpec(key, f"models/{key}.onnx", backend, "fp32") for key in keys),
         golden=GoldenSpec("golden.npz", GOLDEN_COUNT, dict.fromkeys(keys, 1e-4)),
         hashes=hash_members(members),
     )
