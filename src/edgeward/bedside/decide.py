@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,17 +52,14 @@ class Decision:
     def from_manifest(cls, decision: Mapping[str, Any]) -> Decision:
         """Read ``{"log_offsets": [N, S, V, F, Q]}``; ``BundleError`` (``decision-malformed``) for anything else."""
         offsets = decision.get("log_offsets")
-        numbers = isinstance(offsets, list | tuple) and all(isinstance(x, int | float) for x in offsets)
-        if (
-            set(decision) != {"log_offsets"}
-            or not numbers
-            or len(offsets) != len(BeatClass)
-            or not np.isfinite(offsets).all()
-        ):
+        whole = (
+            isinstance(offsets, list | tuple) and set(decision) == {"log_offsets"} and len(offsets) == len(BeatClass)
+        )
+        if not whole or not all(isinstance(x, int | float) and math.isfinite(x) for x in offsets or ()):
             raise BundleError(
                 "decision-malformed", "manifest field 'decision' must be five finite log_offsets; refuse the bundle"
             )
-        return cls(tuple(float(x) for x in offsets))
+        return cls(tuple(float(x) for x in offsets or ()))
 
     def classify(self, scores: npt.NDArray[np.float32]) -> tuple[BeatClass, float]:
         """The class of one row of probabilities (5,) and its own probability."""
