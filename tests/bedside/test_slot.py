@@ -298,6 +298,29 @@ def test_return_without_a_previous_bundle_is_refused() -> None:
         assert version_of(store) == "1.0.0"
 
 
+def test_return_from_a_damaged_slot_does_not_refuse_its_bundle() -> None:
+    """A flipped byte is the disk's fault: after the return the same bundle may be installed again."""
+    files = disk_with("1.0.0", "1.1.0")
+    with SlotStore(ROOT, files) as store:
+        slot = store.active()
+        assert slot is not None
+        files.put(slot.path, b"dust")
+        store.revert("slot-damaged")
+        assert (version_of(store), store.refused(slot.sha256)) == ("1.0.0", "")
+
+
+def test_look_needs_no_lock_and_changes_nothing() -> None:
+    """A second process may look at the slots of a running device, also in the middle of a trial."""
+    files = disk_with("1.0.0")
+    with SlotStore(ROOT, files) as store:
+        staged = store.stage(INBOX / "1.1.0.ewb")
+        before = files.steps
+        seen = SlotStore(ROOT, files).look()
+        assert (seen["active"], seen["previous"], seen["trial"]) == (store.active(), None, staged)
+        assert files.steps == before
+        store.commit(staged)
+
+
 def test_second_process_on_the_same_slots_is_refused(tmp_path: Path) -> None:
     """A second device process gets slots-in-use with the first one's number; a killed holder leaves no lock."""
     code = (

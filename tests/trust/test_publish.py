@@ -221,5 +221,7 @@ def test_init_that_was_cut_can_be_repeated(tmp_path: Path, monkeypatch: pytest.M
         publisher.init()
     monkeypatch.setattr(publish, "write_durably", real)
     keys = {p.name: p.read_bytes() for p in (tmp_path / "keys").glob("*.pem")}
+    assert not publisher.is_initialised
     publisher.init()
+    assert publisher.is_initialised
     assert {p.name: p.read_bytes() for p in (tmp_path / "keys").glob("*.pem")} == keys

@@ -171,6 +171,11 @@ class SlotStore:
 
     # --- asking
 
+    def look(self) -> dict[str, Slot | None]:
+        """What the state file says is active, previous and on trial: no lock, no check of bytes, nothing changed."""
+        state, _ = self._load()
+        return {"active": state.active, "previous": state.previous, "trial": state.trial}
+
     def active(self) -> Slot | None:
         """The slot that runs."""
         return self._state.active
@@ -275,7 +280,9 @@ class SlotStore:
             if state.trial is not None:
                 self._save(_refuse(replace(state, trial=None), state.trial, code))
             elif state.active is not None and state.previous is not None and self._holds(state.previous):
-                self._save(_refuse(replace(state, active=state.previous, previous=None), state.active, code))
+                back = replace(state, active=state.previous, previous=None)
+                # A damaged slot says nothing against the bundle: it may be installed again.
+                self._save(_refuse(back, state.active, code) if self._holds(state.active) else back)
             else:
                 raise BundleError(
                     "no-previous", "there is no whole previous bundle to return to; publish and install another"

@@ -72,6 +72,11 @@ class Publisher:
         """The first root metadata: the file that every device must be given by another way than this repository."""
         return self._metadata / "1.root.json"
 
+    @property
+    def is_initialised(self) -> bool:
+        """Whether ``init`` came to its end here: only then is there something to publish into."""
+        return (self._metadata / "timestamp.json").exists()
+
     def init(self, *, root_keys: int = 1, root_threshold: int = 1) -> Path:
         """Make keys and an empty repository; returns ``root_path``.
 
@@ -80,7 +85,7 @@ class Publisher:
         if not 1 <= root_threshold <= root_keys:
             raise ConfigError("root-threshold", "the root threshold must lie between 1 and the number of root keys")
         with self._writing("making the repository"):
-            if (self._metadata / "timestamp.json").exists():
+            if self.is_initialised:
                 raise ConfigError(
                     "repository-exists",
                     "this folder already holds a repository; publish into it, or choose an empty folder",
