@@ -36,7 +36,7 @@ BEYOND_MV = 5.0
 """No healthy adult's lead goes beyond this; what does is an electrode that moves or is off."""
 BAD_FLAT_SHARE = 0.5
 BAD_BEYOND_SHARE = 0.02
-"""A lead is bad where it is flat, or beyond ``BEYOND_MV``, for at least this share; no bad lead is already a fair rule."""
+"""A lead is bad where it is flat, or beyond ``BEYOND_MV``, for at least this share."""
 
 _WORK_HZ = 250  # filtered waves are kept at this rate
 _ENVELOPE_HZ = 125
