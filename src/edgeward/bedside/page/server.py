@@ -54,6 +54,7 @@ class PageServer:
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"
         self._woken = False
         self._closed = False
+        self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="edgeward-page", daemon=True)
         self._thread.start()
@@ -88,7 +89,7 @@ class PageServer:
         """Stop serving within CLOSE_S_MAX, whoever is connected. May be called twice."""
         self._closed = True
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(CLOSE_S_MAX)
 
     def __enter__(self) -> Self:
@@ -104,31 +105,36 @@ class PageServer:
         self._hub.drain()
 
     def _run(self) -> None:
-        loop, hub = self._loop, self._hub
-        asyncio.set_event_loop(loop)
-        server = loop.run_until_complete(loop.create_server(lambda: Connection(hub), sock=self._socket, backlog=64))
-        loop.call_soon(hub.ping)
         try:
-            loop.run_forever()
+            self._loop.run_until_complete(self._serve())
         finally:
-            server.close()
-            for connection in tuple(hub.connections):
-                connection.drop()
-            loop.run_until_complete(asyncio.sleep(0))  # lets the transports close their sockets
-            loop.close()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        hub = self._hub
+        server = await self._loop.create_server(lambda: Connection(hub), sock=self._socket, backlog=64)
+        hub.ping()
+        await self._stop.wait()
+        server.close()
+        for connection in tuple(hub.connections):
+            connection.drop()
+        await asyncio.sleep(0)  # lets the transports close their sockets
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    refused = ConfigError(
+        "page-address",
+        "the page cannot listen at its host and port: use an address of this device and a port from 1024 to 65535",
+    )
+    if not 0 <= port <= 65_535:
+        raise refused
     try:
         return socket.create_server((host, port), family=family, backlog=64)
-    except (OSError, OverflowError) as error:
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise ConfigError(
                 "page-port-in-use",
-                f"port {port} is in use: stop the other process or choose another port for the page (0: any)",
+                f"port {port} is in use: stop the other process or choose another port for the page (0 takes any)",
             ) from error
-        raise ConfigError(
-            "page-address",
-            "the page cannot listen at its host and port: use an address of this device and a port from 1024 to 65535",
-        ) from error
+        raise refused from error

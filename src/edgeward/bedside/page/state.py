@@ -7,6 +7,7 @@ which it was published, so that a reader can tell its age however long it was he
 from __future__ import annotations
 
 from collections import deque
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.words import mode_title, reason_words
@@ -35,14 +36,14 @@ _BEATS_MAX = 64
 _REQUIRED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "hello": {},
     "mode": {"mode": str},
-    "rate": {"hr_bpm": (int, float, type(None))},
+    "rate": {"hr_bpm": (Real, type(None))},
     "quality": {"leads": dict},
     "latency": {"stages": list},
-    "advisory": {"id": (str, int), "text": str, "priority": str, "active": bool},
-    "alert": {"id": (str, int), "text": str, "priority": str, "active": bool},
-    "wave": {"i": int, "v": (list, tuple)},
-    "beat": {"i": int, "cls": str, "verdict": str},
-    "qrs": {"i": int},
+    "advisory": {"id": (str, Integral), "text": str, "priority": str, "active": bool},
+    "alert": {"id": (str, Integral), "text": str, "priority": str, "active": bool},
+    "wave": {"i": Integral, "v": (list, tuple)},
+    "beat": {"i": Integral, "cls": str, "verdict": str},
+    "qrs": {"i": Integral},
 }
 
 

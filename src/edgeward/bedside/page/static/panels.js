@@ -46,6 +46,7 @@ export function showRate(rate, ttlMs, now) {
   const known = rate && Number.isFinite(rate.hr_bpm) && age <= ttlMs;
   put(byId("rate"), known ? String(Math.round(rate.hr_bpm)) : "--");
   document.querySelector(".rate").classList.toggle("old", known && age > 2500);
+  document.querySelector(".rate").classList.toggle("none-known", !known);
   let words = "no heart rate";
   if (known) words = age > 2500 ? `${ageWords(age)} old` : "now";
   else if (rate && Number.isFinite(rate.hr_bpm)) words = `last known ${ageWords(age)} ago`;
@@ -65,7 +66,7 @@ export function showQuality(leads) {
 
 export function showLatency(latency, fallbackBudgetMs) {
   const budgetMs = latency.budget_ms ?? fallbackBudgetMs ?? 4;
-  put(byId("budget"), `budget ${budgetMs} ms`);
+  put(byId("budget"), `ms; the bar is p99 in the ${budgetMs} ms budget`);
   const rows = latency.stages.map((stage) => {
     const row = document.createElement("tr");
     const name = document.createElement("th");
@@ -74,7 +75,7 @@ export function showLatency(latency, fallbackBudgetMs) {
     row.append(name);
     for (const us of [stage.p50_us, stage.p99_us, stage.max_us]) {
       const cell = document.createElement("td");
-      cell.textContent = Number.isFinite(us) ? `${(us / 1000).toFixed(us < 9950 ? 2 : 1)} ms` : "–";
+      cell.textContent = Number.isFinite(us) ? (us / 1000).toFixed(us < 9950 ? 2 : 1) : "–";
       row.append(cell);
     }
     const share = stage.p99_us / 1000 / budgetMs;
@@ -88,7 +89,7 @@ export function showLatency(latency, fallbackBudgetMs) {
     return row;
   });
   byId("latency").tBodies[0].replaceChildren(...rows);
-  put(byId("late"), latency.late === undefined ? "" : `${latency.late} results late, so not shown`);
+  put(byId("late"), latency.late === undefined ? "" : latency.late ? `${latency.late} results came late and were withheld` : "no result late");
 }
 
 // Advisories or threshold alerts: a list with ages that run, and words for a screen reader only when something changes.

@@ -262,8 +262,11 @@ export class Strip {
     mark.textContent = WORDS[why];
     mark.style.top = `${this.top + (isDashed(why) ? this.y(lead, this.rest[lead]) : (lead + 0.12) * this.laneMm * this.px)}px`;
     this.marks.append(mark);
-    mark.style.left = `${Math.min(this.x(i), (MARGIN_MM + this.sweepMm) * this.px - mark.offsetWidth)}px`;
-    this.words.push({ lead, i, why, mark });
+    const left = Math.min(this.x(i), (MARGIN_MM + this.sweepMm) * this.px - mark.offsetWidth);
+    const below = last !== undefined && !last.below && left < last.right && left + mark.offsetWidth > last.left;
+    mark.style.left = `${left}px`;
+    mark.classList.toggle("below", below);
+    this.words.push({ lead, i, why, mark, below, left, right: left + mark.offsetWidth });
   }
 
   run(lead, from, to, why) { // one unbroken stretch for one reason?
