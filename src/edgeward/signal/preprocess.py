@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from edgeward.kernel.errors import BundleError
 from edgeward.signal.rhythm import HISTORY_BEATS, RHYTHM_NAMES, rhythm_features
-from edgeward.signal.shape import MEASURE_AFTER, MEASURE_BEFORE, SHAPE_NAMES, Complex, ShapeMemory, measure
+from edgeward.signal.shape import (
+    LATEST_SHIFT,
+    MEASURE_AFTER,
+    MEASURE_BEFORE,
+    SHAPE_NAMES,
+    Complex,
+    ShapeMemory,
+    measure,
+)
 from edgeward.signal.window import Ring
 
 if TYPE_CHECKING:
@@ -31,7 +39,6 @@ DETECTION_DELAY_S = 0.6
 """A beat must be reported within this time of its fiducial to count as look-ahead."""
 
 _WINDOW_NAME = "beat-window-1"
-_SHIFT = MEASURE_AFTER - 52  # how far refining may move a fiducial: 25 samples
 _BLOCK = 10  # baseline: medians of 40 ms …
 _SPAN = 15  # … and their running median over 0.6 s
 _LEFT = 75  # context before the window for the baseline
@@ -234,7 +241,7 @@ class BeatWindower:
         first = self._pending[0].index
         if len(following) < self._spec.lookahead_beats:
             return first + self._wait
-        return max(first + _SHIFT + self._spec.after, following[-1].index + MEASURE_AFTER) - 1
+        return max(first + LATEST_SHIFT + self._spec.after, following[-1].index + MEASURE_AFTER) - 1
 
     def _release(self, following: list[_Pending], end: int) -> BeatWindow:
         beat = self._pending.popleft()
@@ -270,7 +277,8 @@ class BeatWindower:
     def _measured(self, beat: _Pending) -> Complex:
         if beat.complex_ is None:
             cut = self._ring.cut(beat.index - MEASURE_BEFORE, beat.index + MEASURE_AFTER)
-            beat.complex_ = measure(cut, beat.index, self._memory.scale_mv)
+            found = measure(cut, beat.index, self._memory.scale_mv)
+            beat.complex_ = self._memory.aligned(cut, beat.index, found)
         return beat.complex_
 
     def _seconds(self, earlier: Complex | None, later: Complex) -> float | None:

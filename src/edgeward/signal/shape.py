@@ -21,9 +21,13 @@ _P_BEFORE, _P_END = 75, 18
 _P_LENGTH = _P_BEFORE - _P_END
 _SEARCH = 25
 _MARGIN = 12
+_ALIGN = 20
+_ALIGN_CORR = 0.75
 MEASURE_BEFORE = _SEARCH + _QRS_BEFORE + _MARGIN
 MEASURE_AFTER = _SEARCH + _QRS_AFTER + _MARGIN
 """Samples before and after a detection that ``measure`` wants to see."""
+LATEST_SHIFT = _SEARCH + _MARGIN
+"""By how many samples a measured fiducial may lie after the detection."""
 
 MEMORY_BEATS = 64
 _SIMILAR = 0.85
@@ -79,17 +83,24 @@ def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
     Detectors and annotators mark different points of a complex; the centre of slope energy is one definition for all.
     ``scale_mv`` (2,) weighs the leads (the patient's usual size of complex in each).
     """
-    slope = np.zeros_like(cut)
-    slope[:, 2:-2] = (cut[:, 4:] - cut[:, :-4]) / np.maximum(scale_mv, _FLOOR_MV)[:, None]
-    energy = np.sum(slope * slope, axis=0)  # (n,)
+    energy = _slope_energy(cut, scale_mv)
     smooth = np.convolve(energy, np.full(11, 1.0 / 11.0), mode="same")
     lo, hi = MEASURE_BEFORE - _SEARCH, MEASURE_BEFORE + _SEARCH + 1
     peak = lo + int(np.argmax(smooth[lo:hi]))
     near = np.arange(max(0, peak - 15), min(energy.size, peak + 16))
     weight = smooth[near]
     total = float(weight.sum())
-    centre = round(float((near * weight).sum()) / total) if total > 0 else MEASURE_BEFORE
-    centre = min(max(centre, lo), hi - 1)
+    centre = round(float(near @ weight) / total) if total > 0 else MEASURE_BEFORE
+    return _complex_at(cut, min(max(centre, lo), hi - 1), index, energy)
+
+
+def _slope_energy(cut: FloatArray, scale_mv: FloatArray) -> FloatArray:
+    slope = np.zeros_like(cut)
+    slope[:, 2:-2] = (cut[:, 4:] - cut[:, :-4]) / np.maximum(scale_mv, _FLOOR_MV)[:, None]
+    return np.asarray(np.sum(slope * slope, axis=0), dtype=np.float32)
+
+
+def _complex_at(cut: FloatArray, centre: int, index: int, energy: FloatArray) -> Complex:
     qrs = cut[:, centre - _QRS_BEFORE : centre + _QRS_AFTER]  # (2, 65)
     qrs = qrs - qrs.sum(axis=1, keepdims=True) / np.float32(qrs.shape[1])
     around = energy[centre - _QRS_BEFORE : centre + _QRS_AFTER]
@@ -160,6 +171,30 @@ class ShapeMemory:
         self._alike[slot, slot] = True  # a flat complex resembles nothing, not even itself
         self._last = [unit, *self._last[:1]]
         self._refresh()
+
+    def aligned(self, cut: FloatArray, index: int, found: Complex) -> Complex:
+        """``found``, moved to where it fits the average beat best, if it is alike at all.
+
+        A notched complex has two centres of slope energy; noise would toss the fiducial between them.
+        """
+        if self._count < 3:
+            return found
+        centre = found.index - index + MEASURE_BEFORE
+        lo = max(_QRS_BEFORE, centre - _ALIGN)
+        hi = min(cut.shape[1] - _QRS_AFTER, centre + _ALIGN)
+        part = cut[:, lo - _QRS_BEFORE : hi + _QRS_AFTER] / self._scale[:, None]
+        unit = self._qrs_unit.reshape(2, -1)
+        length = unit.shape[1]
+        dots = np.correlate(part[0], unit[0], "valid") + np.correlate(part[1], unit[1], "valid")
+        sums = np.cumsum(np.pad(part, ((0, 0), (1, 0))), axis=1)
+        squares = np.cumsum(np.pad(part * part, ((0, 0), (1, 0))), axis=1)
+        mean = (sums[:, length:] - sums[:, :-length]) / np.float32(length)
+        power = (squares[:, length:] - squares[:, :-length] - length * mean * mean).sum(axis=0)
+        corr = dots / np.sqrt(np.maximum(power, 1e-6))
+        best = int(np.argmax(corr))
+        if corr[best] < _ALIGN_CORR or lo + best == centre:
+            return found
+        return _complex_at(cut, lo + best, index, _slope_energy(cut, self._scale))
 
     def _refresh(self) -> None:
         n = self._count

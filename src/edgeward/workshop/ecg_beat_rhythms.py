@@ -63,7 +63,7 @@ def draw_focus(rng: np.random.Generator) -> Focus:
         coupling=float(rng.uniform(0.5, 0.86)),
         coupling_sd=float(rng.uniform(0.01, 0.06)),
         pause=float(rng.uniform(0.98, 1.3)),
-        aberrancy=float(rng.choice([0.0, 0.0, 0.0, 0.15, 0.5])),
+        aberrancy=float(rng.choice([0.0, 0.0, 0.0, 0.0, 0.06])),
     )
 
 

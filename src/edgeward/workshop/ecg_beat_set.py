@@ -13,6 +13,7 @@ from scipy.signal import find_peaks
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.beat import BeatClass
 from edgeward.workshop.ecg_beat_data import (
+    RATE_HZ,
     BeatData,
     IntArray,
     Strip,
@@ -42,7 +43,7 @@ class SetConfig:
     """How much of each kind is made."""
 
     seed: int = 5
-    strips_per_record: int = 10
+    strips_per_record: int = 8
     record_strip_s: float = 60.0
     strips_per_ptbxl: int = 2
     strips_per_fibrillation: int = 4
@@ -90,11 +91,20 @@ def training_set(
 
 
 def _variant(strip: Strip, config: SetConfig, rng: np.random.Generator) -> Strip:
-    """The strip with reference positions, forgotten pasts, and sometimes without its second lead."""
+    """The first half with reference positions, forgotten pasts, and sometimes without its second lead."""
     wave = strip.wave
     if rng.random() < config.one_lead_share:
         wave = np.stack([wave[0], np.zeros_like(wave[1])])
-    other = replace(strip, source=f"variant+{strip.source}", wave=wave, cold_every_s=config.cold_every_s)
+    half = wave.shape[1] // 2
+    first = strip.beats < half - RATE_HZ
+    other = replace(
+        strip,
+        source=f"variant+{strip.source}",
+        wave=wave[:, :half],
+        beats=strip.beats[first],
+        labels=strip.labels[first],
+        cold_every_s=config.cold_every_s,
+    )
     return jittered(other, rng, sd_s=0.008, miss=0.004, extra=0.002)
 
 
