@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import edgeward
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.backoff import BackoffPolicy
 from edgeward.inference.golden import read_golden
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgeward.inference.backend import Array
 
 EVERY_S = 0.010
+SHIPPED = Path(edgeward.__file__).parent / "bundle" / "shipped" / "ecg-beat.ewb"
 BUDGET_S = 0.050
 
 
@@ -36,7 +38,7 @@ def main() -> int:
     parser.add_argument("bundle", nargs="?", type=Path)
     parser.add_argument("-n", type=int, default=20, help="kills of each kind")
     arguments = parser.parse_args()
-    path = arguments.bundle or _made()
+    path = arguments.bundle or (SHIPPED if SHIPPED.exists() else _made())
     vectors = read_golden(read_bundle(path.read_bytes()))
     window = {name: array[0] for name, array in vectors.inputs.items()}
     print(f"{arguments.n} kills of each kind; load average {os.getloadavg()[0]:.1f}")
