@@ -3,8 +3,8 @@
 Run as ``python -m edgeward.workshop.ecg_quality_train quality.npz src/edgeward/signal/acceptability.json``.
 
 Settings and features were chosen by hand while looking at cross-validation over the same recordings: some fifty
-variants scored between 0.915 and 0.930, and this is one of the simplest among the best. The choice is therefore not
-nested, and an estimate made on these recordings leans high by what two draws of the folds differ (0.3 points).
+variants scored between 0.915 and 0.930, and this is one of the simplest among the best. The choice is not nested, so
+an estimate made on these recordings may lean high; two draws of the folds alone differ by up to a point.
 """
 
 from __future__ import annotations
