@@ -12,6 +12,7 @@ import pytest
 
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.repository import FaultyServer, RepositoryLab, tiny_bundle
+from edgeward.trust import fetch as fetch_module
 from edgeward.trust.fetch import TrustClient, fetch
 
 if TYPE_CHECKING:
@@ -194,6 +195,12 @@ def test_unreachable_repository_is_said(lab: RepositoryLab, tmp_path: Path) -> N
         assert refusal(lab.client(url)) == "repository-unreachable"
     (tmp_path / "empty" / "metadata").mkdir(parents=True)
     assert refusal(lab.client(tmp_path / "empty")) == "repository-unreachable"
+
+
+def test_metadata_that_drip_are_given_up(lab: RepositoryLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata that take longer than their limit are repository-unreachable (slow-retrieval attack)."""
+    monkeypatch.setattr(fetch_module, "METADATA_S_MAX", -1.0)
+    assert refusal(lab.client()) == "repository-unreachable"
 
 
 def test_unknown_bundle_name_is_said(lab: RepositoryLab) -> None:

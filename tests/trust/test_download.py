@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
 from edgeward.testing.repository import FaultyServer
+from edgeward.trust import download as module
 from edgeward.trust.download import Blob, DownloadReport, discard, download, held_bytes
 from edgeward.trust.transport import UnreachableError
 
@@ -94,6 +95,7 @@ def test_finished_download_is_not_asked_for_again(server: FaultyServer, tmp_path
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from edgeward.trust import download as module
 from edgeward.trust.download import Blob, download
 url, length, sha, dest, at, how = sys.argv[1:]
 def strike(offset):
@@ -168,10 +170,38 @@ def test_changed_etag_begins_anew(server: FaultyServer, tmp_path: Path) -> None:
 def test_etag_that_changes_under_a_206_begins_anew(server: FaultyServer, tmp_path: Path) -> None:
     """A server that ignores If-Range is caught by the ETag of its partial answer."""
     dest = tmp_path / "x.ewb"
-    server.faults.no_etag = True
     give_up(server, dest, 100_000)
-    server.faults.no_etag = False
+    server.faults.etag, server.faults.ignore_if_range = '"another"', True
     assert get(server, dest) == DownloadReport(0, len(RAW), 1)
+
+
+def test_same_bundle_at_another_address_is_resumed(server: FaultyServer, tmp_path: Path) -> None:
+    """What was fetched from one address goes on at another: the signed hash names the bytes, not the address."""
+    dest = tmp_path / "x.ewb"
+    give_up(server, dest, 100_000)
+    other = Blob(f"file://{blob_file(server)}", len(RAW), SHA)
+    assert download(other, dest) == DownloadReport(100_000, len(RAW) - 100_000, 0)
+
+
+def test_part_of_another_bundle_is_not_resumed(server: FaultyServer, tmp_path: Path) -> None:
+    """The part of a bundle with another hash is dropped."""
+    dest = tmp_path / "x.ewb"
+    give_up(server, dest, 100_000)
+    (tmp_path / "other").write_bytes(b"other")
+    blob = Blob((tmp_path / "other").as_uri(), 5, hashlib.sha256(b"other").hexdigest())
+    assert download(blob, dest) == DownloadReport(0, 5, 0)
+
+
+def test_slow_server_is_given_up(server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the lowest rate a connection is left, and what came is kept."""
+    monkeypatch.setattr(module, "SLOW_AFTER_S", 0.0)
+    monkeypatch.setattr(module, "RATE_MIN_BYTES_PER_S", 1e15)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1000)
+    server.faults.cut_after = 900
+    with pytest.raises(UnreachableError):
+        get(server, tmp_path / "x.ewb")
+    assert held_bytes(tmp_path / "x.ewb") == 900
 
 
 def test_mixed_content_without_etag_is_fetched_once_more(server: FaultyServer, tmp_path: Path) -> None:
@@ -285,6 +315,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from edgeward.kernel.errors import EdgewardError
+from edgeward.trust import download as module
 from edgeward.trust.download import Blob, download
 url, length, sha, dest, limit = sys.argv[1:]
 if int(limit):
@@ -333,6 +364,7 @@ TINY = """
 import os, sys
 from pathlib import Path
 from edgeward.kernel.errors import EdgewardError
+from edgeward.trust import download as module
 from edgeward.trust import download as module
 from edgeward.trust.download import Blob, download, held_bytes
 url, length, sha, folder = sys.argv[1:]

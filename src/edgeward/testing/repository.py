@@ -97,6 +97,7 @@ class Faults:
     """Close the connection after this many body bytes, once per request while ``cuts`` > 0."""
     cuts: int = 1_000_000
     ignore_range: bool = False
+    ignore_if_range: bool = False
     etag: str | None = None
     no_etag: bool = False
     status: int | None = None
@@ -126,6 +127,8 @@ class _FaultyHandler(RepositoryHandler):
         faults.requests.append({name.lower(): value for name, value in self.headers.items()})
         body = faults.replace if faults.replace is not None else path.read_bytes()
         tag = faults.etag or f'"{path.name[:64]}"'
+        if faults.ignore_if_range:
+            del self.headers["If-Range"]
         start, _ = (0, 0) if faults.ignore_range else self._wanted(len(body), tag)
         status = faults.status or (206 if start else 200)
         self.send_response(status)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from edgeward.kernel.errors import ConfigError, TrustError
 
@@ -58,7 +58,7 @@ class Answer:
 def base_url(url_or_dir: str | Path) -> str:
     """``url_or_dir`` as a URL that ends in a slash. ``ConfigError`` for a scheme that is not on the list."""
     text = str(url_or_dir)
-    scheme = urlsplit(text).scheme if "://" in text else ""
+    scheme = _split(text).scheme if "://" in text else ""
     if scheme == "":
         text = Path(text).absolute().as_uri()
     elif scheme not in {"http", "https", "file"}:
@@ -69,12 +69,23 @@ def base_url(url_or_dir: str | Path) -> str:
 @contextmanager
 def opened(url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[Answer]:
     """Ask for ``url``. Raises ``UnreachableError``; any HTTP status is an ``Answer``, redirects included."""
-    if urlsplit(url).scheme == "file":
+    if _split(url).scheme == "file":
         with _opened_file(url, headers or {}) as answer:
             yield answer
     else:
         with _opened_http(url, headers or {}, timeout_s) as answer:
             yield answer
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise _no_url() from error
+
+
+def _no_url() -> ConfigError:
+    return ConfigError("repository-url", "the repository's address is not a valid URL; correct it in the settings")
 
 
 @contextmanager
@@ -101,17 +112,19 @@ def _opened_file(url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
 
 @contextmanager
 def _opened_http(url: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[Answer]:
-    parts = urlsplit(url)
+    parts = _split(url)
     try:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     except (ValueError, http.client.InvalidURL) as error:
-        raise ConfigError("repository-url", "the repository's address is not a valid URL") from error
+        raise _no_url() from error
     try:
         try:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "Connection": "close", **headers})
             response = connection.getresponse()
+        except (http.client.InvalidURL, UnicodeError) as error:
+            raise _no_url() from error
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(type(error).__name__) from error
         yield Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response)
