@@ -1,7 +1,7 @@
 """QRS sensitivity and PPV of the streaming detector over a folder of WFDB records (EC57 rules).
 
-Usage: ``python bench/qrs.py DATA_DIR [RECORD ...] [--single-lead]``. Beats within 150 ms of an annotation match; scoring starts
-at 5:00; ventricular flutter and fibrillation between ``[`` and ``]`` is left out.
+Usage: ``python bench/qrs.py DATA_DIR [RECORD ...] [--single-lead]``. Beats within 150 ms of an annotation match;
+scoring starts at 5:00; ventricular flutter and fibrillation between ``[`` and ``]`` is left out.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def detect(wave: np.ndarray, rate_hz: float, block_s: float = 1.0) -> list[float
         block = wave[:, start : start + step]
         out = resampler.push(np.nan_to_num(block))
         found += [beat.index / 250.0 for beat in detector.push(out, np.ones(out.shape, dtype=np.bool_))]
-    return found
+    return found + [beat.index / 250.0 for beat in detector.flush()]
 
 
 def match(truth: list[float], found: list[float]) -> tuple[list[int], list[int]]:
-    """For each true beat the index of its detection or −1, and the detections left over; nearest pairs first in time order."""
+    """For each true beat the index of its detection or −1, and the detections left over; nearest pairs first."""
     of_truth, used = [-1] * len(truth), set()
     pairs = []
     j0 = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,13 @@ def _ecg(seconds: float, *, leads: int = 2, noise_mv: float = 0.01, seed: int = 
     wave = np.zeros((leads, t.size))
     for peak in peaks:
         d = t - peak / RATE_HZ
-        for delay, width, height in ((-0.16, 0.025, 0.12), (-0.03, 0.008, -0.1), (0, 0.011, 1.1), (0.03, 0.01, -0.2), (0.28, 0.05, 0.25)):
+        for delay, width, height in (
+            (-0.16, 0.025, 0.12),
+            (-0.03, 0.008, -0.1),
+            (0, 0.011, 1.1),
+            (0.03, 0.01, -0.2),
+            (0.28, 0.05, 0.25),
+        ):
             wave += height * np.exp(-0.5 * ((d - delay) / width) ** 2)
     wave *= np.linspace(1.0, 0.6, leads)[:, None]
     wave += rng.normal(0.0, noise_mv, wave.shape) + 0.2 * np.sin(2 * np.pi * 0.3 * t)
@@ -73,7 +80,7 @@ def test_blocks_do_not_change_the_beats(cuts: list[int], seed: int) -> None:
     detector = QrsDetector(2)
     beats: list[Beat] = []
     edges = np.minimum(np.cumsum([0, *cuts, wave.shape[1]]), wave.shape[1])
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges.tolist()):
         beats += detector.push(wave[:, a:b], usable[:, a:b])
     assert beats == whole
     assert len(whole) > 15

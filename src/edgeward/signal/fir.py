@@ -15,7 +15,7 @@ def kaiser_beta(attenuation_db: float) -> float:
     if attenuation_db > 50.0:
         return 0.1102 * (attenuation_db - 8.7)
     excess = max(attenuation_db - 21.0, 0.0)
-    return 0.5842 * excess**0.4 + 0.07886 * excess
+    return 0.5842 * math.pow(excess, 0.4) + 0.07886 * excess
 
 
 def kaiser_half_width(transition_hz: float, rate_hz: float, attenuation_db: float) -> int:

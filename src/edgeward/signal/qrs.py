@@ -24,6 +24,7 @@ _FLOOR = 0.05  # of a typical beat: below it nothing is looked at
 _REFRACTORY = 50  # samples: no second QRS within 200 ms
 _FIDUCIAL_AROUND = 18  # samples (72 ms)
 _FIDUCIAL_SHARE = 0.04
+_LEAST_SWING_MV = 0.05  # peak to peak; converter noise and P waves in asystole stay below, a tiny QRS is above
 _LONGEST_BLOCK = 256 * HOP
 
 
@@ -37,18 +38,19 @@ class QrsDetector:
 
     MAX_DELAY_S: float = (HALF + LOOKAHEAD + HOP + _FIDUCIAL_AROUND) / RATE_HZ
 
-    def __init__(self, channels: int, rate_hz: int = RATE_HZ) -> None:
-        """Raise ``InputError`` for another rate than 250 Hz or no channel."""
+    def __init__(self, channels: int, rate_hz: int = RATE_HZ, *, trees: qrs_score.Trees | None = None) -> None:
+        """Raise ``InputError`` for another rate than 250 Hz or no channel; ``trees`` replace the shipped scorer."""
         if rate_hz != RATE_HZ or channels < 1:
             raise InputError(
                 "qrs-rate", f"the QRS detector works at {RATE_HZ} Hz on one lead or more; resample the wave before it"
             )
         self._channels = channels
+        self._trees = trees if trees is not None else qrs_score.shipped_trees()
         self._next = 0
         self._clear()
 
     def reset(self, next_index: int | None = None) -> None:
-        """Forget all history, as after a gap; the next sample pushed has ``next_index`` (default: the count goes on)."""
+        """Forget all history, as after a gap; the next sample has ``next_index`` (default: the count goes on)."""
         if next_index is not None:
             self._next = next_index
         self._clear()
@@ -60,6 +62,7 @@ class QrsDetector:
         self._levels = Levels(c)
         self._pending: list[tuple[FloatArray, BoolArray]] = []
         self._pending_n = 0
+        self._last: tuple[FloatArray, BoolArray] | None = None
         self._bands = np.zeros((c, ROWS, 2 * CAPACITY))
         self._fused = np.zeros(2 * CAPACITY)
         self._share = np.zeros((c, 2 * CAPACITY))
@@ -75,10 +78,11 @@ class QrsDetector:
         self._next += samples.shape[1]
         self._pending.append((samples, usable))
         self._pending_n += samples.shape[1]
+        if samples.shape[1]:
+            self._last = samples[:, -1:].copy(), usable[:, -1:].copy()
         beats: list[Beat] = []
         if self._pending_n < HOP:
-            if len(self._pending) == 1:
-                self._pending[0] = (samples.copy(), usable.copy())
+            self._pending[-1] = (samples.copy(), usable.copy())  # the caller may use its buffer again
             return beats
         x = np.concatenate([p[0] for p in self._pending], axis=1)
         ok = np.concatenate([p[1] for p in self._pending], axis=1)
@@ -92,6 +96,16 @@ class QrsDetector:
             for hop in range(0, stop - start, HOP):
                 cut = slice(hop, hop + HOP)
                 self._take_hop(bands[:, :, cut], envelope[:, cut], valid[:, cut], beats)
+        return beats
+
+    def flush(self) -> list[Beat]:
+        """Give the beats that still wait when a record has ended, as if its last sample were held, and reset."""
+        if self._last is None:
+            return []
+        end, wait = self._next, int(self.MAX_DELAY_S * RATE_HZ) + 1
+        held = np.repeat(self._last[0], wait, axis=1), np.repeat(self._last[1], wait, axis=1)
+        beats = [beat for beat in self.push(*held) if beat.index < end]
+        self.reset(end)
         return beats
 
     def _take_hop(self, bands: Float64Array, envelope: Float64Array, usable: BoolArray, beats: list[Beat]) -> None:
@@ -131,15 +145,18 @@ class QrsDetector:
         if last is not None and p - last < _REFRACTORY:
             return None
         view = self._view(p)
+        near = view.bands[view.share > 0.0, WAVE, LOOKBACK - APART : LOOKBACK + APART + 1]
+        if not near.size or float(np.ptp(near, axis=1).max()) < _LEAST_SWING_MV:
+            return None
         this = measure(view)
         confidence = self._confidence(view, this)
-        if confidence < 0.5:
+        if confidence < qrs_score.TAKEN_FROM:
             return None
-        self._memory.add(this)
+        self._memory.add(this, view)
         return Beat(self._origin + max(self._fiducial(view), 0), confidence)
 
     def _confidence(self, view: View, this: Measured) -> float:
-        return qrs_score.probability(features(view, this, self._memory))
+        return self._trees.probability(features(view, this, self._memory))
 
     @staticmethod
     def _fiducial(view: View) -> int:

@@ -27,7 +27,7 @@ HOP = 12
 HALF = 33
 """Filter delay in samples: a band value at t needs the wave up to t + HALF (132 ms)."""
 WAVE, QRS, WIDE, STEEP = range(4)
-"""Rows of the bands: cleaned wave (mV), envelope at 12.5 Hz (QRS), 6.5 Hz (wide complexes, T waves) and 30 Hz (slope, noise)."""
+"""Rows of the bands: cleaned wave (mV); envelopes at 12.5 Hz (QRS), 6.5 Hz (wide complexes, T waves), 30 Hz (slope)."""
 ROWS = 4
 CAPACITY = 4 * RATE_HZ
 """Samples of history the detector can look back on."""
@@ -114,10 +114,10 @@ class Levels:
         if len(self._hops) < _STAT_HOPS:
             return
         peaks = np.concatenate([hop[0] for hop in self._hops], axis=1).max(axis=1).tolist()
-        whole = np.concatenate([hop[1] for hop in self._hops], axis=1).all(axis=1).tolist()
+        usable_all = np.asarray(np.concatenate([hop[1] for hop in self._hops], axis=1).all(axis=1))  # (C,)
         self._hops = []
         for c in range(self._channels):
-            if whole[c]:
+            if usable_all[c]:
                 self._renew(c, peaks[c])
         ratio = np.clip(self.level / np.maximum(self.noise, 1e-6) - 1.0, 0.1, 20.0)
         self._weights = np.where(self.level > 0.0, ratio * ratio, 0.0)[:, None]

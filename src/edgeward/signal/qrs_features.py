@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,23 @@ _AROUND = 20  # half width of the shape that is compared between beats (80 ms)
 _LAG = 5
 _SLOPE_AROUND = 16
 _REMEMBERED = 8
+_WAKE = 150  # samples after a beat in which its T wave is learnt (600 ms)
+_WAKE_NEAR = 8
 _SNIPPET = np.arange(-88, 85, 8)
 
 NAMES: tuple[str, ...] = (
-    *("amp", "amp_med", "amp_last", "amp_min8", "slope_med", "slope_last", "wide_ratio", "wide_rel", "steep_ratio", "steep_rel"),
+    *("amp", "amp_med", "amp_last", "amp_min8", "slope_med", "slope_last"),
+    *("wide_ratio", "wide_rel", "steep_ratio", "steep_rel"),
+    *("steep_med", "steep_last", "slope_min", "swing_min", "expected", "expected_over"),
     *("width", "width_rel", "dt_s", "dt_med", "dt_last", "rr_med_s", "rr_spread", "beats_known"),
-    *("before", "before_at", "after", "after_at", "after_wide", "before_all", "q25_2s", "q50_2s", "q75_2s", "q50_near", "steep_near"),
+    *("before", "before_at", "after", "after_at", "after_wide", "before_all"),
+    *("q25_2s", "q50_2s", "q75_2s", "q50_near", "steep_near"),
     *("share_a", "amp_a", "amp_b", "slope_a", "slope_b", "snr_a", "snr_b"),
-    *("shape_med", "shape_last", "shape_alike", "p2p_med", "p2p_last", "last_amp_med", "last_wide_rel"),
+    *("shape_med", "shape_last", "shape_best", "amp_best", "slope_best", "swing_best"),
+    *("p2p_med", "p2p_last", "last_amp_med", "last_wide_rel"),
     *(f"s{offset:+d}" for offset in _SNIPPET),
 )
+"""The features in their order; ``_med`` is against the median of the last 8 beats, ``_last`` against the last one."""
 
 
 @dataclass(slots=True)
@@ -66,16 +74,33 @@ class Memory:
 
     beats: list[Measured] = field(default_factory=list)
     template: Float64Array | None = None
+    cores: list[Float64Array] = field(default_factory=list)
+    wake: Float64Array = field(default_factory=lambda: np.zeros(_WAKE))  # fused curve after a beat: its T wave
 
-    def add(self, beat: Measured) -> None:
+    def add(self, beat: Measured, view: View) -> None:
         """Take one more beat; the oldest is forgotten."""
+        if self.beats:
+            self._learn_wake(beat.index - self.beats[-1].index, view)
         self.beats.append(beat)
+        self.cores.append(_core(beat.shape))
         del self.beats[: -_REMEMBERED - 1]
+        del self.cores[:-_REMEMBERED]
         if self.template is None:
             self.template = beat.shape.copy()
         else:
-            lag = _best_lag(beat.shape, self.template)[1]
+            lag = int(_likeness(beat.shape, [_core(self.template)])[0].argmax()) - _LAG
             self.template += 0.15 * (np.roll(beat.shape, -lag, axis=1) - self.template)
+
+    def _learn_wake(self, since: int, view: View) -> None:
+        stop = min(since - APART, _WAKE)
+        if stop > APART and since <= LOOKBACK:
+            first = LOOKBACK - since
+            gain = 0.2 if len(self.beats) > _REMEMBERED // 2 else 0.5
+            self.wake[:stop] += gain * (view.fused[first : first + stop] - self.wake[:stop])
+
+    def expected(self, since: int) -> float:
+        """What the fused curve usually reaches ``since`` samples after a beat."""
+        return float(self.wake[since - _WAKE_NEAR : since + _WAKE_NEAR + 1].max()) if since < _WAKE else 0.0
 
 
 def measure(view: View) -> Measured:
@@ -83,7 +108,7 @@ def measure(view: View) -> Measured:
     at = LOOKBACK
     scale = view.share / np.maximum(view.level, 1e-6)  # (C,)
     fused = view.fused
-    amp = float(fused[at])
+    amp = max(float(fused[at]), 1e-6)
     near = slice(at - _SLOPE_AROUND, at + _SLOPE_AROUND + 1)
     wave = view.bands[:, WAVE, near]
     slope = float((np.abs(np.diff(wave, axis=1)).max(axis=1) * scale).sum())
@@ -94,65 +119,80 @@ def measure(view: View) -> Measured:
     right = np.flatnonzero(fused[at + 1 : at + 41] < 0.5 * amp)
     width = (40 - left[-1] if left.size else 41) + (right[0] if right.size else 40)
     shape = view.bands[:, WAVE, at - _AROUND : at + _AROUND + 1] * scale[:, None]
+    slope, steep, swing = max(slope, 1e-9), max(steep, 1e-9), max(swing, 1e-9)
     return Measured(view.index, amp, slope, wide, steep, float(width), swing, shape)
 
 
 def features(view: View, this: Measured, memory: Memory) -> Float64Array:
     """The feature vector (len(NAMES),) of a candidate."""
-    at, fused, amp = LOOKBACK, view.fused, max(this.amp, 1e-6)
-    out: list[float] = []
     beats = memory.beats
-    recent = beats[-_REMEMBERED:]
-    median_of = _Medians(recent)
     last = beats[-1] if beats else None
-    amp_med = median_of.amp
-    out += [
-        amp,
-        amp / amp_med,
-        amp / last.amp if last else 1.0,
-        amp / min((b.amp for b in recent), default=1.0),
-        this.slope / median_of.slope,
-        this.slope / last.slope if last else 1.0,
-        this.wide / amp,
-        (this.wide / amp) / median_of.wide_ratio,
-        this.steep / amp,
-        (this.steep / amp) / median_of.steep_ratio,
-        this.width,
-        this.width / median_of.width,
-    ]
+    medians = _Medians(beats[-_REMEMBERED:])
+    out = _sizes(this, beats, medians, memory.expected(this.index - last.index) if last else 0.0)
     out += _rhythm(this.index, beats)
+    out += _neighbours(view, this, last)
+    out += _background(view, this)
+    out += _per_lead(view)
+    out += _alike(this, memory)
+    out += [this.swing / medians.swing, this.swing / last.swing if last else 1.0]
+    out += [last.amp / medians.amp, (last.wide / last.amp) / medians.wide_ratio] if last else [1.0, 1.0]
+    return np.concatenate((np.asarray(out), view.fused[LOOKBACK + _SNIPPET] / this.amp))
+
+
+def _sizes(this: Measured, beats: list[Measured], medians: _Medians, expected: float) -> list[float]:
+    recent = beats[-_REMEMBERED:]
+    last = recent[-1] if recent else None
+    wide_ratio, steep_ratio = this.wide / this.amp, this.steep / this.amp
+    return [
+        this.amp,
+        this.amp / medians.amp,
+        this.amp / last.amp if last else 1.0,
+        this.amp / min((b.amp for b in recent), default=1.0),
+        this.slope / medians.slope,
+        this.slope / last.slope if last else 1.0,
+        wide_ratio,
+        wide_ratio / medians.wide_ratio,
+        steep_ratio,
+        steep_ratio / medians.steep_ratio,
+        this.steep / medians.steep,
+        this.steep / last.steep if last else 1.0,
+        this.slope / min((b.slope for b in recent), default=1.0),
+        this.swing / min((b.swing for b in recent), default=1.0),
+        expected / this.amp,
+        this.amp - expected,
+        this.width,
+        this.width / medians.width,
+    ]
+
+
+def _neighbours(view: View, this: Measured, last: Measured | None) -> list[float]:
+    """The strongest competitor between the last beat and this candidate, and the strongest after it."""
+    at, fused, amp = LOOKBACK, view.fused, this.amp
     since = min(this.index - last.index - APART, LOOKAHEAD) if last else LOOKAHEAD
     before = fused[at - since : at - APART + 1] if since > APART else fused[:0]
-    after = fused[at + APART :]
     before_at = int(before.argmax()) if before.size else 0
+    after = fused[at + APART :]
     after_at = int(after.argmax())
-    wide_after = (view.bands[:, WIDE, at + APART :].max(axis=1) * view.share / np.maximum(view.level, 1e-6)).sum()
-    out += [
+    wide = view.bands[:, WIDE, at + APART :].max(axis=1)
+    return [
         float(before[before_at]) / amp if before.size else 0.0,
         float(since - before_at) if before.size else 0.0,
         float(after[after_at]) / amp,
         float(after_at + APART),
-        float(wide_after) / amp,
+        float((wide * view.share / np.maximum(view.level, 1e-6)).sum()) / amp,
         _before_all(view, this, last) / amp,
     ]
-    ordered = np.sort(fused)
-    n = ordered.size
-    near = np.sort(fused[at - LOOKAHEAD :])
-    steep_near = (np.sort(view.bands[:, STEEP, at - LOOKAHEAD :], axis=1)[:, LOOKAHEAD] / np.maximum(view.level, 1e-6)) @ view.share
-    out += [float(ordered[n // 4]) / amp, float(ordered[n // 2]) / amp, float(ordered[3 * n // 4]) / amp]
-    out += [float(near[near.size // 2]) / amp, float(steep_near) / amp]
-    out += _per_lead(view)
-    alike = 0.0
-    shape_med = shape_last = 0.0
-    if memory.template is not None and last is not None:
-        shape_med = _best_lag(this.shape, memory.template)[0]
-        shape_last = _best_lag(this.shape, last.shape)[0]
-        alike = max(shape_med, shape_last)
-    out += [shape_med, shape_last, alike]
-    out += [this.swing / median_of.swing, this.swing / last.swing if last else 1.0]
-    out += [last.amp / amp_med if last else 1.0, (last.wide / max(last.amp, 1e-6)) / median_of.wide_ratio if last else 1.0]
-    snippet = fused[at + _SNIPPET] / amp
-    return np.concatenate((np.asarray(out), snippet))
+
+
+def _background(view: View, this: Measured) -> list[float]:
+    """How high the curve stands around the candidate when nothing beats: noise, wander, flutter."""
+    ordered = np.sort(view.fused)
+    near = np.sort(view.fused[LOOKBACK - LOOKAHEAD :])
+    steep = np.sort(view.bands[:, STEEP, LOOKBACK - LOOKAHEAD :], axis=1)[:, LOOKAHEAD]  # (C,)
+    quarter = ordered.size // 4
+    levels = [ordered[quarter], ordered[ordered.size // 2], ordered[3 * ordered.size // 4], near[near.size // 2]]
+    levels.append((steep / np.maximum(view.level, 1e-6) * view.share).sum())
+    return [float(level) / this.amp for level in levels]
 
 
 def _before_all(view: View, this: Measured, last: Measured | None) -> float:
@@ -169,8 +209,9 @@ class _Medians:
         self.slope = _median([b.slope for b in beats])
         self.width = _median([b.width for b in beats])
         self.swing = _median([b.swing for b in beats])
-        self.wide_ratio = _median([b.wide / max(b.amp, 1e-6) for b in beats])
-        self.steep_ratio = _median([b.steep / max(b.amp, 1e-6) for b in beats])
+        self.steep = _median([b.steep for b in beats])
+        self.wide_ratio = _median([b.wide / b.amp for b in beats])
+        self.steep_ratio = _median([b.steep / b.amp for b in beats])
 
 
 def _median(values: list[float]) -> float:
@@ -181,7 +222,7 @@ def _rhythm(index: int, beats: list[Measured]) -> list[float]:
     if not beats:
         return [2.0, 2.0, 2.0, 0.8, 0.0, 0.0]
     dt = (index - beats[-1].index) / RATE_HZ
-    intervals = [(b.index - a.index) / RATE_HZ for a, b in zip(beats[:-1], beats[1:], strict=True)]
+    intervals = [(b.index - a.index) / RATE_HZ for a, b in pairwise(beats)]
     if not intervals:
         return [dt, dt / 0.8, dt / 0.8, 0.8, 0.0, 1.0]
     ordered = sorted(intervals)
@@ -205,14 +246,25 @@ def _per_lead(view: View) -> list[float]:
     return [float(view.share[order[0]]), amp_a, amp_b, slope_a, slope_b, snr_a, snr_b]
 
 
-def _best_lag(shape: Float64Array, other: Float64Array) -> tuple[float, int]:
-    """Highest correlation over small shifts of all leads together, and the shift of ``shape`` that gives it."""
-    core = other[:, _LAG:-_LAG].ravel()
-    n = core.size // shape.shape[0]
-    windows = np.lib.stride_tricks.sliding_window_view(shape, n, axis=1)  # (C, 2·_LAG + 1, n)
-    flat = windows.transpose(1, 0, 2).reshape(2 * _LAG + 1, -1)
-    dot = (flat * core).sum(axis=1)
-    norm = np.sqrt((flat * flat).sum(axis=1) * float((core * core).sum()))
-    value = dot / np.maximum(norm, 1e-12)
-    best = int(value.argmax())
-    return float(value[best]), best - _LAG
+def _alike(this: Measured, memory: Memory) -> list[float]:
+    """Correlation with the template, the last and the most similar remembered beat, and the size against that beat."""
+    if memory.template is None:
+        return [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    best_lag = _likeness(this.shape, [_core(memory.template), *memory.cores]).max(axis=1)
+    k = int(best_lag[1:].argmax())
+    twin = memory.beats[k - len(memory.cores)]
+    sizes = [this.amp / twin.amp, this.slope / twin.slope, this.swing / twin.swing]
+    return [float(best_lag[0]), float(best_lag[-1]), float(best_lag[k + 1]), *sizes]
+
+
+def _core(shape: Float64Array) -> Float64Array:
+    """The inner part of a shape as one vector of length one."""
+    core = shape[:, _LAG:-_LAG].ravel()
+    return np.asarray(core / max(math.sqrt(float(core @ core)), 1e-12))
+
+
+def _likeness(shape: Float64Array, cores: list[Float64Array]) -> Float64Array:
+    """Correlation of ``shape`` with each core over small shifts (len(cores), 2·_LAG + 1), all leads together."""
+    flat = np.stack([shape[:, k : k + 2 * (_AROUND - _LAG) + 1].ravel() for k in range(2 * _LAG + 1)])
+    norm = np.sqrt((flat * flat).sum(axis=1))
+    return np.asarray((np.stack(cores) @ flat.T) / np.maximum(norm, 1e-12))

@@ -1,29 +1,90 @@
-"""Rules that turn a candidate's features into the probability that it is a QRS."""
+"""The fixed scorer of the QRS detector: a sum of small decision trees over a candidate's features.
+
+The trees come with the package (``qrs_trees.npz``, arrays only, no pickle); ``edgeward.workshop.qrs_train`` makes them.
+"""
 
 from __future__ import annotations
 
+import io
 import math
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-from edgeward.signal.qrs_features import NAMES, Float64Array
+import numpy as np
+import numpy.typing as npt
 
-_AT = {name: k for k, name in enumerate(NAMES)}
+from edgeward.signal.qrs_features import NAMES
+
+if TYPE_CHECKING:
+    from edgeward.signal.qrs_features import Float64Array
+
+TAKEN_FROM = 0.4
+"""Least probability of a candidate that is given out as a beat."""
+DEPTH = 5
+NODES = 2**DEPTH - 1
+TREES_FILE = "qrs_trees.npz"
 
 
-def probability(x: Float64Array) -> float:
-    """Probability that the candidate with features ``x`` is a QRS."""
-    f = {name: float(x[k]) for name, k in _AT.items()}
-    known = f["beats_known"] >= 4
-    relative = math.sqrt(max(f["amp_med"], 1e-3) * max(f["amp"], 1e-3)) if known else f["amp"]
-    steepness = f["slope_med"] if known else f["amp"]
-    needed = 0.42
-    gap = f["dt_med"]
-    if gap > 1.2:
-        needed /= 1.0 + 0.6 * (min(gap, 2.2) - 1.2)
-    if f["dt_s"] < 0.40:
-        needed = max(needed, 0.55)
-        if steepness < 0.6:
-            needed *= 1.5
-    if f["after"] > 1.6 and gap < 1.3:
-        needed *= 1.5
-    strength = 0.6 * relative + 0.4 * steepness
-    return 1.0 / (1.0 + math.exp(-8.0 * (strength - needed) / needed))
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Complete binary trees of one depth; node k has the children 2k + 1 (feature ≤ threshold) and 2k + 2."""
+
+    feature: npt.NDArray[np.int64]  # (trees, NODES)
+    threshold: Float64Array  # (trees, NODES)
+    leaf: Float64Array  # (trees, NODES + 1)
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for arrays that do not make trees over ``NAMES``."""
+        n = self.feature.shape[0]
+        if self.feature.shape != (n, NODES) or self.threshold.shape != (n, NODES) or self.leaf.shape != (n, NODES + 1):
+            raise ValueError("the arrays of the QRS trees do not fit together")
+        if self.feature.min() < 0 or self.feature.max() >= len(NAMES) or not np.isfinite(self.leaf).all():
+            raise ValueError("the QRS trees name a feature that there is not, or a leaf is not a number")
+
+    def probability(self, x: Float64Array) -> float:
+        """Probability that the candidate with features ``x`` (len(NAMES),) is a QRS."""
+        single = x.astype(np.float32).astype(np.float64)  # trained on float32: the same side of every threshold
+        rows = np.arange(self.feature.shape[0])
+        node = np.zeros(rows.size, dtype=np.int64)
+        first, feature, threshold = rows * NODES, self.feature.ravel(), self.threshold.ravel()
+        for _ in range(DEPTH):
+            at = first + node
+            node = 2 * node + 1 + (single[feature[at]] > threshold[at])
+        score = float(self.leaf[rows, node - NODES].sum())
+        return 1.0 / (1.0 + math.exp(-min(max(score, -50.0), 50.0)))
+
+
+@cache
+def shipped_trees() -> Trees:
+    """The trees that come with the package."""
+    data = pkgutil.get_data("edgeward.signal", TREES_FILE)
+    if data is None:
+        raise ValueError(f"{TREES_FILE} is missing from the installation; install the package again")
+    return read_trees(data)
+
+
+def read_trees(data: bytes) -> Trees:
+    """Trees from the bytes of an ``.npz``; ``ValueError`` when they were made for other features."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        if tuple(arrays["names"].tolist()) != NAMES:
+            raise ValueError("the QRS trees were made for other features than this version works out; train them again")
+        return Trees(
+            feature=arrays["feature"].astype(np.int64),
+            threshold=arrays["threshold"].astype(np.float64),
+            leaf=arrays["leaf"].astype(np.float64),
+        )
+
+
+def write_trees(trees: Trees) -> bytes:
+    """The bytes of an ``.npz`` that holds ``trees``: the same trees give the same bytes."""
+    out = io.BytesIO()
+    np.savez_compressed(
+        out,
+        names=np.asarray(NAMES),
+        feature=trees.feature.astype(np.int16),
+        threshold=trees.threshold,
+        leaf=trees.leaf,
+    )
+    return out.getvalue()

@@ -37,7 +37,7 @@ class Resampler:
             raise InputError(
                 "rate-unsupported",
                 f"cannot resample {channels} channels from {rate_in_hz} Hz to {rate_out_hz} Hz: "
-                f"rates from {low:g} to {high:g} Hz and at least one channel are supported; check the source's settings",
+                f"rates from {low:g} to {high:g} Hz and one channel or more are supported; check the source's settings",
             )
         step = Fraction(rate_in_hz).limit_denominator(_MAX_DENOMINATOR) / rate_out_hz
         self._step_num, self._step_den = step.numerator, step.denominator
@@ -119,4 +119,4 @@ def _filter_bank(phases: int, half: int, cutoff_hz: float, rate_hz: float) -> np
     fraction = np.arange(phases + 1, dtype=np.float64)[:, None] / phases
     offset = np.arange(-half + 1, half + 1, dtype=np.float64)[None, :] - fraction
     bank = sinc_kernel(offset, cutoff_hz, rate_hz, float(half), kaiser_beta(_ATTENUATION_DB))  # (phases + 1, 2·half)
-    return bank / bank.sum(axis=1, keepdims=True)
+    return np.asarray(bank / bank.sum(axis=1, keepdims=True))
