@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import wfdb
 
 from edgeward.signal.beat import AAMI_OF_SYMBOL
 from edgeward.signal.lead import choose_slots
 from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.resample import Resampler
+from edgeward.wire.wfdb import read_annotations, read_record
 
 MATCH_S = 0.15
 SCORED_FROM_S = 300.0
@@ -24,19 +24,22 @@ SCORED_FROM_S = 300.0
 
 def load(path: Path, leads: int = 2) -> tuple[np.ndarray, float, list[tuple[float, str]], list[tuple[float, float]]]:
     """Wave (C, n) in mV, its rate, beats as (time in s, symbol) and the flutter stretches in s."""
-    record = wfdb.rdrecord(str(path))
-    notes = wfdb.rdann(str(path), "atr")
-    slots = list(choose_slots(record.sig_name))[:leads]
-    wave = record.p_signal.T[slots].astype(np.float32)
-    beats = [(s / record.fs, c) for s, c in zip(notes.sample, notes.symbol, strict=True) if c in AAMI_OF_SYMBOL]
+
+    def read(file: str) -> bytes:
+        return (path.parent / file).read_bytes()
+
+    record = read_record(path.name, read)
+    notes = read_annotations(path.name, "atr", read, rate_hz=record.rate_hz)
+    wave = record.samples[list(choose_slots(record.leads))[:leads]]
+    beats = [(s / record.rate_hz, c) for s, c in zip(notes.sample, notes.symbol, strict=True) if c in AAMI_OF_SYMBOL]
     stretches, opened = [], None
     for sample, symbol in zip(notes.sample, notes.symbol, strict=True):
         if symbol == "[":
-            opened = sample / record.fs
+            opened = sample / record.rate_hz
         elif symbol == "]" and opened is not None:
-            stretches.append((opened, sample / record.fs))
+            stretches.append((opened, sample / record.rate_hz))
             opened = None
-    return wave, float(record.fs), beats, stretches
+    return wave, record.rate_hz, beats, stretches
 
 
 def detect(wave: np.ndarray, rate_hz: float, block_s: float = 1.0) -> list[float]:

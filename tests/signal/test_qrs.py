@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeward.kernel.errors import InputError
+from edgeward.signal.beat import AAMI_OF_SYMBOL
 from edgeward.signal.qrs import QrsDetector
+from edgeward.signal.qrs_score import read_trees, shipped_trees, write_trees
+from edgeward.signal.resample import Resampler
+from edgeward.wire.wfdb import read_annotations, read_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeward.signal.beat import Beat
 
 RATE_HZ = 250
@@ -160,6 +167,65 @@ def test_reset_forgets_the_past_and_keeps_counting() -> None:
     assert [beat.index - 1777 for beat in detector.push(wave, usable)] == fresh
     detector.reset(next_index=0)
     assert [beat.index for beat in detector.push(wave, usable)] == fresh
+
+
+def test_the_end_of_a_record_can_be_flushed() -> None:
+    """Flush gives the beats whose look-ahead the record's end cut off, and none after the end."""
+    wave, peaks = _ecg(20.0)
+    wave = wave[:, : peaks[-1] + 30]
+    detector = QrsDetector(2)
+    pushed = _run(detector, wave)
+    flushed = detector.flush()
+    assert [beat.index for beat in flushed] == pytest.approx([peaks[-1]], abs=4)
+    assert all(beat.index < flushed[0].index for beat in pushed)
+    assert QrsDetector(2).flush() == []
+
+
+def test_a_pause_is_not_filled_with_p_waves() -> None:
+    """Where the beats stop and small waves go on, no beat is found; when they come back they are found again."""
+    wave, peaks = _ecg(40.0)
+    t = np.arange(wave.shape[1]) / RATE_HZ
+    pause = slice(20 * RATE_HZ, 26 * RATE_HZ)
+    small = 0.03 * np.exp(-0.5 * (((t[pause] % 0.7) - 0.3) / 0.03) ** 2)
+    wave[:, pause] = wave[:, pause.start - 1 : pause.start] + small.astype(np.float32)
+    at = [beat.index for beat in _run(QrsDetector(2), wave)]
+    assert [k for k in at if pause.start + 25 <= k < pause.stop - 25] == []
+    after = peaks[(peaks > 27 * RATE_HZ) & (peaks < 39 * RATE_HZ)]
+    assert set(np.searchsorted(at, after + 6) - np.searchsorted(at, after - 6)) == {1}
+
+
+def test_trees_survive_their_file_and_refuse_other_features() -> None:
+    """Written trees read back as they were; trees for other features are a ValueError."""
+    trees = shipped_trees()
+    data = write_trees(trees)
+    back = read_trees(data)
+    assert write_trees(back) == data
+    np.testing.assert_array_equal(back.leaf, trees.leaf)
+    with np.load(io.BytesIO(data)) as arrays:
+        other = io.BytesIO()
+        np.savez(other, **{**arrays, "names": arrays["names"][::-1]})
+    with pytest.raises(ValueError, match="train them again"):
+        read_trees(other.getvalue())
+
+
+@pytest.mark.parametrize(("name", "least"), [("119", 0.995), ("203", 0.97)])
+def test_real_records_stay_above_their_floor(mitdb: Path, name: str, least: float) -> None:
+    """Twelve minutes of a clean and of a difficult MIT-BIH record keep their sensitivity and PPV (150 ms)."""
+
+    def read(file: str) -> bytes:
+        return (mitdb / file).read_bytes()
+
+    record = read_record(name, read)
+    notes = read_annotations(name, "atr", read, rate_hz=record.rate_hz)
+    n = 12 * 60 * 360
+    wave = Resampler(record.rate_hz, 2).push(record.samples[:, :n])
+    detector = QrsDetector(2)
+    at = np.asarray([beat.index for beat in _run(detector, wave, block=2500) + detector.flush()])
+    true = np.asarray([s for s, c in zip(notes.sample, notes.symbol, strict=True) if c in AAMI_OF_SYMBOL]) * 250 / 360
+    true, at = true[(true > 1000) & (true < wave.shape[1])], at[at > 1000]
+    near = np.abs(true[:, None] - at[None, :]) <= 37
+    assert near.any(axis=1).mean() >= least
+    assert near.any(axis=0).mean() >= least
 
 
 def test_wrong_shapes_and_rates_are_refused() -> None:

@@ -31,11 +31,13 @@ _LONGEST_BLOCK = 256 * HOP
 class QrsDetector:
     """Find the R peaks of 1 to 3 leads as the samples arrive.
 
-    ``push`` gives each beat once, in increasing order, never revised, within ``MAX_DELAY_S`` of its R peak. How the
-    wave is cut into blocks changes nothing. Leads are fused after each is scaled by its own running beat level
-    and weighted by its beat-to-noise ratio; a lead that is not usable takes no part.
+    ``push`` gives each beat once, in increasing order, never revised, within ``MAX_DELAY_S`` of its R peak. A
+    candidate is judged with what follows it in 344 ms and with how overdue a beat is: a short search-back. How the
+    wave is cut into blocks changes nothing. Leads are fused after each is scaled by its own running beat level and
+    weighted by its beat-to-noise ratio; a lead that is not usable takes no part.
     """
 
+    # A class constant: the R peak may lie before the candidate, the filter and the look-ahead wait, the hop completes.
     MAX_DELAY_S: float = (HALF + LOOKAHEAD + HOP + _FIDUCIAL_AROUND) / RATE_HZ
 
     def __init__(self, channels: int, rate_hz: int = RATE_HZ, *, trees: qrs_score.Trees | None = None) -> None:

@@ -1,6 +1,7 @@
 """The fixed scorer of the QRS detector: a sum of small decision trees over a candidate's features.
 
-The trees come with the package (``qrs_trees.npz``, arrays only, no pickle); ``edgeward.workshop.qrs_train`` makes them.
+The trees come with the package (``qrs_trees.npz``, arrays only, no pickle); ``edgeward.workshop.qrs_train`` makes them
+from records of the MIT-BIH Arrhythmia Database (Moody & Mark 2001, IEEE Eng Med Biol 20:45; ODC-By 1.0).
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
-import wfdb
 
 from edgeward.signal import qrs_score
 from edgeward.signal.beat import AAMI_OF_SYMBOL
@@ -26,6 +25,7 @@ from edgeward.signal.lead import choose_slots
 from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.qrs_features import NAMES, features
 from edgeward.signal.resample import Resampler
+from edgeward.wire.wfdb import read_annotations, read_record
 from edgeward.workshop.qrs_noise import add_noise, erase_beats, stretch, vary_gain, weaken
 
 if TYPE_CHECKING:
@@ -126,18 +126,22 @@ def rule(x: Float64Array) -> float:
     return 1.0 / (1.0 + math.exp(-8.0 * min(max(excess, -5.0), 5.0)))
 
 
-def read_record(folder: Path, name: str) -> Record:
-    """Read a WFDB record with its ``.atr`` beats, resampled to 250 Hz."""
-    record = wfdb.rdrecord(str(folder / name))
-    notes = wfdb.rdann(str(folder / name), "atr")
-    wave = np.nan_to_num(record.p_signal.T[list(choose_slots(record.sig_name))]).astype(np.float32)
-    scale = RATE_HZ / record.fs
+def load(folder: Path, name: str) -> Record:
+    """Read a WFDB record with its ``.atr`` beats, resampled to 250 Hz; ``InputError`` for a damaged one."""
+
+    def read(file: str) -> bytes:
+        return (folder / file).read_bytes()
+
+    record = read_record(name, read)
+    notes = read_annotations(name, "atr", read, rate_hz=record.rate_hz)
+    wave = np.nan_to_num(record.samples[list(choose_slots(record.leads))])
+    scale = RATE_HZ / record.rate_hz
     marks = [(round(s * scale), c) for s, c in zip(notes.sample, notes.symbol, strict=True)]
     opened = [s for s, c in marks if c == "["]
     closed = [s for s, c in marks if c == "]"]
     flutter = np.asarray(list(zip(opened, closed, strict=False)), dtype=np.int64).reshape(-1, 2)
     beats = np.asarray([s for s, c in marks if c in AAMI_OF_SYMBOL], dtype=np.int64)
-    return Record(name, Resampler(record.fs, wave.shape[0]).push(wave), beats, flutter)
+    return Record(name, Resampler(record.rate_hz, wave.shape[0]).push(wave), beats, flutter)
 
 
 def hardened(record: Record, kind: str, rng: np.random.Generator) -> Record:
@@ -233,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=0, help="cross-validate over this many groups of records instead")
     args = parser.parse_args(argv)
     names = sorted(p.stem for p in args.data.glob("*.hea") if p.with_suffix(".atr").exists())
-    records = [read_record(args.data, name) for name in names]
+    records = [load(args.data, name) for name in names]
     sets = {r.name: [examples(r, kind) for kind in _WEIGHTS] for r in records}
     if not args.folds:
         args.out.write_bytes(qrs_score.write_trees(fit([s for name in names for s in sets[name]])))
