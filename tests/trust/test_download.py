@@ -20,7 +20,7 @@ from edgeward.trust.download import Blob, DownloadReport, discard, download, hel
 from edgeward.trust.transport import UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RAW = random.Random(2).randbytes(300_000)
@@ -309,6 +309,28 @@ def test_intact_checkpoints_before_a_damaged_one_are_kept(tmp_path: Path) -> Non
     part.write_bytes(raw)
     assert download(blob, dest).resumed_bytes == 131_072
     assert dest.read_bytes() == RAW
+
+
+def test_torn_journal_line_does_not_hide_later_checkpoints(tmp_path: Path) -> None:
+    """A line that a power cut tore is cut off, so that what is saved after it counts at the next resumption."""
+    source, dest = tmp_path / "source", tmp_path / "x.ewb"
+    source.write_bytes(RAW)
+    blob = Blob(source.as_uri(), len(RAW), SHA)
+
+    def strike_after(count: int) -> Callable[[int], None]:
+        def strike(offset: int) -> None:
+            if offset > count:
+                raise RuntimeError
+
+        return strike
+
+    with pytest.raises(RuntimeError):
+        download(blob, dest, checkpoint_bytes=1, progress=strike_after(65_536))
+    with (tmp_path / "x.ewb.journal").open("ab") as journal:
+        journal.write(b"131072 0123")
+    with pytest.raises(RuntimeError):
+        download(blob, dest, checkpoint_bytes=1, progress=strike_after(200_000))
+    assert download(blob, dest).resumed_bytes == 262_144
 
 
 LIMITED = """
