@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgeward.bedside.decide import Advisory, Priority
+from edgeward.bedside.effects import AlertChanged, QualityChanged, WaveReady
 from edgeward.bedside.messages import message_of
 from edgeward.bedside.output.jsonl import JsonLines
 from edgeward.bedside.output.page import PageOutput
-from edgeward.bedside.pipeline import AlertChanged, QualityChanged, WaveReady
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.quality import Flag

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeward.bedside.decide import Decision
-from edgeward.bedside.pipeline import (
+from edgeward.bedside.effects import (
     AlertChanged,
     BeatFound,
-    EcgPipeline,
     Effect,
     InputChanged,
     QualityChanged,
@@ -23,6 +22,7 @@ from edgeward.bedside.pipeline import (
     Scored,
     ScoreWindow,
 )
+from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import InputError
 from edgeward.signal.beat import BeatClass
@@ -145,6 +145,17 @@ def test_a_silent_heart_raises_a_threshold_alert_without_any_model() -> None:
     effects = play(pipeline(), wave, scores=None, failure=Reason.NO_BUNDLE)
     raised = [e.alert.code for e in effects if isinstance(e, AlertChanged) and e.alert.active]
     assert "asystole" in raised
+
+
+def test_a_flat_line_on_connected_leads_is_asystole_and_a_lead_off_is_not() -> None:
+    """No AI can judge either, but only the flat line raises the threshold alert."""
+    for flat, raised in ((np.float32(0.0), True), (np.float32(np.nan), False)):
+        wave = synthetic(regular(30.0), 30.0, 250.0)
+        wave[:, 12 * 250 :] = flat
+        effects = play(pipeline(), wave)
+        codes = [e.alert.code for e in effects if isinstance(e, AlertChanged) and e.alert.active]
+        assert ("asystole" in codes) is raised
+        assert [e.lost for e in effects if isinstance(e, InputChanged)][-1] is not None
 
 
 def test_a_short_hole_keeps_the_count_and_a_long_one_starts_afresh() -> None:

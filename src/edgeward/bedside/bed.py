@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeward.bedside.effects import InputChanged, SamplesArrived, Scored, ScoreWindow
 from edgeward.bedside.fallback import (
     Climb,
     EngineFailed,
@@ -19,7 +20,6 @@ from edgeward.bedside.fallback import (
     transition,
 )
 from edgeward.bedside.messages import message_of, mode_message
-from edgeward.bedside.pipeline import InputChanged, SamplesArrived, Scored, ScoreWindow
 from edgeward.bedside.verdict import Reason, Verdict
 from edgeward.inference.host import Failure
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
@@ -29,10 +29,11 @@ from edgeward.kernel.limits import ENGINE_HANG_MS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Occurrence
     from edgeward.bedside.health import StageLatency
     from edgeward.bedside.output.base import Output
-    from edgeward.bedside.pipeline import EcgPipeline, Effect
+    from edgeward.bedside.pipeline import EcgPipeline
     from edgeward.bedside.source.base import Block
     from edgeward.inference.host import EngineHost
     from edgeward.kernel.clock import Clock
@@ -123,7 +124,12 @@ class Bed:
             answer = Scored(request.sequence, None, Reason.NO_BUNDLE)
             return self._pipeline.step(answer, self._clock.monotonic_ns())
         mark = self._latency.start()
-        result = self._engine.infer({"wave": request.wave, "rhythm": request.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
+        inputs = {"wave": request.wave, "rhythm": request.rhythm}
+        try:
+            result = self._engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+        except InputError:  # the window is not what the model takes: no fault of the engine, which stays trusted
+            answer = Scored(request.sequence, None, Reason.BAD_SCORES)
+            return self._pipeline.step(answer, self._clock.monotonic_ns())
         now = self._latency.lap("engine", mark)
         if result.failure is not None or result.scores is None:
             why = _REASON_OF_FAILURE[result.failure or Failure.BAD_OUTPUT]

@@ -13,10 +13,11 @@ import numpy as np
 
 from edgeward.bedside.bed import Bed
 from edgeward.bedside.decide import Decision
+from edgeward.bedside.effects import SamplesArrived, ScoreWindow
 from edgeward.bedside.fallback import Climb
 from edgeward.bedside.health import StageLatency
 from edgeward.bedside.model import Plan
-from edgeward.bedside.pipeline import EcgPipeline, SamplesArrived, ScoreWindow
+from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.limits import ECG_BUDGET_MS, ENGINE_HANG_MS
 from edgeward.signal.preprocess import BeatWindowSpec

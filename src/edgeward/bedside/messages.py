@@ -9,21 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.pipeline import (
-    AdvisoryChanged,
-    AlertChanged,
-    BeatFound,
-    QualityChanged,
-    RateChanged,
-    WaveReady,
-)
+from edgeward.bedside.effects import AdvisoryChanged, AlertChanged, BeatFound, QualityChanged, RateChanged, WaveReady
 from edgeward.bedside.verdict import Verdict
 from edgeward.kernel.clock import NS_PER_MS
 
 if TYPE_CHECKING:
     from edgeward.bedside.decide import Advisory
+    from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Ladder
-    from edgeward.bedside.pipeline import Effect
 
 Message = tuple[str, dict[str, Any]]
 

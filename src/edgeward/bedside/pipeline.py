@@ -18,6 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.bedside.decide import Advisor, Advisory, Decision
+from edgeward.bedside.effects import (
+    AdvisoryChanged,
+    AlertChanged,
+    BeatFound,
+    Effect,
+    Event,
+    InputChanged,
+    QualityChanged,
+    RateChanged,
+    SamplesArrived,
+    Scored,
+    ScoreWindow,
+    WaveReady,
+)
 from edgeward.bedside.thresholds import HeartRateAlerts, HeartRateLimits
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.clock import NS_PER_MS
@@ -26,7 +40,7 @@ from edgeward.kernel.limits import LEADS_MAX, MODEL_RATE_HZ, RATE_HZ_MAX, RATE_H
 from edgeward.signal.lead import choose_slots, normalise
 from edgeward.signal.preprocess import BeatWindower
 from edgeward.signal.qrs import QrsDetector
-from edgeward.signal.quality import Flag, SampleQuality, flag_of_mask, window_flags
+from edgeward.signal.quality import FLAT, Flag, SampleQuality, flag_of_mask, window_flags
 from edgeward.signal.resample import Resampler
 from edgeward.signal.window import Ring
 
@@ -44,106 +58,6 @@ _RATE_BEATS = 8
 _RATE_TTL = 5 * MODEL_RATE_HZ
 _INPUT_LOST = round(0.8 * MODEL_RATE_HZ)
 """Without a usable lead for this long there is no AI; with the page's own delay the notice stays under 1 s."""
-
-
-# --- events in
-
-
-@dataclass(frozen=True, slots=True)
-class SamplesArrived:
-    """``samples`` (C, n) in mV, NaN where missing; ``start``: index of the first since the source began."""
-
-    samples: FloatArray
-    start: int
-    received_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The answer to ``ScoreWindow``: ``scores`` (5,) or why there are none."""
-
-    sequence: int
-    scores: FloatArray | None
-    failure: Reason | None
-
-
-Event = SamplesArrived | Scored
-
-# --- effects out
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreWindow:
-    """Please score: ``wave`` (1, …, T) and ``rhythm`` (1, K), before ``deadline_ns``."""
-
-    sequence: int
-    wave: FloatArray
-    rhythm: FloatArray
-    deadline_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class WaveReady:
-    """Model-rate samples of the slot leads from ``index`` on: (L, n) mV and which of them are usable (L, n)."""
-
-    index: int
-    samples: FloatArray
-    usable: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class BeatFound:
-    """A QRS complex was detected; its class follows in a verdict."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class RateChanged:
-    """Heart rate in beats per minute; None when it is not known (no recent beats, no usable lead)."""
-
-    bpm: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class QualityChanged:
-    """Why each lead may not be judged, by lead name; None where it may."""
-
-    leads: dict[str, Flag | None]
-
-
-@dataclass(frozen=True, slots=True)
-class InputChanged:
-    """``lost`` says why no lead can be judged; None when at least one can be again."""
-
-    lost: Reason | None
-
-
-@dataclass(frozen=True, slots=True)
-class AdvisoryChanged:
-    """The model's advisory was raised, changed priority or cleared."""
-
-    advisory: Advisory
-
-
-@dataclass(frozen=True, slots=True)
-class AlertChanged:
-    """A conventional limit was crossed, or holds again."""
-
-    alert: Advisory
-
-
-Effect = (
-    ScoreWindow
-    | WaveReady
-    | BeatFound
-    | Verdict
-    | RateChanged
-    | QualityChanged
-    | InputChanged
-    | AdvisoryChanged
-    | AlertChanged
-)
 
 
 class StageTimer(Protocol):
@@ -230,6 +144,7 @@ class EcgPipeline:
         self._beats: deque[int] = deque(maxlen=_RATE_BEATS + 1)
         self._silent_from: int | None = None
         self._unusable_since: int | None = None
+        self._blind_since: int | None = None
         self._input_lost: Reason | None = None
         self._last_flags = b""
         self._shown_flags: dict[str, Flag | None] = {}
@@ -291,7 +206,7 @@ class EcgPipeline:
             self._windower.beat(beat.index)
             self._beats.append(beat.index)
             effects.append(BeatFound(self._page_index(beat.index)))
-        effects += self._watch(usable)
+        effects += self._watch(usable, masks)
         mark = self._timer.lap("watch", mark)
         windows = self._windower.ready()
         if windows:
@@ -331,22 +246,19 @@ class EcgPipeline:
 
     # --- rate, input, limits
 
-    def _watch(self, usable: npt.NDArray[np.bool_]) -> list[Effect]:
+    def _watch(self, usable: npt.NDArray[np.bool_], masks: npt.NDArray[np.uint8]) -> list[Effect]:
         now = self._ring.end
-        any_lead: npt.NDArray[np.bool_] = np.any(usable, axis=0)  # (m,)
-        if any_lead.size:
-            if any_lead[-1]:
-                self._unusable_since = None
-            elif self._unusable_since is None:
-                tail = int(np.argmax(any_lead[::-1])) if any_lead.any() else any_lead.size
-                self._unusable_since = now - tail
+        self._unusable_since = _since(np.any(usable, axis=0), self._unusable_since, now)
+        # A lead that is flat cannot be judged, and yet a flat line on a connected lead is what asystole looks like:
+        # for the limits only gaps, open electrodes and rails make a lead blind.
+        self._blind_since = _since(np.any(masks & ~np.uint8(FLAT) == 0, axis=0), self._blind_since, now)
         lost = self._unusable_since is not None and now - self._unusable_since >= _INPUT_LOST
         effects: list[Effect] = []
         reason = self._lost_reason() if lost else None
         if reason is not self._input_lost:
             self._input_lost = reason
             effects.append(InputChanged(reason))
-        if self._unusable_since is not None:
+        if self._blind_since is not None:
             self._silent_from = None
         elif self._silent_from is None:
             self._silent_from = now
@@ -458,6 +370,17 @@ class EcgPipeline:
 
     def _source_index(self, index: int) -> int:
         return self._origin + self._resampler.to_source(index)
+
+
+def _since(well: npt.NDArray[np.bool_], since: int | None, now: int) -> int | None:
+    """Since when no sample was ``well`` (m,); None while the newest is. ``now``: index after the newest sample."""
+    if not well.size:
+        return since
+    if well[-1]:
+        return None
+    if since is not None and not well.any():
+        return since
+    return now - (int(np.argmax(well[::-1])) if well.any() else well.size)
 
 
 def _two_leads(wave: FloatArray) -> FloatArray:

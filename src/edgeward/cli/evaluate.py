@@ -189,5 +189,5 @@ def run_quality(arguments: argparse.Namespace) -> int:
     result = run(arguments.data, mode=arguments.mode, folds=arguments.folds, seed=arguments.seed)
     print(render(result))
     if arguments.json:
-        print(json.dumps(result.to_json()))
+        print(json.dumps(result.to_dict()))
     return 1 if arguments.bound is not None and result.accuracy < arguments.bound else 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeward.bedside.pipeline import EcgPipeline, SamplesArrived, Scored, ScoreWindow
+from edgeward.bedside.effects import SamplesArrived, Scored, ScoreWindow
+from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.beat import SYMBOL_OF_CLASS, BeatClass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeward.bedside.decide import Decision
-    from edgeward.bedside.pipeline import Effect
+    from edgeward.bedside.effects import Effect
     from edgeward.signal.preprocess import BeatWindowSpec
     from edgeward.wire.wfdb import Record
 

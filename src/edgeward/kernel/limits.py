@@ -22,7 +22,7 @@ RING_S = 12
 # --- latency
 ECG_BUDGET_MS = 4.0
 """From the last sample of a window to its scores."""
-ENGINE_HANG_MS = 50
+ENGINE_HANG_MS = 200
 """An engine silent for this long is taken for hung, killed and replaced."""
 NOTICE_MS_MAX = 1_000
 """A failure is shown within this time."""

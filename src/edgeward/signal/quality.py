@@ -56,6 +56,13 @@ _BIT_OF_FLAG: tuple[tuple[Flag, int], ...] = (
 )
 """Flags with a bit, the one that explains most first."""
 
+
+
+def flag_of_mask(mask: int) -> Flag | None:
+    """The flag that explains most of one sample's ``mask``; None where no bit is set."""
+    return next((flag for flag, bit in _BIT_OF_FLAG if mask & bit), None)
+
+
 FLAT_S = 1.0
 """A lead that repeats one value for this long is flat. MIT-BIH: the longest repeat of a live lead is 91 ms."""
 FLAT_RANGE_MV = 0.008
