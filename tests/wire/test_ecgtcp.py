@@ -132,10 +132,20 @@ def test_what_is_not_the_protocol_is_refused(data: bytes, code: str) -> None:
     """Each kind of wrongness has its code, and the decoder stays broken."""
     decoder = Decoder()
     with pytest.raises(InputError) as caught:
-        decoder.feed(data)
+        for part in (data, b""):  # messages before the wrong bytes are given out first
+            decoder.feed(part)
+    assert decoder.broken
     assert caught.value.code == code
     with pytest.raises(InputError):
         decoder.feed(encode(HELLO))
+
+
+def test_messages_before_wrong_bytes_are_given_out() -> None:
+    """Good samples are not thrown away with what follows them."""
+    decoder = Decoder()
+    assert len(decoder.feed(encode(HELLO) + encode(WAVE) + b"garbage")) == 2
+    with pytest.raises(InputError):
+        decoder.feed(b"")
 
 
 def test_an_announced_length_is_not_allocated() -> None:
@@ -150,8 +160,10 @@ def test_mutated_streams_are_read_or_refused(data: st.DataObject) -> None:
     """Nothing but an InputError comes out."""
     stream = bytearray(encode(HELLO) + encode(WAVE) + encode(End()))
     stream[data.draw(st.integers(0, len(stream) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    decoder = Decoder()
     try:
-        messages = Decoder().feed(bytes(stream))
+        messages = decoder.feed(bytes(stream))
+        messages += decoder.feed(b"")
     except InputError:
         return
     assert len(messages) < 3

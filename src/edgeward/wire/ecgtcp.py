@@ -109,29 +109,37 @@ def encode(message: Message) -> bytes:
 class Decoder:
     """Turns received bytes into messages, however they were cut.
 
-    Holds one incomplete message at most. After an ``InputError`` (codes ``ecgtcp-…``) the stream cannot be trusted any
-    more: drop the connection and use a new decoder.
+    Holds one incomplete message at most. Messages that stand before wrong bytes are given out; the ``InputError``
+    (codes ``ecgtcp-…``) follows at the next ``feed``, which may be empty. After it the stream cannot be trusted any more: drop
+    the connection and use a new decoder.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._channels: int | None = None
-        self._broken = False
+        self._error: InputError | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether wrong bytes have been met; the next ``feed`` raises."""
+        return self._error is not None
 
     def feed(self, data: bytes) -> list[Message]:
         """Messages completed by ``data``, in order."""
-        if self._broken:
-            raise InputError("ecgtcp-broken", "this connection has already sent what is not the protocol; drop it")
+        if self._error is not None:
+            raise self._error
         self._buffer += data
-        try:
-            return self._messages()
-        except InputError:
-            self._broken = True
-            self._buffer.clear()
-            raise
-
-    def _messages(self) -> list[Message]:
         out: list[Message] = []
+        try:
+            self._take(out)
+        except InputError as error:
+            self._error = error
+            self._buffer.clear()
+            if not out:
+                raise
+        return out
+
+    def _take(self, out: list[Message]) -> None:
         at = 0
         buffer = self._buffer
         while True:
@@ -153,7 +161,6 @@ class Decoder:
                 raise InputError("ecgtcp-damaged", "a message's CRC-32 does not hold; the connection is dropped")
             out.append(self._message(kind, payload))
         del buffer[:at]
-        return out
 
     def _message(self, kind: int, payload: bytes) -> Message:
         if kind == HELLO:

@@ -67,6 +67,7 @@ class TcpSource:
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._decoder = Decoder()
+        self._held: list[Message] = []  # what came with the introduction
         self._backoff_s = BACKOFF_MIN_S
         self._retry_ns = 0
         self._heard_ns = 0  # when the last byte came
@@ -110,7 +111,7 @@ class TcpSource:
             if now >= deadline:
                 last = f" (last failure: {self.last_error})" if self.last_error else ""
                 raise InputError("source-silent", f"no monitor introduced itself within {timeout_s:g} s{last}")
-            self._turn(now)
+            self._held += self._turn(now)
         self._filled_ns = self._clock.monotonic_ns()
         return self.info
 
@@ -120,7 +121,8 @@ class TcpSource:
             self.open()
         while not self._closed:
             now = self._clock.monotonic_ns()
-            for message in self._turn(now):
+            held, self._held = self._held, []
+            for message in held or self._turn(now):
                 if isinstance(message, Wave):
                     yield self._take(message)
                 elif isinstance(message, End) and self._once:
@@ -184,6 +186,8 @@ class TcpSource:
         connection = self._connection
         if connection is None:
             return []
+        if self._decoder.broken:
+            return self._decoder.feed(b"")  # raises what stopped it
         ready, _, _ = select.select([connection], [], [], _TICK_S)
         if not ready:
             if now - self._heard_ns > PEER_DEAD_S * NS_PER_S:
