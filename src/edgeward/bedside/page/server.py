@@ -1,7 +1,8 @@
 """The bedside page's server: one thread, one asyncio loop, standard library only.
 
-``publish`` appends to a bounded inbox and returns; encoding and sending happen on the server's own thread. A browser
-that does not read is dropped, never waited for. The page is read-only: no request changes anything on the device.
+``publish`` appends to a bounded inbox and returns: no system call, no lock. The server's own thread looks into the
+inbox every TICK_S, encodes and sends. A browser that does not read is dropped, never waited for. The page is
+read-only: no request changes anything on the device.
 
 Plain HTTP without a login: meant for the device's own screen (loopback). Another host is a decision of the site, which
 then stands behind a network of its own or a proxy that encrypts; only names given in ``names`` are answered.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 INBOX_MAX = 4_096
 """Data that wait for the server's thread: minutes of them; should it stall longer, the oldest are lost."""
 CLOSE_S_MAX = 3.0
+CLOSE_ROUNDS_MAX = 100
 
 
 class PageServer:
@@ -52,7 +54,6 @@ class PageServer:
         self._hub = Hub(hello or {}, self._inbox, known)
         self._socket = _listen(host, port)
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"
-        self._woken = False
         self._closed = False
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -79,11 +80,8 @@ class PageServer:
             raise ConfigError(
                 "page-kind", f"the page knows no such kind of datum; use one of {', '.join(sorted(KINDS))}"
             )
-        self._inbox.append((now_ms(), kind, data))
-        if not self._woken and not self._closed:
-            self._woken = True
-            with suppress(RuntimeError):  # the loop was closed between the test and the call
-                self._loop.call_soon_threadsafe(self._drain)
+        if not self._closed:
+            self._inbox.append((now_ms(), kind, data))
 
     def close(self) -> None:
         """Stop serving within CLOSE_S_MAX, whoever is connected. May be called twice."""
@@ -98,12 +96,6 @@ class PageServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _drain(self) -> None:
-        self._woken = (
-            False  # before the inbox is read: a datum that comes meanwhile wakes once more, and none is left lying
-        )
-        self._hub.drain()
-
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
@@ -113,12 +105,18 @@ class PageServer:
     async def _serve(self) -> None:
         hub = self._hub
         server = await self._loop.create_server(lambda: Connection(hub), sock=self._socket, backlog=64)
-        hub.ping()
+        hub.tick()
         await self._stop.wait()
+        # asyncio leaks a socket that is being accepted while its server closes (the transport's _attach asserts), so
+        # accepting ends first; what was being accepted becomes a connection and is closed like the others.
+        self._loop.remove_reader(self._socket)
+        for _ in range(CLOSE_ROUNDS_MAX):
+            for connection in tuple(hub.connections):
+                connection.drop()
+            await asyncio.sleep(0)
+            if len(asyncio.all_tasks()) == 1 and not hub.connections:
+                break
         server.close()
-        for connection in tuple(hub.connections):
-            connection.drop()
-        await asyncio.sleep(0)  # lets the transports close their sockets
 
 
 def _listen(host: str, port: int) -> socket.socket:

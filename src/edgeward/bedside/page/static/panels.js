@@ -153,6 +153,8 @@ export class Notes {
       none.textContent = "none now";
       rows.unshift(none);
     }
+    const heading = this.list.parentElement.querySelector("h2"); // a long list may run out of the panel: its count never does
+    if (active) heading.dataset.active = active; else delete heading.dataset.active;
     this.list.replaceChildren(...rows);
   }
 }
