@@ -25,6 +25,11 @@ def _raw(
     return struct.pack("<4sBBHII", magic, kind, 0, 0, length, zlib.crc32(payload) if crc is None else crc) + payload
 
 
+def _feed_all(decoder: Decoder, data: bytes) -> list[Message]:
+    """Messages before wrong bytes are given out first; the empty feed after them raises."""
+    return decoder.feed(data) + decoder.feed(b"")
+
+
 def _same(a: Message, b: Message) -> None:
     assert type(a) is type(b)
     if isinstance(a, Wave):
@@ -132,8 +137,7 @@ def test_what_is_not_the_protocol_is_refused(data: bytes, code: str) -> None:
     """Each kind of wrongness has its code, and the decoder stays broken."""
     decoder = Decoder()
     with pytest.raises(InputError) as caught:
-        for part in (data, b""):  # messages before the wrong bytes are given out first
-            decoder.feed(part)
+        _feed_all(decoder, data)
     assert decoder.broken
     assert caught.value.code == code
     with pytest.raises(InputError):

@@ -76,6 +76,8 @@ def test_definitions_in_the_file_name_their_own_symbols() -> None:
         (_word(59, 0) + b"\x01", "annotations-truncated"),
         (_word(1, 5) + _word(63, 200) + b"abc", "annotations-truncated"),
         (_word(55, 5) + b"\x00\x00", "annotations-foreign"),
+        ((_word(59, 0) + b"\xff\x7f\xff\xff") * 600 + _word(1, 5) + b"\x00\x00", "annotations-foreign"),
+        (_word(22, 0) + _word(63, 22) + b"## time resolution: 0." + b"\x00\x00", "annotations-foreign"),
         (_word(61, 5) + _word(1, 5) + b"\x00\x00", "annotations-foreign"),
         ((b"\x00N" + bytes(14)) * 3, "annotations-aha"),
     ],

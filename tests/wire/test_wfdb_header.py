@@ -123,6 +123,8 @@ def test_only_ecg_is_chosen() -> None:
         ("r 1 360 10\nr.dat sixteen\n", "wfdb-header"),
         ("r 1 360 10\nr.dat 16 two_hundred\n", "wfdb-header"),
         ("r 1 360 10\nr.dat 16 200 12 zero\n", "wfdb-header"),
+        ("r 1 360 10\nr.dat 16 1e-310\n", "wfdb-header"),
+        ("r 1 360 10\nr.dat 16 1e300\n", "wfdb-header"),
         ("r 1 360 10\nr.dat 16x99999999 200\n", "wfdb-header"),
         ("r 1 360 10\nr.dat\n", "wfdb-header"),
         ("r/3 1 360 10\nr_1 5\n", "wfdb-multi-segment"),

@@ -230,9 +230,11 @@ class _Beats:
         self.time += [_FAR, 2 * _FAR]
 
     def in_fibrillation(self, at: int) -> bool:
+        """Whether ``at`` lies between [ and ], both included."""
         return any(began <= at <= ended for began, ended in self._spans)
 
     def first_from(self, start: int) -> int:
+        """Index of the first beat at ``start`` or later."""
         return next(k for k, at in enumerate(self.time) if at >= start)
 
 

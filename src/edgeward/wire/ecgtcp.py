@@ -110,8 +110,8 @@ class Decoder:
     """Turns received bytes into messages, however they were cut.
 
     Holds one incomplete message at most. Messages that stand before wrong bytes are given out; the ``InputError``
-    (codes ``ecgtcp-…``) follows at the next ``feed``, which may be empty. After it the stream cannot be trusted any more: drop
-    the connection and use a new decoder.
+    (codes ``ecgtcp-…``) follows at the next ``feed``, which may be empty. After it the stream cannot be trusted any
+    more: drop the connection and use a new decoder.
     """
 
     def __init__(self) -> None:

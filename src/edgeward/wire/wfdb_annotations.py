@@ -17,6 +17,9 @@ SymbolTuple = tuple[str, ...]
 IntArray = npt.NDArray[np.int64]
 
 ANNOTATION_BYTES_MAX = 64 << 20
+TIME_MAX = 1 << 40
+"""Sample index beyond which a file is damaged: years at any rate."""
+_RESOLUTION_HZ = (1.0, 1e7)
 
 # annot(5): code → mnemonic, 1 to 41; 42 to 49 are for users and are shown by number.
 _SYMBOLS = dict(enumerate('NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r', start=1))
@@ -77,12 +80,14 @@ class _Builder:
         self.aux: list[str] = []
 
     def add(self, step: int, code: int) -> None:
+        """A new annotation ``step`` samples later."""
         self.time += step
         chan, num = (self.rows[-1][3], self.rows[-1][4]) if self.rows else (0, 0)
         self.rows.append([self.time, code, 0, chan, num])
         self.aux.append("")
 
     def modify(self, code: int, value: int, aux: bytes) -> None:
+        """A field of the latest annotation."""
         if not self.rows:
             raise _foreign("it starts with a modifier instead of an annotation")
         row = self.rows[-1]
@@ -192,7 +197,9 @@ def _finish(built: _Builder) -> Annotations:
         if row[0] != 0 or row[1] != _NOTE or not (defining or aux.startswith("## ")):
             keep.append(k)
         elif match := _TIME_RESOLUTION.match(aux):
-            rate_hz = float(match.group(1)) or None
+            rate_hz = float(match.group(1))
+            if not _RESOLUTION_HZ[0] <= rate_hz <= _RESOLUTION_HZ[1]:
+                raise _foreign("it states an impossible time resolution")
         elif aux == "## annotation type definitions":
             defining = True
         elif aux == "## end of definitions":
@@ -206,8 +213,8 @@ def _finish(built: _Builder) -> Annotations:
     # A step with code 0 is not an annotation; it only moved the time on.
     keep = [k for k in keep if built.rows[k][1] != 0]
     rows = np.array([built.rows[k] for k in keep], dtype=np.int64).reshape(-1, 5)
-    if rows.size and int(rows[:, 0].min()) < 0:
-        raise _foreign("an annotation stands before the record's start")
+    if rows.size and not 0 <= int(rows[:, 0].min()) <= int(rows[:, 0].max()) <= TIME_MAX:
+        raise _foreign("an annotation stands before the record's start or years after it")
     unknown = set(rows[:, 1].tolist()) - symbols.keys()
     if unknown:
         raise _foreign("it uses annotation codes that neither annot(5) nor the file itself defines")

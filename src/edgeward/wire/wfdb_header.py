@@ -19,6 +19,8 @@ SIGNALS_MAX = 512
 SAMPLES_PER_FRAME_MAX = 1024
 DEFAULT_RATE_HZ = 250.0
 DEFAULT_GAIN = 200.0
+GAIN_MIN, GAIN_MAX = 1e-9, 1e12
+"""Gains in adu per unit that a converter can have; beyond them a sample would overflow."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NAME = re.compile(r"^([A-Za-z0-9_.+-]+)(?:/(\d+))?$")
@@ -198,6 +200,8 @@ def _gain(text: str, index: int) -> tuple[float, int | None, str]:
         gain = _finite(match.group(1), f"gain of signal {index}")
         # header(5): a gain of zero means an uncalibrated signal, for which 200 adu/mV is to be assumed.
         baseline = None if match.group(2) is None else _integer(match.group(2), f"baseline of signal {index}")
+        if gain and not GAIN_MIN <= abs(gain) <= GAIN_MAX:
+            raise _bad(f"the gain of signal {index} lies outside {GAIN_MIN:g} to {GAIN_MAX:g}")
         return gain or DEFAULT_GAIN, baseline, match.group(3) or "mV"
     spread = _RANGE.match(text)
     if spread is None:

@@ -120,7 +120,7 @@ def encode_samples(adu: npt.ArrayLike, fmt: int = 16) -> bytes:
 
 def checksum(adu: npt.ArrayLike) -> int:
     """The 16-bit signed sum of one signal's samples (n,), as header(5) stores it."""
-    total = int(np.asarray(adu, dtype=np.int64).sum()) & 0xFFFF
+    total = int(np.asarray(adu).sum(dtype=np.int64)) & 0xFFFF
     return total - 0x10000 if total >= 0x8000 else total
 
 
@@ -162,7 +162,7 @@ def _decode_group(
     out: dict[int, FloatArray] = {}
     for c in wanted:
         at = int(starts[group.index(c)])
-        x = table[:, at : at + specs[c].samples_per_frame].reshape(-1)
+        x = np.ascontiguousarray(table[:, at : at + specs[c].samples_per_frame]).reshape(-1)
         if fmt == 8:
             x = np.cumsum(x, dtype=np.int64) + specs[c].initial
         if whole:
@@ -226,11 +226,18 @@ def _unpack(fmt: int, raw: npt.NDArray[np.uint8], count: int) -> IntArray:
 
 
 def _unpack_212(triples: npt.NDArray[np.uint8]) -> IntArray:
+    low, middle, high = (triples[:, k].astype(np.int16) for k in range(3))
+    # The 12 bits are put at the top of 16, so that shifting them back carries the sign along.
+    low <<= 4
+    low |= middle << 12
+    low >>= 4
+    high <<= 4
+    middle &= 0xF0
+    middle <<= 8
+    high |= middle
+    high >>= 4
     out = np.empty((triples.shape[0], 2), dtype=np.int16)
-    middle = triples[:, 1].astype(np.int16)
-    # Shifting the 12 bits to the top of the 16 and back carries the sign with them.
-    out[:, 0] = ((middle << 12) | (triples[:, 0].astype(np.int16) << 4)) >> 4
-    out[:, 1] = (((middle & 0xF0) << 8) | (triples[:, 2].astype(np.int16) << 4)) >> 4
+    out[:, 0], out[:, 1] = low, high
     return out.reshape(-1)
 
 
@@ -265,7 +272,9 @@ def _physical(spec: SignalSpec, x: IntArray, keep: int) -> FloatArray:
     """Millivolts of one signal with NaN for the invalid code, skew taken out, at ``keep`` samples per frame."""
     # float32 holds codes of 16 bits exactly; wider ones are subtracted in float64 first.
     codes = x.astype(np.float32) if _BITS[spec.fmt] <= 16 else x.astype(np.float64)
-    mv: FloatArray = ((codes - float(spec.baseline)) * spec.millivolts_per_adu).astype(np.float32)
+    codes -= spec.baseline
+    codes *= spec.millivolts_per_adu
+    mv: FloatArray = codes.astype(np.float32, copy=False)
     if spec.fmt != 8:
         invalid = x == -(1 << (_BITS[spec.fmt] - 1))
         if invalid.any():
