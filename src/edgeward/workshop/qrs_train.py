@@ -3,15 +3,16 @@
 ``python -m edgeward.workshop.qrs_train DATA_DIR OUT.npz [--folds 5]``. The detector itself is run over each record,
 clean and with hardships (``qrs_noise``), and every candidate's features are kept with the truth. Since features
 depend on the beats taken before, part of each run follows the truth and part follows poor policies, so that the
-scorer learns to find back from its own mistakes. With ``--folds`` nothing is written: the held-out records are run
-through the streaming detector with trees that never saw them, and the counts are printed (EC57: 150 ms, from 5:00
-on, flutter left out).
+scorer learns to find back from its own mistakes. With ``--folds`` the held-out records are then run through the
+streaming detector with trees that never saw them, and the counts are printed (EC57: 150 ms, from 5:00 on, flutter
+left out).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,11 @@ def examples(record: Record, kind: str, seed: int = 0) -> Examples:
     return Examples(np.asarray(recorder.rows, dtype=np.float32)[keep], y[keep], _WEIGHTS[kind])
 
 
+def all_examples(record: Record) -> list[Examples]:
+    """The candidates of the clean record and of each hardened version."""
+    return [examples(record, kind) for kind in _WEIGHTS]
+
+
 def fit(sets: Sequence[Examples]) -> qrs_score.Trees:
     """Boosted trees on the candidates of many runs."""
     weight = np.concatenate([np.full(s.y.size, s.weight) for s in sets])
@@ -230,29 +236,37 @@ def _scored(at: int, record: Record) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train and write, or cross-validate by record."""
+    """Train and write; with ``--folds`` cross-validate by record as well."""
     parser = argparse.ArgumentParser(prog="python -m edgeward.workshop.qrs_train", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--folds", type=int, default=0, help="cross-validate over this many groups of records instead")
+    parser.add_argument("--folds", type=int, default=0, help="then cross-validate over this many groups of records")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that run the detector over the records")
     args = parser.parse_args(argv)
     names = sorted(p.stem for p in args.data.glob("*.hea") if p.with_suffix(".atr").exists())
     records = [load(args.data, name) for name in names]
-    sets = {r.name: [examples(r, kind) for kind in _WEIGHTS] for r in records}
-    if not args.folds:
-        args.out.write_bytes(qrs_score.write_trees(fit([s for name in names for s in sets[name]])))
-        return 0
+    with ProcessPoolExecutor(args.jobs) as pool:
+        sets = list(pool.map(all_examples, records))
+        args.out.write_bytes(qrs_score.write_trees(fit([one for of_record in sets for one in of_record])))
+        print(f"trees written to {args.out}", flush=True)  # noqa: T201
+        if args.folds:
+            _cross_validate(records, sets, args.folds, pool)
+    return 0
+
+
+def _cross_validate(records: list[Record], sets: list[list[Examples]], folds: int, pool: ProcessPoolExecutor) -> None:
+    held_out, models = [], []
+    for fold in range(folds):
+        trees = fit([one for k, of_record in enumerate(sets) if k % folds != fold for one in of_record])
+        held_out += records[fold::folds]
+        models += [trees] * len(records[fold::folds])
     total = np.zeros(3, dtype=np.int64)
-    for fold in range(args.folds):
-        trees = fit([s for k, name in enumerate(names) if k % args.folds != fold for s in sets[name]])
-        for record in records[fold :: args.folds]:
-            counts = count(record, trees)
-            total += counts
-            print(record.name, "true {} missed {} false {}".format(*counts), flush=True)  # noqa: T201
+    for record, counts in zip(held_out, pool.map(count, held_out, models), strict=True):
+        total += counts
+        print(record.name, "true {} missed {} false {}".format(*counts), flush=True)  # noqa: T201
     hits, missed, false = total.tolist()
     se, ppv = hits / max(hits + missed, 1), hits / max(hits + false, 1)
     print(f"gross: sensitivity {se:.4%}, PPV {ppv:.4%} ({missed} missed, {false} false)")  # noqa: T201
-    return 0
 
 
 if __name__ == "__main__":
