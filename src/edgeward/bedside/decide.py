@@ -80,7 +80,7 @@ class _Burden:
 
 _HORIZON = 60 * MODEL_RATE_HZ
 _RUN_BEATS = 3
-"""Three or more consecutive ectopic beats are a run (AAMI EC57:2012 clause 3)."""
+"""Three or more consecutive ectopic beats are a run, two are a couplet (as EC57 counts them)."""
 _VT_BEATS = 5
 _RUN_RATE_BPM = 100.0
 _RUN_CLEAR = 30 * MODEL_RATE_HZ

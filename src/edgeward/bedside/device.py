@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _COLLECT_EVERY_NS = 30 * NS_PER_S
 _SWITCH_S = 0.0005
 _REALTIME_PRIORITY = 10
+_BEHIND_NICENESS = 10
 _WARM_S = 9.0
 _WARM_BLOCK_S = 0.02
 NO_PLAN = Plan(BeatWindowSpec(), Decision((0.0,) * 5), ECG_BUDGET_MS)
@@ -141,6 +142,13 @@ def quiet_interpreter(*, realtime: bool) -> Iterator[bool]:
         sys.setswitchinterval(switch_s)
         gc.enable()
         gc.unfreeze()
+
+
+def yield_to_stream() -> None:
+    """Give the calling thread ordinary priority and a low one: what runs behind the stream must not compete with it."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, _BEHIND_NICENESS)
 
 
 def _ask_realtime() -> bool:

@@ -97,7 +97,11 @@ class Served:
 
 
 def serve(slots: SlotStore, *, threads: int) -> Served:
-    """Start the engine of the active slot; when it does not start, return to the previous one; else serve nothing."""
+    """Start the engine of the active slot; a bundle that cannot run here is returned from; else serve nothing.
+
+    Only what the bundle is to blame for (malformed, foreign, golden vectors failed) sends it back and bars it: a device
+    out of memory or processes today may run it tomorrow.
+    """
     why = "no-bundle"
     while (slot := slots.active()) is not None:
         try:
@@ -107,6 +111,8 @@ def serve(slots: SlotStore, *, threads: int) -> Served:
             return Served(slot, plan, engine)
         except EdgewardError as error:
             why = error.code
+            if not isinstance(error, BundleError) and error.code != "golden-failed":
+                break
         try:
             slots.revert(why)
         except EdgewardError:

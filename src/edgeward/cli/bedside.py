@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, open_source
-from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.slot import SlotStore
-    from edgeward.bedside.source.base import SourceInfo
+    from edgeward.bedside.source.base import Source, SourceInfo
+
+_UPDATE_END_S = 5.0
 
 
 def register(verbs: Any) -> None:
@@ -73,67 +75,120 @@ def settings_of(arguments: argparse.Namespace) -> BedsideSettings:
 
 def run_bedside(arguments: argparse.Namespace) -> int:
     """The verb ``bedside run``."""
-    from edgeward.bedside.device import bed_of, quiet_interpreter, run, stopped_by_signals, warm_up
+    from edgeward.bedside.device import quiet_interpreter
     from edgeward.bedside.model import serve
     from edgeward.bedside.slot import SlotStore
 
     settings = settings_of(arguments)
-    clock = SystemClock()
-    stop = threading.Event()
+    update = _updater(settings)
     slots = SlotStore(settings.state_dir / "slots")
     opening = slots.open()
     with contextlib.ExitStack() as stack:
         stack.callback(slots.close)
         if opening.code:
             _say(f"slots: {opening.message} [{opening.code}]")
-        source = open_source(settings.source, clock, settings.speed)
-        stack.callback(source.close)
         granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
         _say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
-        _update(settings, slots)
+        if update is not None and slots.active() is None:
+            _say(update(slots))
+            update = None
         served = serve(slots, threads=settings.threads)
         if served.engine is None:
             _say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
         else:
             stack.callback(served.engine.stop)
+        if update is not None:
+            # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
+            # and tried behind it and runs from the next start.
+            stack.callback(_in_background(lambda: _say(f"{update(slots)} (from the next start)")))
+        while _stream(settings, served):
+            pass
+    return 0
+
+
+def _stream(settings: BedsideSettings, served: Served) -> bool:
+    """Carry one source to its end; True when the monitor came back as something else and the bed must begin anew."""
+    from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
+
+    clock = SystemClock()
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        source = _patiently(settings, clock)
+        stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
         bed, latency = bed_of(
             source.info, served, outputs, clock, dwell_s=settings.dwell_s, heart_rate=settings.heart_rate
         )
-        with stopped_by_signals(source, stop):
+        stack.enter_context(stopped_by_signals(source, stop))
+        try:
             run(source, bed, clock, stop, settings.run_for_s)
+        except InputError as error:
+            if error.code != "leads-changed":
+                raise
+            _say(f"{error}: the bed begins anew")
+            return True
         total = latency.histogram("total").snapshot()
         _say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
             f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
             f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
         )
-    return 0
+    return False
 
 
-def _update(settings: BedsideSettings, slots: SlotStore) -> None:
-    """Ask the repository once; whatever comes of it, what is installed runs on."""
+def _patiently(settings: BedsideSettings, clock: SystemClock) -> Source:
+    """Open the source; a monitor that is not there yet is waited for, with a word every half minute."""
+    while True:
+        try:
+            return open_source(settings.source, clock, settings.speed)
+        except InputError as error:
+            if error.code != "source-silent":
+                raise
+            _say(f"{error}; still waiting [{error.code}]")
+
+
+def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
+    """A function that asks the repository once and says what came of it; None without a repository.
+
+    Raises ``ConfigError`` (``root-unreadable``) now rather than behind a running stream.
+    """
     from edgeward.bedside.model import try_bundle
     from edgeward.bedside.update import UpdateKind, check_and_install
     from edgeward.trust.fetch import TrustClient
 
     if not settings.repository:
-        return
+        return None
     try:
         root = Path(settings.trusted_root).read_bytes()
     except OSError as error:
         raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
     client = TrustClient(settings.repository, settings.state_dir / "trust", root=root)
-    outcome = check_and_install(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads))
-    active = outcome.active
-    running = f"{active.name} {active.version} ({active.sha256[:8]})" if active else "no bundle"
-    if outcome.kind is UpdateKind.INSTALLED:
-        _say(f"update: installed {running}; signatures, golden vectors and latency hold on this device")
-    elif outcome.kind is UpdateKind.UNCHANGED:
-        _say(f"update: nothing new, {running} stays")
-    else:
-        _say(f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]")
+
+    def update(slots: SlotStore) -> str:
+        outcome = check_and_install(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads))
+        active = outcome.active
+        running = f"{active.name} {active.version} ({active.sha256[:8]})" if active else "no bundle"
+        if outcome.kind is UpdateKind.INSTALLED:
+            return f"update: installed {running}; signatures, golden vectors and latency hold on this device"
+        if outcome.kind is UpdateKind.UNCHANGED:
+            return f"update: nothing new, {running} stays"
+        return f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]"
+
+    return update
+
+
+def _in_background(work: Callable[[], None]) -> Callable[[], None]:
+    """Run ``work`` in a thread of ordinary priority; the function returned waits for it, for a bounded time."""
+    from edgeward.bedside.device import yield_to_stream
+
+    def run() -> None:
+        yield_to_stream()
+        work()
+
+    thread = threading.Thread(target=run, name="update", daemon=True)
+    thread.start()
+    return lambda: thread.join(_UPDATE_END_S)
 
 
 @contextlib.contextmanager
@@ -192,13 +247,9 @@ def show_slots(arguments: argparse.Namespace) -> int:
     root = (arguments.state_dir or default_state_dir()) / "slots"
     if not root.is_dir():
         raise ConfigError("slots-missing", f"no device has run on {root} yet; start one with 'edgeward bedside run'")
-    slots = SlotStore(root)
-    opening = slots.open()
-    with contextlib.closing(slots):
-        for label, slot in (("active", slots.active()), ("previous", slots.previous())):
-            print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
-        if opening.code:
-            print(f"note      {opening.message} [{opening.code}]")
+    # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to undo.
+    for label, slot in SlotStore(root).look().items():
+        print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
     return 0
 
 

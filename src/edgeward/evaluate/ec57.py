@@ -1,6 +1,6 @@
 """Beat-by-beat comparison by ANSI/AAMI EC57, as WFDB's ``bxb`` carries it out.
 
-Rules and where they come from (EC57:1998/2012 clause 4.3; bxb(1), which EC57 names as its reference implementation):
+Rules and where they come from (ANSI/AAMI EC57:1998 as ``bxb`` of the WFDB software implements it, and bxb(1)):
 
 * Scoring starts at 5:00. A detection just before the start may match the first reference beat; a detection within one
   match window after the start whose successor is the better match belongs to a beat before the start: not counted.
@@ -14,7 +14,7 @@ Rules and where they come from (EC57:1998/2012 clause 4.3; bxb(1), which EC57 na
   nor V; Edgeward writes Q where the beat's window was withheld.
 * FPR = FP ÷ (TN + FP). TN of VEB: everything not V in the reference and detected as not V, extra detections included;
   of SVEB by the same rule. Missed beats stand in no FPR. ``bxb`` prints no SVEB FPR; it is formed here in the same way.
-* Records with paced beats stand in the QRS figures and not in the VEB and SVEB figures (EC57 clause 4.3.1).
+* Records with paced beats stand in the QRS figures and not in the VEB and SVEB figures (EC57).
 * Classes are those of EC57 and de Chazal et al. 2004 (``signal.beat``): atrial and nodal escape beats are N; ``bxb``
   itself puts ``e``, ``j`` and ``n`` in S.
 """

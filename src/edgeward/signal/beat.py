@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class BeatClass(IntEnum):
-    """AAMI EC57:2012 clause 4.3.2 beat classes, in the order of the model's output."""
+    """AAMI EC57 beat classes, in the order of the model's output."""
 
     N = 0
     """Normal, bundle branch block, escape."""

@@ -1,0 +1,157 @@
+"""The device as a process: stopped at any moment, started twice, without a bundle, with a slow or broken repository."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeward.bedside.slot import SlotStore
+from edgeward.signal.preprocess import BeatWindowSpec
+from edgeward.testing.bundles import tiny_bundle
+from edgeward.trust.publish import Publisher
+
+pytestmark = pytest.mark.workshop
+SPEC = BeatWindowSpec()
+
+
+def _bundle(**more: Any) -> bytes:
+    channels, samples = SPEC.wave_shape
+    params = {"preprocessing_params": SPEC.to_params(), "decision": {"log_offsets": [0.0] * 5}, "name": "ecg-beat"}
+    return tiny_bundle(channels=channels, samples=samples, rhythm=SPEC.rhythm_len, **{**params, **more})
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A signed repository that publishes a tiny bundle."""
+    file = tmp_path / "one.ewb"
+    file.write_bytes(_bundle(version="1.0.0"))
+    publisher = Publisher(tmp_path / "repo", tmp_path / "keys")
+    publisher.init()
+    publisher.add(file)
+    return tmp_path / "repo"
+
+
+def _publish(repository: Path, raw: bytes) -> None:
+    file = repository.parent / "next.ewb"
+    file.write_bytes(raw)
+    Publisher(repository, repository.parent / "keys").add(file)
+
+
+def _command(tmp_path: Path, repository: Path | None, *more: str) -> list[str]:
+    verb = [sys.executable, "-m", "edgeward.cli.main", "bedside", "run", "--source", "sim:", "--no-page"]
+    verb += ["--state-dir", str(tmp_path / "state"), "--no-realtime"]
+    if repository is not None:
+        verb += ["--repository", str(repository), "--trusted-root", str(repository / "metadata" / "1.root.json")]
+    return [*verb, *more]
+
+
+def _run(tmp_path: Path, repository: Path | None, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(tmp_path, repository, *more), capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def _workers() -> set[int]:
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"edgeward.inference.worker" in line:
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.7, 1.5, 4.0])
+def test_ctrl_c_at_any_moment_leaves_everything_whole(tmp_path: Path, repository: Path, after_s: float) -> None:
+    """However early it comes, the device ends soon, leaves no process, and the next start runs."""
+    before = _workers()
+    device = subprocess.Popen(
+        _command(tmp_path, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    time.sleep(after_s)
+    device.send_signal(signal.SIGINT)
+    said, _ = device.communicate(timeout=30)
+    assert device.returncode in (0, 130, -signal.SIGINT), said
+    deadline = time.monotonic() + 5.0
+    while _workers() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _workers() - before
+    again = _run(tmp_path, repository, "--for", "1")
+    assert again.returncode == 0, again.stderr
+    with SlotStore(tmp_path / "state" / "slots") as slots:
+        active = slots.active()
+        assert active is not None
+        slots.read(active)
+
+
+def test_a_second_device_on_the_same_slots_is_refused(tmp_path: Path, repository: Path) -> None:
+    """The second process says who holds the slots and ends with exit code 2; the first runs on."""
+    first = subprocess.Popen(
+        _command(tmp_path, repository, "--json-lines", "-"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert first.stdout is not None
+        assert json.loads(first.stdout.readline())["kind"]
+        second = _run(tmp_path, repository, "--for", "1")
+        assert second.returncode == 2
+        assert "[slots-in-use]" in second.stderr
+        assert str(first.pid) in second.stderr
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_without_bundle_or_repository_the_heart_rate_is_watched(tmp_path: Path) -> None:
+    """No model at all is a mode, not a failure."""
+    done = _run(tmp_path, None, "--for", "6", "--json-lines", "-")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert next(line for line in lines if line["kind"] == "mode")["reason"] == "no_bundle"
+    assert any(line["kind"] == "rate" and line["hr_bpm"] for line in lines)
+
+
+def test_a_new_bundle_is_fetched_behind_the_stream_and_runs_from_the_next_start(
+    tmp_path: Path, repository: Path
+) -> None:
+    """The bed is never left waiting for an update; the new bundle is tried, committed and used next."""
+    assert _run(tmp_path, repository, "--for", "1").returncode == 0
+    _publish(repository, _bundle(version="1.1.0", seed=1))
+    second = _run(tmp_path, repository, "--for", "8", "--json-lines", "-")
+    assert "installed ecg-beat 1.1.0" in second.stderr, second.stderr
+    beats = [json.loads(line) for line in second.stdout.splitlines() if '"kind":"beat"' in line]
+    assert beats
+    third = _run(tmp_path, repository, "--for", "1")
+    assert "nothing new, ecg-beat 1.1.0" in third.stderr
+
+
+@pytest.mark.parametrize("what", ["golden", "foreign", "gone"])
+def test_a_bad_bundle_or_repository_leaves_the_old_model_running(tmp_path: Path, repository: Path, what: str) -> None:
+    """Failed golden vectors, a bundle for other windows, a repository that is gone: the old model runs on."""
+    assert _run(tmp_path, repository, "--for", "1").returncode == 0
+    if what == "golden":
+        _publish(repository, _bundle(version="1.1.0", golden_shift=0.5))
+    elif what == "foreign":
+        _publish(repository, tiny_bundle(name="ecg-beat", version="1.1.0"))
+    else:
+        (repository / "metadata").rename(repository / "hidden")
+        (repository / "metadata").mkdir()
+        (repository / "metadata" / "1.root.json").write_bytes((repository / "hidden" / "1.root.json").read_bytes())
+    done = _run(tmp_path, repository, "--for", "8", "--json-lines", "-")
+    assert done.returncode == 0, done.stderr
+    assert "ecg-beat 1.0.0" in done.stderr
+    accepted = [line for line in done.stdout.splitlines() if '"verdict":"accepted"' in line]
+    assert accepted
