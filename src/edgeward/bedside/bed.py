@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.effects import InputChanged, SamplesArrived, Scored, ScoreWindow
+from edgeward.bedside.effects import InputChanged, RateChanged, SamplesArrived, Scored, ScoreWindow
 from edgeward.bedside.fallback import (
     Climb,
     EngineFailed,
@@ -19,7 +19,7 @@ from edgeward.bedside.fallback import (
     Mode,
     transition,
 )
-from edgeward.bedside.messages import message_of, mode_message
+from edgeward.bedside.messages import message_of, message_of_rate, mode_message
 from edgeward.bedside.verdict import Reason, Verdict
 from edgeward.inference.host import Failure
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
@@ -77,6 +77,7 @@ class Bed:
         now = clock.monotonic_ns()
         self.ladder = Ladder(since_ns=now)
         self._next_look_ns = now
+        self._bpm: int | None = None
         self._told_engine: tuple[int | None, str, bool, int, str | None] | None = None
         self._next_latency_ns = now + _LATENCY_EVERY_NS
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
@@ -106,6 +107,9 @@ class Bed:
         if now >= self._next_latency_ns:
             self._next_latency_ns = now + _LATENCY_EVERY_NS
             self._tell("latency", self._latency.message(self._budget_ms))
+            self._tell(
+                *message_of_rate(self._bpm)
+            )  # again and again: a rate that is not renewed grows stale on the page
 
     def _carry_out(self, effects: list[Effect]) -> None:
         # Windows first: nothing that only tells somebody something may stand between a sample and its scores.
@@ -115,6 +119,8 @@ class Bed:
                 self._climb_or_fall(InputBack() if effect.lost is None else InputLost(effect.lost))
             elif isinstance(effect, Verdict):
                 self._count(effect)
+            elif isinstance(effect, RateChanged):
+                self._bpm = effect.bpm
             message = message_of(effect)
             if message is not None:
                 self._tell(*message)

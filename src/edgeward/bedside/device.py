@@ -105,19 +105,19 @@ def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:
     return (np.exp(-0.5 * (phase / 0.012) ** 2) + noise).astype(np.float32)
 
 
-def run(source: Source, bed: Bed, clock: Clock, stop: threading.Event, run_for_s: float | None) -> None:
-    """Carry blocks to the bed until the source ends, ``stop`` is set or ``run_for_s`` is over."""
-    end_ns = None if run_for_s is None else clock.monotonic_ns() + round(run_for_s * NS_PER_S)
+def run(source: Source, bed: Bed, clock: Clock, stop: threading.Event, end_ns: int | None) -> bool:
+    """Carry blocks to the bed; True when the source ended, False when ``stop`` was set or ``end_ns`` has come."""
     next_collect_ns = clock.monotonic_ns() + _COLLECT_EVERY_NS
     for block in source.blocks():
         bed.block(block)
         now = clock.monotonic_ns()
         if stop.is_set() or (end_ns is not None and now >= end_ns):
-            return
+            return False
         if now >= next_collect_ns:
             # Right after a block is when the stream can best afford it; what lived at the start is frozen.
             gc.collect(1)
             next_collect_ns = now + _COLLECT_EVERY_NS
+    return not stop.is_set()
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def message_of(effect: Effect) -> Message | None:
         case Verdict():
             return "beat", _verdict(effect)
         case RateChanged(bpm):
-            return "rate", {"hr_bpm": bpm, "age_ms": 0}
+            return message_of_rate(bpm)
         case QualityChanged(leads):
             return "quality", {"leads": {name: flag.value if flag else "ok" for name, flag in leads.items()}}
         case AdvisoryChanged(advisory):
@@ -41,6 +41,11 @@ def message_of(effect: Effect) -> Message | None:
             return "qrs", {"i": index}
         case _:
             return None
+
+
+def message_of_rate(bpm: int | None) -> Message:
+    """The heart rate in beats per minute, None when it is not known."""
+    return "rate", {"hr_bpm": bpm, "age_ms": 0}
 
 
 def mode_message(ladder: Ladder, now_ns: int) -> Message:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.settings import BedsideSettings, load_bedside
-from edgeward.cli.sources import SOURCE_HELP, open_source
+from edgeward.cli.sources import SOURCE_HELP, open_source, parts
+from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -101,19 +103,37 @@ def run_bedside(arguments: argparse.Namespace) -> int:
             # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
             # and tried behind it and runs from the next start.
             stack.callback(_in_background(lambda: _say(f"{update(slots)} (from the next start)")))
-        while _stream(settings, served):
-            pass
+        clock = SystemClock()
+        end_ns = None
+        if settings.run_for_s is not None:
+            end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
+        part, last = 0, parts(settings.source)
+        while part < last:
+            match _stream(settings, served, clock, part, end_ns):
+                case _Ended.SOURCE:
+                    part += 1
+                case _Ended.STOPPED:
+                    break
+                case _Ended.CHANGED:
+                    pass
     return 0
 
 
-def _stream(settings: BedsideSettings, served: Served) -> bool:
-    """Carry one source to its end; True when the monitor came back as something else and the bed must begin anew."""
+class _Ended(Enum):
+    """Why a stream ended: the source did, somebody or the time stopped it, the monitor came back as something else."""
+
+    SOURCE = 0
+    STOPPED = 1
+    CHANGED = 2
+
+
+def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part: int, end_ns: int | None) -> _Ended:
+    """Carry one source to its end; says why it ended."""
     from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
 
-    clock = SystemClock()
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
-        source = _patiently(settings, clock)
+        source = _patiently(settings, clock, part)
         stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
@@ -122,26 +142,26 @@ def _stream(settings: BedsideSettings, served: Served) -> bool:
         )
         stack.enter_context(stopped_by_signals(source, stop))
         try:
-            run(source, bed, clock, stop, settings.run_for_s)
+            exhausted = run(source, bed, clock, stop, end_ns)
         except InputError as error:
             if error.code != "leads-changed":
                 raise
             _say(f"{error}: the bed begins anew")
-            return True
+            return _Ended.CHANGED
         total = latency.histogram("total").snapshot()
         _say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
             f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
             f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
         )
-    return False
+    return _Ended.SOURCE if exhausted else _Ended.STOPPED
 
 
-def _patiently(settings: BedsideSettings, clock: SystemClock) -> Source:
+def _patiently(settings: BedsideSettings, clock: SystemClock, part: int) -> Source:
     """Open the source; a monitor that is not there yet is waited for, with a word every half minute."""
     while True:
         try:
-            return open_source(settings.source, clock, settings.speed)
+            return open_source(settings.source, clock, settings.speed, part=part)
         except InputError as error:
             if error.code != "source-silent":
                 raise

@@ -72,8 +72,14 @@ def _artefacts() -> list[Episode]:
     return [Episode(15.0 + 20.0 * k, kinds[k % len(kinds)], 5.0) for k in range(170)]
 
 
-def open_source(address: str, clock: Clock, speed: float, *, wait_s: float = _WAIT_S) -> Source:
-    """The source behind an address; a TCP source is waited for until its monitor introduces itself, for ``wait_s``.
+def parts(address: str) -> int:
+    """How many sources stand behind an address, one after the other: records whose leads differ cannot be one."""
+    scheme, _, rest = address.partition(":")
+    return len(source_groups(find_records(Path(rest)))) if scheme == "wfdb" else 1
+
+
+def open_source(address: str, clock: Clock, speed: float, *, part: int = 0, wait_s: float = _WAIT_S) -> Source:
+    """The ``part``-th source behind an address; a monitor over TCP is waited for, for ``wait_s``, to introduce itself.
 
     Raises ``ConfigError`` for a malformed address, ``InputError`` for a source that cannot be read.
     """
@@ -82,7 +88,7 @@ def open_source(address: str, clock: Clock, speed: float, *, wait_s: float = _WA
         return _simulator(rest, clock, speed)
     if scheme == "wfdb":
         groups = source_groups(find_records(Path(rest)))
-        return WfdbSource(max(groups, key=len), clock, speed=speed, allow_truncated=True)
+        return WfdbSource(groups[part], clock, speed=speed, allow_truncated=True)
     if scheme in {"tcp", "tcp-listen"}:
         source = TcpSource(_tcp_address(address), clock)
         source.open(wait_s)
