@@ -1,4 +1,4 @@
-"""The workshop's verbs: ``train``, ``export``, ``compress``, ``verify``, ``pack``, ``publish``; ``build`` is all of them.
+"""The workshop's verbs: ``train``, ``export``, ``compress``, ``verify``, ``pack``, ``publish``; ``build`` does all.
 
 Every verb works in one build folder (default ``build/MODEL``) and takes up what the verb before left there. ``train``
 notes its own options in that folder, so that the later verbs split the patients in the same way.

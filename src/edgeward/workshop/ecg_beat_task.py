@@ -75,7 +75,7 @@ class EcgBeatTask:
     sources = (MITDB, PTBXL)
     intended_use = (
         "Names the AAMI EC57 class (N, S, V, F, Q) of each detected beat of a continuous adult ECG with one or two "
-        "leads, beside a monitor whose own alarms stay in force. Research and demonstration."
+        "leads, beside a monitor whose own functions stay in force. Research and demonstration."
     )
     limits = (
         "Trained on few patients of one country, recorded on ambulatory recorders in 1975-1979; adults.",

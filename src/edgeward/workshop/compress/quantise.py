@@ -3,8 +3,8 @@
 Activations are unsigned 8 bit (on x86, ONNX Runtime has fast kernels for unsigned × signed only), weights signed, one
 scale per output channel. Weights use 7 of their 8 bits by default: an x86 processor without VNNI adds pairs of products
 in 16 bits, which saturates with 8-bit weights and then computes something else than the machine that passed the gates.
-What lies downstream of an input named in ``fp32_inputs`` (the rhythm features) stays FP32: those layers hold little of
-the weight and most of the fine distinctions.
+What lies downstream of an input named in ``fp32_inputs`` (the rhythm features) stays FP32, and so do fully connected
+layers with less than 1 % of the weights (heads): they hold little of the weight and most of the fine distinctions.
 
 The calibration windows come from training patients only; a held-out patient among them is refused.
 """
@@ -50,6 +50,7 @@ QUANTISED_OPS = ("Conv", "Add", "Gemm", "MatMul")
 CALIBRATION_WINDOWS = 512
 SELECTION_WINDOWS = 4096
 _BATCH = 16
+_SMALL_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ class Quantised:
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, windows: LabelledWindows) -> None:
-        self._batches: Iterator[dict[str, FloatArray]] = windows.batches(_BATCH)
+        # The histogram calibrators take batches of one size only.
+        size = next(size for size in range(_BATCH, 0, -1) if len(windows) % size == 0)
+        self._batches: Iterator[dict[str, FloatArray]] = windows.batches(size)
 
     def get_next(self) -> dict[str, FloatArray] | None:
         return next(self._batches, None)
@@ -146,7 +149,7 @@ def quantise(
         calibrator.collect_data(_Reader(calibration))
         ranges = calibrator.compute_data()
         loaded = onnx.load_model_from_string(prepared.read_bytes())
-        exclude = downstream(loaded, fp32_inputs)
+        exclude = (*downstream(loaded, fp32_inputs), *small_layers(loaded))
         quantizer = QDQQuantizer(
             loaded,
             True,  # a scale per output channel
@@ -225,6 +228,14 @@ def downstream(model: onnx.ModelProto, inputs: Collection[str]) -> tuple[str, ..
             reached |= set(node.output)
             names.append(node.name)
     return tuple(names)
+
+
+def small_layers(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the fully connected layers with less than ``_SMALL_SHARE`` of the graph's weights."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    least = _SMALL_SHARE * sum(sizes.values())
+    layers = [node for node in model.graph.node if node.op_type in {"Gemm", "MatMul"}]
+    return tuple(node.name for node in layers if sum(sizes.get(name, 0) for name in node.input) < least)
 
 
 def _kept(model: onnx.ModelProto, ops: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:
