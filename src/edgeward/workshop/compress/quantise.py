@@ -4,7 +4,10 @@ Activations are unsigned 8 bit (on x86, ONNX Runtime has fast kernels for unsign
 scale per output channel. Weights use 7 of their 8 bits by default: an x86 processor without VNNI adds pairs of products
 in 16 bits, which saturates with 8-bit weights and then computes something else than the machine that passed the gates.
 What lies downstream of an input named in ``fp32_inputs`` (the rhythm features) stays FP32, and so do fully connected
-layers with less than 1 % of the weights (heads): they hold little of the weight and most of the fine distinctions.
+layers with less than 1 % of the weights (heads), and convolutions that read an input directly: they hold little of the
+weight and most of the fine distinctions. Measured on three cross-validation folds of ecg-beat, a first convolution in
+FP32 cut the divergence from FP32 to less than half for 4 µs; quantising additions between convolutions cost time and
+gave nothing; 8-bit weights were no nearer to FP32 than 7-bit ones.
 
 The calibration windows come from training patients only; a held-out patient among them is refused.
 """
@@ -43,10 +46,10 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "minmax": (CalibrationMethod.MinMax, {}),
     "percentile-99.99": (CalibrationMethod.Percentile, {**_BINS, "percentile": 99.99}),
     "percentile-99.999": (CalibrationMethod.Percentile, {**_BINS, "percentile": 99.999}),
-    "entropy": (CalibrationMethod.Entropy, {**_BINS, "num_quantized_bins": 255}),
+    "entropy": (CalibrationMethod.Entropy, {"num_bins": 512, "num_quantized_bins": 255}),
 }
 """How the range of each activation is found: the whole range, all but the outermost values, or least divergence."""
-QUANTISED_OPS = ("Conv", "Add", "Gemm", "MatMul")
+QUANTISED_OPS = ("Conv", "Gemm", "MatMul")
 CALIBRATION_WINDOWS = 512
 SELECTION_WINDOWS = 4096
 _BATCH = 16
@@ -149,7 +152,7 @@ def quantise(
         calibrator.collect_data(_Reader(calibration))
         ranges = calibrator.compute_data()
         loaded = onnx.load_model_from_string(prepared.read_bytes())
-        exclude = (*downstream(loaded, fp32_inputs), *small_layers(loaded))
+        exclude = (*downstream(loaded, fp32_inputs), *small_layers(loaded), *first_layers(loaded))
         quantizer = QDQQuantizer(
             loaded,
             True,  # a scale per output channel
@@ -236,6 +239,12 @@ def small_layers(model: onnx.ModelProto) -> tuple[str, ...]:
     least = _SMALL_SHARE * sum(sizes.values())
     layers = [node for node in model.graph.node if node.op_type in {"Gemm", "MatMul"}]
     return tuple(node.name for node in layers if sum(sizes.get(name, 0) for name in node.input) < least)
+
+
+def first_layers(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the convolutions that read an input of the graph."""
+    inputs = {value.name for value in model.graph.input}
+    return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.input[0] in inputs)
 
 
 def _kept(model: onnx.ModelProto, ops: Sequence[str], exclude: Sequence[str]) -> tuple[str, ...]:
