@@ -36,7 +36,7 @@ def test_each_beat_is_one_true_candidate() -> None:
 def test_laid_trees_tell_true_from_false() -> None:
     """Trees taken over from the boosted model separate the candidates they were fitted on."""
     made = qrs_train.examples(_record(240), "clean")
-    trees = qrs_train.fit([replace(made, weight=1.0)])
+    trees = qrs_train.fit([replace(made, weight=1.0)] * 6)
     p = np.asarray([trees.probability(x.astype(np.float64)) for x in made.x])
     assert ((p > 0.5) == (made.y == 1)).mean() > 0.98
 

@@ -36,7 +36,7 @@ NAMES: tuple[str, ...] = (
     *("q25_2s", "q50_2s", "q75_2s", "q50_near", "steep_near"),
     *("share_a", "amp_a", "amp_b", "slope_a", "slope_b", "snr_a", "snr_b"),
     *("shape_med", "shape_last", "shape_best", "amp_best", "slope_best", "swing_best"),
-    *("p2p_med", "p2p_last", "last_amp_med", "last_wide_rel"),
+    *("p2p_med", "p2p_last", "last_amp_med", "last_wide_rel", "log_swing_mv", "log_slope_mv"),
     *(f"s{offset:+d}" for offset in _SNIPPET),
 )
 """The features in their order; ``_med`` is against the median of the last 8 beats, ``_last`` against the last one."""
@@ -136,6 +136,7 @@ def features(view: View, this: Measured, memory: Memory) -> Float64Array:
     out += _alike(this, memory)
     out += [this.swing / medians.swing, this.swing / last.swing if last else 1.0]
     out += [last.amp / medians.amp, (last.wide / last.amp) / medians.wide_ratio] if last else [1.0, 1.0]
+    out += _millivolts(view)
     return np.concatenate((np.asarray(out), view.fused[LOOKBACK + _SNIPPET] / this.amp))
 
 
@@ -163,6 +164,16 @@ def _sizes(this: Measured, beats: list[Measured], medians: _Medians, expected: f
         this.width,
         this.width / medians.width,
     ]
+
+
+def _millivolts(view: View) -> list[float]:
+    """Logarithm of the swing (mV) and the steepest step (mV per sample) in the lead where each is largest."""
+    wave = view.bands[view.share > 0.0, WAVE, LOOKBACK - _AROUND : LOOKBACK + _AROUND + 1]
+    if not wave.size:
+        return [-10.0, -10.0]
+    swing = float((wave.max(axis=1) - wave.min(axis=1)).max())
+    slope = float(np.abs(wave[:, 1:] - wave[:, :-1]).max())
+    return [math.log(max(swing, 1e-4)), math.log(max(slope, 1e-4))]
 
 
 def _neighbours(view: View, this: Measured, last: Measured | None) -> list[float]:

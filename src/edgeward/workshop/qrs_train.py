@@ -41,13 +41,14 @@ SCORED_FROM = 300 * RATE_HZ
 _TRUE_WITHIN = 30
 _HARD_STRETCH = 12 * 60 * RATE_HZ
 _WEIGHTS = {"clean": 1.0, "two leads": 0.6, "one lead": 0.5}
-_ROUNDS = 150
+_ROUNDS = 200
+_DRAWS = 2
 _SETTINGS: dict[str, Any] = {
     "objective": "binary",
     "num_leaves": 24,
     "max_depth": qrs_score.DEPTH,
     "learning_rate": 0.08,
-    "min_data_in_leaf": 100,
+    "min_data_in_leaf": 200,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
@@ -81,11 +82,18 @@ class Examples:
     weight: float
 
 
+_NO_TREES = qrs_score.Trees(
+    np.zeros((1, qrs_score.NODES), dtype=np.int64),
+    np.zeros((1, qrs_score.NODES)),
+    np.zeros((1, qrs_score.NODES + 1)),
+)
+
+
 class _Recorder(QrsDetector):
     """A detector that keeps every candidate's features and takes beats by the truth or by a poor policy in turn."""
 
     def __init__(self, channels: int, beats: Indices, rng: np.random.Generator) -> None:
-        super().__init__(channels)
+        super().__init__(channels, trees=_NO_TREES)
         self.rows: list[Float64Array] = []
         self.places: list[int] = []
         self._beats, self._rng = beats, rng
@@ -183,8 +191,8 @@ def examples(record: Record, kind: str, seed: int = 0) -> Examples:
 
 
 def all_examples(record: Record) -> list[Examples]:
-    """The candidates of the clean record and of each hardened version."""
-    return [examples(record, kind) for kind in _WEIGHTS]
+    """The candidates of the clean record and of each hardened version, with several draws of policy and hardship."""
+    return [examples(record, kind, seed) for kind in _WEIGHTS for seed in range(_DRAWS)]
 
 
 def fit(sets: Sequence[Examples]) -> qrs_score.Trees:
