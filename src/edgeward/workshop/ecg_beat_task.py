@@ -57,6 +57,7 @@ class _Probabilities(torch.nn.Module):
         self.network = network
 
     def forward(self, wave: torch.Tensor, rhythm: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, 5)."""
         return torch.softmax(self.network(wave, rhythm), dim=1)
 
 

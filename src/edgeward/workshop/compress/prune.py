@@ -85,6 +85,7 @@ class _Channels:
     writes: dict[str, IntArray] = field(default_factory=dict)
 
     def fresh(self, count: int, *, frozen: bool = False) -> IntArray:
+        """New identities; ``frozen`` ones are never taken out."""
         start = len(self.parent)
         ids = np.arange(start, start + count, dtype=np.int64)
         self.parent.extend(int(i) for i in ids)
@@ -93,19 +94,23 @@ class _Channels:
         return ids
 
     def freeze(self, ids: IntArray | None) -> None:
+        """Keep these channels whatever they weigh."""
         if ids is not None:
             self.frozen.update(int(i) for i in ids)
 
     def root(self, i: int) -> int:
+        """The identity that stands for all that were joined with ``i``."""
         while self.parent[i] != i:
             self.parent[i] = self.parent[self.parent[i]]
             i = self.parent[i]
         return i
 
     def roots(self, ids: IntArray) -> IntArray:
+        """``root`` of each."""
         return np.array([self.root(int(i)) for i in ids], dtype=np.int64)
 
     def join(self, a: IntArray, b: IntArray) -> IntArray:
+        """Make the channels of two tensors one, position by position."""
         if len(a) != len(b):  # a broadcast over channels: leave both whole
             self.freeze(a)
             self.freeze(b)

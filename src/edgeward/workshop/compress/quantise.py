@@ -93,6 +93,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         self._batches: Iterator[dict[str, FloatArray]] = windows.batches(size)
 
     def get_next(self) -> dict[str, FloatArray] | None:
+        """The next batch, or None at the end."""
         return next(self._batches, None)
 
 
