@@ -209,3 +209,96 @@ def test_a_source_that_cannot_be_judged_is_refused_at_once(leads: tuple[str, ...
     with pytest.raises(InputError) as refused:
         pipeline(rate_hz, leads)
     assert refused.value.code == code
+
+
+def loss(wave: np.ndarray, first_s: float, last_s: float) -> np.ndarray:
+    """``wave`` at 250 Hz with nothing arriving from ``first_s`` to ``last_s``."""
+    wave[:, round(first_s * 250) : round(last_s * 250)] = np.nan
+    return wave
+
+
+def alerts(effects: list[Effect]) -> list[tuple[str, bool]]:
+    return [(e.alert.code, e.alert.active) for e in effects if isinstance(e, AlertChanged)]
+
+
+def test_the_heart_rate_does_not_count_the_time_a_lead_was_off_as_one_interval() -> None:
+    """After 12 s without leads a heart at 75/min shows no rate, then 75/min, and never a bradycardia alert."""
+    effects = play(pipeline(), loss(synthetic(regular(50.0), 50.0, 250.0), 15.0, 27.0))
+    rates = [e.bpm for e in effects if isinstance(e, RateChanged)]
+    assert None in rates
+    assert all(bpm is None or 65 <= bpm <= 85 for bpm in rates), rates
+    assert alerts(effects) == []
+
+
+@pytest.mark.parametrize("lost_s", [0.004, 0.3])
+def test_short_losses_neither_delay_nor_clear_asystole(lost_s: float) -> None:
+    """On a line that loses samples every 3 s a silent heart is still found, and stays found until a beat comes."""
+    wave = synthetic([at for at in regular(60.0) if not 10.0 < at < 40.0], 60.0, 250.0)
+    for at in np.arange(1.5, 60.0, 3.0):
+        loss(wave, at, at + lost_s)
+    effects = play(pipeline(), wave)
+    assert [alert for alert in alerts(effects) if alert[0] == "asystole"] == [("asystole", True), ("asystole", False)]
+    raised, cleared = (e.alert for e in effects if isinstance(e, AlertChanged) and e.alert.code == "asystole")
+    assert 13.0 < raised.raised_index / 250 < 15.5
+    assert cleared.raised_index == raised.raised_index
+
+
+def test_leads_that_were_off_do_not_end_asystole() -> None:
+    """A raised asystole outlives a lead-off of 5 s; only a beat clears it."""
+    wave = loss(synthetic([at for at in regular(60.0) if not 10.0 < at < 45.0], 60.0, 250.0), 20.0, 25.0)
+    bed = pipeline()
+    before = play(bed, wave[:, : 44 * 250])
+    assert alerts(before) == [("asystole", True)]
+    assert ("asystole", False) in alerts(play(bed, wave[:, 44 * 250 :], start=44 * 250))
+
+
+def test_a_long_hole_leaves_nothing_standing_that_was_said_before_it() -> None:
+    """Input that was lost before a long hole is told to be back after it, and the old heart rate is taken back."""
+    bed = pipeline()
+    play(bed, loss(synthetic(regular(12.0), 12.0, 250.0), 10.0, 12.0))
+    after = play(bed, synthetic(regular(15.0), 15.0, 250.0), start=30 * 250)
+    assert [e.lost for e in after if isinstance(e, InputChanged)] == [None]
+    bed = pipeline()
+    play(bed, synthetic(regular(12.0), 12.0, 250.0))
+    after = play(bed, np.full((2, 250), np.nan, dtype=np.float32), start=60 * 250)
+    assert [e.bpm for e in after if isinstance(e, RateChanged)] == [None]
+    assert [e.lost for e in after if isinstance(e, InputChanged)][-1] is Reason.GAP
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, 257.0])
+def test_every_beat_before_a_long_hole_gets_its_verdict_at_its_place(rate_hz: float) -> None:
+    """Beats whose look-ahead was under way when the hole began are judged, with the indices of their own time."""
+    bed = pipeline(rate_hz)
+    seconds = 12.0
+    wave = synthetic(regular(seconds), seconds, rate_hz)
+    effects = play(bed, wave)
+    start = round(3600.5 * rate_hz)
+    effects += play(bed, wave, start=start)
+    effects += play(bed, wave, start=2 * start)
+    found = [e.index for e in effects if isinstance(e, BeatFound) and e.index < 2 * 3600 * 250]
+    judged = verdicts(effects)
+    assert found == [v.index for v in judged if v.index < 2 * 3600 * 250]
+    assert len(found) == len(set(found))
+    for v in judged:
+        assert abs(v.index / 250 - v.source_index / rate_hz) < 0.01
+    for base in (0.0, start / rate_hz):
+        places = np.array([v.source_index / rate_hz - base for v in judged])
+        for at in regular(seconds)[2:-1]:
+            assert np.sum(np.abs(places - at) < 0.04) == 1, (base, at)
+
+
+def test_a_record_that_ends_soon_after_a_beat_keeps_that_beat() -> None:
+    """The end of a record flushes the detector too: its last beats are found, and none beyond its end."""
+    for rate_hz in (250.0, 360.0):
+        times = regular(20.0)
+        wave = synthetic(times, 20.0, rate_hz)[:, : round((times[-1] + 0.1) * rate_hz)]
+        bed = pipeline(rate_hz)
+        effects = play(bed, wave)
+        for effect in bed.finish():
+            effects.append(effect)
+            if isinstance(effect, ScoreWindow):
+                effects += bed.step(Scored(effect.sequence, NORMAL, None), 0)
+        places = [v.source_index for v in verdicts(effects)]
+        assert abs(places[-1] / rate_hz - times[-1]) < 0.04
+        assert places[-1] < wave.shape[1]
+        assert len(places) == len(set(places))

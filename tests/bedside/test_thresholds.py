@@ -26,3 +26,20 @@ def test_nothing_is_concluded_without_a_usable_lead() -> None:
     assert _codes(alerts.passed(6000, None, 1000)) == [("asystole", True)]
     assert alerts.passed(9000, None, None) == []
     assert _codes(alerts.passed(9500, 60.0, 20)) == [("asystole", False)]
+
+
+def test_only_a_beat_ends_asystole() -> None:
+    """Leads that come back without a beat do not clear a raised asystole; the beat does."""
+    alerts = HeartRateAlerts()
+    assert _codes(alerts.passed(6000, None, 1000)) == [("asystole", True)]
+    assert alerts.passed(7000, None, 5, beat_since=False) == []
+    assert _codes(alerts.passed(7100, None, 5, beat_since=True)) == [("asystole", False)]
+
+
+def test_the_delay_counts_only_time_at_a_known_rate() -> None:
+    """A low rate seen before the rate was lost does not shorten the delay after it is known again."""
+    alerts = HeartRateAlerts()
+    assert alerts.passed(0, 45.0, 10) == []
+    assert alerts.passed(500, None, 10) == []
+    assert alerts.passed(5000, 45.0, 10) == []
+    assert _codes(alerts.passed(5750, 45.0, 10)) == [("hr-low", True)]

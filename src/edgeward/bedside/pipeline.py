@@ -10,7 +10,6 @@ beat window once its look-ahead is complete → window quality → ``ScoreWindow
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,13 +33,14 @@ from edgeward.bedside.effects import (
 )
 from edgeward.bedside.thresholds import HeartRateAlerts, HeartRateLimits
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
+from edgeward.bedside.watch import Watch
 from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import LEADS_MAX, MODEL_RATE_HZ, RATE_HZ_MAX, RATE_HZ_MIN, RING_S
 from edgeward.signal.lead import choose_slots, normalise
 from edgeward.signal.preprocess import BeatWindower
 from edgeward.signal.qrs import QrsDetector
-from edgeward.signal.quality import FLAT, Flag, SampleQuality, flag_of_mask, window_flags
+from edgeward.signal.quality import Flag, SampleQuality, flag_of_mask, window_flags
 from edgeward.signal.resample import Resampler
 from edgeward.signal.window import Ring
 
@@ -53,11 +53,9 @@ FloatArray = npt.NDArray[np.float32]
 
 _FILL_MAX_S = 10.0
 """A hole up to this long is filled with missing samples; after a longer one the bed starts afresh."""
+_FLUSH_S = 4.0
+"""Missing samples before a fresh start: more than detection and the longest wait for look-ahead beats take."""
 _CHUNK_S = 0.5
-_RATE_BEATS = 8
-_RATE_TTL = 5 * MODEL_RATE_HZ
-_INPUT_LOST = round(0.8 * MODEL_RATE_HZ)
-"""Without a usable lead for this long there is no AI; with the page's own delay the notice stays under 1 s."""
 
 
 class StageTimer(Protocol):
@@ -76,6 +74,9 @@ class StageTimer(Protocol):
 class _Waiting:
     window: BeatWindow
     received_ns: int
+    index: int
+    source_index: int
+    advisor: Advisor
 
 
 class EcgPipeline:
@@ -108,7 +109,8 @@ class EcgPipeline:
         self._rate_limits = rate_limits
         self._sequence = 0
         self._waiting: dict[int, _Waiting] = {}
-        self._origin = 0
+        self._watch = Watch()
+        self._ended = False
         self._restart(0)
 
     @property
@@ -125,8 +127,14 @@ class EcgPipeline:
                 return self._scored(event, now_ns)
 
     def finish(self) -> list[Effect]:
-        """The source has ended: score the beats whose look-ahead will not come. Only evaluation calls this."""
-        return self._judge(self._windower.drain(), received_ns=0)
+        """The source has ended, as if its last sample were held: the beats still under way, with what look-ahead came.
+
+        Only evaluation calls this, once: a bedside stream has no end to wait for.
+        """
+        self._ended = True
+        held = round((QrsDetector.MAX_DELAY_S + 0.1) * self.rate_hz) + self._resampler.delay_samples_in
+        effects = self._chunks(np.repeat(self._newest, held, axis=1), received_ns=0)
+        return effects + self._judge(self._windower.drain(), received_ns=0)
 
     # --- samples
 
@@ -141,14 +149,10 @@ class EcgPipeline:
         self._masks = np.zeros((slots, 0), dtype=np.uint8)  # source-rate flags not yet resampled  # (L, n)
         self._masks_start = 0
         self._ring = Ring(2 * slots, RING_S * MODEL_RATE_HZ)  # waves, then their flags
-        self._beats: deque[int] = deque(maxlen=_RATE_BEATS + 1)
-        self._silent_from: int | None = None
-        self._unusable_since: int | None = None
-        self._blind_since: int | None = None
-        self._input_lost: Reason | None = None
+        self._newest = np.full((len(self.leads), 1), np.nan, dtype=np.float32)  # (C, 1)
+        self._watch.afresh()
         self._last_flags = b""
         self._shown_flags: dict[str, Flag | None] = {}
-        self._shown_rate: int | None = None
         self._advisor = Advisor()
         self._alerts = HeartRateAlerts(self._rate_limits)
 
@@ -162,6 +166,9 @@ class EcgPipeline:
         if hole < 0:
             raise InputError("samples-repeated", "the source sent samples a second time; the repeated block is dropped")
         if hole > _FILL_MAX_S * self.rate_hz:
+            if self._ring.end:  # beats on their way get their verdicts before everything is forgotten
+                lack = np.full((len(self.leads), round(_FLUSH_S * self.rate_hz)), np.nan, dtype=np.float32)
+                effects += self._chunks(lack, event.received_ns)
             effects += self._cleared()
             self._restart(event.start)
         elif hole:
@@ -187,6 +194,7 @@ class EcgPipeline:
     def _chunk(self, raw: FloatArray, received_ns: int) -> list[Effect]:
         mark = self._timer.start()
         clean, _, flags = self._quality.push(raw)
+        self._newest = raw[:, -1:].copy()
         mark = self._timer.lap("quality", mark)
         slots = list(self.slots)
         wave = self._resampler.push(clean[slots])  # (L, m)
@@ -203,10 +211,12 @@ class EcgPipeline:
         effects += self._lead_changes(flags)
         self._windower.push(_two_leads(np.where(usable, wave, np.float32(0.0))))
         for beat in beats:
+            if self._ended and self._source_index(beat.index) >= self._expected:
+                continue
             self._windower.beat(beat.index)
-            self._beats.append(beat.index)
+            self._watch.beat(beat.index)
             effects.append(BeatFound(self._page_index(beat.index)))
-        effects += self._watch(usable, masks)
+        effects += self._watched(masks)
         mark = self._timer.lap("watch", mark)
         windows = self._windower.ready()
         if windows:
@@ -246,43 +256,24 @@ class EcgPipeline:
 
     # --- rate, input, limits
 
-    def _watch(self, usable: npt.NDArray[np.bool_], masks: npt.NDArray[np.uint8]) -> list[Effect]:
-        now = self._ring.end
-        self._unusable_since = _since(np.any(usable, axis=0), self._unusable_since, now)
-        # A lead that is flat cannot be judged, and yet a flat line on a connected lead is what asystole looks like:
-        # for the limits only gaps, open electrodes and rails make a lead blind.
-        self._blind_since = _since(np.any(masks & ~np.uint8(FLAT) == 0, axis=0), self._blind_since, now)
-        lost = self._unusable_since is not None and now - self._unusable_since >= _INPUT_LOST
+    def _watched(self, masks: npt.NDArray[np.uint8]) -> list[Effect]:
+        watch = self._watch
+        lost, rate = watch.lost, watch.rate
+        watch.passed(self._ring.end, masks, self._lost_reason)
         effects: list[Effect] = []
-        reason = self._lost_reason() if lost else None
-        if reason is not self._input_lost:
-            self._input_lost = reason
-            effects.append(InputChanged(reason))
-        if self._blind_since is not None:
-            self._silent_from = None
-        elif self._silent_from is None:
-            self._silent_from = now
-        rate = self._rate(now)
-        if rate != self._shown_rate:
-            self._shown_rate = rate
-            effects.append(RateChanged(rate))
-        silent = None
-        if self._silent_from is not None:
-            silent = now - max(self._silent_from, self._beats[-1] if self._beats else 0)
-        effects += [AlertChanged(alert) for alert in self._alerts.passed(now, rate, silent)]
+        if watch.lost is not lost:
+            effects.append(InputChanged(watch.lost))
+        if watch.rate != rate:
+            effects.append(RateChanged(watch.rate))
+        now = self._page_index(self._ring.end)
+        alerts = self._alerts.passed(now, watch.rate, watch.silent, beat_since=watch.beat_since)
+        effects += [AlertChanged(alert) for alert in alerts]
         effects += [AdvisoryChanged(advisory) for advisory in self._advisor.passed(now)]
         return effects
 
     def _lost_reason(self) -> Reason:
-        if self._input_lost is not None:
-            return self._input_lost  # the first cause stands until input is back
-        flags = [flag for flag in self._shown_flags.values() if flag is not None]
-        return Reason(flags[0].value) if flags else Reason.GAP
-
-    def _rate(self, now: int) -> int | None:
-        if len(self._beats) < 3 or now - self._beats[-1] > _RATE_TTL or self._input_lost is not None:
-            return None
-        return round(60 * MODEL_RATE_HZ * (len(self._beats) - 1) / (self._beats[-1] - self._beats[0]))
+        flags = [self._shown_flags.get(name) for name in self.slot_leads]
+        return next((Reason(flag.value) for flag in flags if flag is not None), Reason.GAP)
 
     # --- windows and verdicts
 
@@ -290,7 +281,10 @@ class EcgPipeline:
         effects: list[Effect] = []
         for window in windows:
             self._sequence += 1
-            self._waiting[self._sequence] = _Waiting(window, received_ns)
+            index = window.beat_index
+            self._waiting[self._sequence] = _Waiting(
+                window, received_ns, self._page_index(index), self._source_index(index), self._advisor
+            )
             reason, wave = self._window_quality(window)
             if reason is not None:
                 effects += self._withhold(self._sequence, reason)
@@ -321,25 +315,25 @@ class EcgPipeline:
 
     def _withhold(self, sequence: int, reason: Reason) -> list[Effect]:
         waiting = self._waiting.pop(sequence)
-        self._advisor.unjudged()
+        waiting.advisor.unjudged()
         return [self._verdict(sequence, waiting, Outcome.WITHHELD, reason, 0)]
 
     def _scored(self, event: Scored, now_ns: int) -> list[Effect]:
         waiting = self._waiting.pop(event.sequence)
         latency_ns = now_ns - waiting.received_ns
         if event.scores is None or event.failure is not None:
-            self._advisor.unjudged()
+            waiting.advisor.unjudged()
             reason = event.failure or Reason.BAD_SCORES
             return [self._verdict(event.sequence, waiting, Outcome.FALLBACK, reason, latency_ns)]
         if latency_ns > self._deadline_ns:
-            self._advisor.unjudged()
+            waiting.advisor.unjudged()
             return [self._verdict(event.sequence, waiting, Outcome.WITHHELD, Reason.LATE, latency_ns)]
         beat_class, probability = self._decision.classify(event.scores)
         window = waiting.window
         verdict = Verdict(
             sequence=event.sequence,
-            index=self._page_index(window.beat_index),
-            source_index=self._source_index(window.beat_index),
+            index=waiting.index,
+            source_index=waiting.source_index,
             outcome=Outcome.ACCEPTED,
             reason=None,
             beat_class=beat_class,
@@ -347,15 +341,16 @@ class EcgPipeline:
             rr_ms=window.rr_ms,
             latency_ns=latency_ns,
         )
-        changed = self._advisor.beat(window.beat_index, beat_class)
+        # A bed that began afresh meanwhile has taken its advisories back: a beat from before raises none.
+        changed = waiting.advisor.beat(waiting.index, beat_class) if waiting.advisor is self._advisor else []
         return [verdict, *(AdvisoryChanged(advisory) for advisory in changed)]
 
     def _verdict(self, sequence: int, waiting: _Waiting, outcome: Outcome, reason: Reason, latency_ns: int) -> Verdict:
         window = waiting.window
         return Verdict(
             sequence=sequence,
-            index=self._page_index(window.beat_index),
-            source_index=self._source_index(window.beat_index),
+            index=waiting.index,
+            source_index=waiting.source_index,
             outcome=outcome,
             reason=reason,
             beat_class=None,
@@ -370,17 +365,6 @@ class EcgPipeline:
 
     def _source_index(self, index: int) -> int:
         return self._origin + self._resampler.to_source(index)
-
-
-def _since(well: npt.NDArray[np.bool_], since: int | None, now: int) -> int | None:
-    """Since when no sample was ``well`` (m,); None while the newest is. ``now``: index after the newest sample."""
-    if not well.size:
-        return since
-    if well[-1]:
-        return None
-    if since is not None and not well.any():
-        return since
-    return now - (int(np.argmax(well[::-1])) if well.any() else well.size)
 
 
 def _two_leads(wave: FloatArray) -> FloatArray:

@@ -60,18 +60,23 @@ class HeartRateAlerts:
         """Alerts now raised."""
         return tuple(self._active.values())
 
-    def passed(self, index: int, rate_bpm: float | None, silent_samples: int | None) -> list[Advisory]:
+    def passed(
+        self, index: int, rate_bpm: float | None, silent_samples: int | None, *, beat_since: bool = True
+    ) -> list[Advisory]:
         """Time has come to ``index``.
 
         ``rate_bpm``: the heart rate, None when unknown. ``silent_samples``: samples since the last beat on usable
-        leads, None when no lead is usable: then nothing is concluded and nothing is cleared.
+        leads, None when no lead is usable: then nothing is concluded and nothing is cleared. ``beat_since``: whether a
+        beat was detected since leads became usable; only a beat ends asystole, never a lead that was off meanwhile.
         """
         if silent_samples is None:
             return []
         changed: list[Advisory] = []
         asystole = silent_samples >= self._limits.asystole_s * MODEL_RATE_HZ
+        asystole = asystole or ("asystole" in self._active and not beat_since)
         changed += self._set("asystole", "No beat detected", Priority.HIGH, index, raised=asystole)
         if rate_bpm is None:
+            self._broken_since.clear()  # the delay counts time at a known rate
             return changed
         for check in self._checks:
             margin = self._limits.hysteresis_bpm if check.code in self._active else 0.0
