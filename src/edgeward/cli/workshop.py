@@ -174,7 +174,12 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", metavar="k/K", help="hold out the k-th of K groups of patients")
     parser.add_argument("--seed", type=int, help="seed of the training (default: the shipped model's)")
     parser.add_argument("--epochs", type=int, help="epochs (default: the shipped model's)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="adopt these weights instead of training")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="adopt these weights instead of training; with --fold only if they have never seen that fold",
+    )
     parser.add_argument("--decision", type=Path, metavar="FILE", help='JSON, {"log_offsets": […]}, one per class')
 
 

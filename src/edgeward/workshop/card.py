@@ -50,12 +50,18 @@ def model_card(task: ModelTask, evidence: Evidence, *, version: str) -> bytes:
 def _data(task: ModelTask, facts: Mapping[str, Any]) -> str:
     training, calibration = facts.get("training", {}), facts.get("calibration", {})
     held = training.get("held_out_patients", [])
+    adopted = bool(held) and bool(training.get("adopted"))
     lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in task.sources]
     lines += [
         f"- Trained on {training.get('patients', 'an unknown number of')} patients, "
         f"{training.get('windows', 'an unknown number of')} windows of recordings"
         + (", and on strips made from them." if training.get("made_windows") else "."),
         f"- Held out: {', '.join(held) if held else 'nobody'}.",
+        *(
+            ["- The weights were adopted: that no held-out patient trained them is the maker's word."]
+            if adopted
+            else []
+        ),
         _calibration(calibration),
         f"- Data-set hash: `{training.get('data_sha256', 'unknown')}`.",
     ]

@@ -208,7 +208,7 @@ class Line:
     def _network(self, tracker: Tracker) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self.options.weights is not None:
             self.say("train", "adopting the weights given")
-            return self.task.load(self.options.weights), {"settings": "adopted weights"}
+            return self.task.load(self.options.weights), {"settings": "adopted weights", "adopted": True}
 
         def on_epoch(number: int, values: Mapping[str, float]) -> None:
             tracker.metrics(values, step=number)
