@@ -30,8 +30,10 @@ LATEST_SHIFT = _SEARCH + _MARGIN
 """By how many samples a measured fiducial may lie after the detection."""
 
 MEMORY_BEATS = 64
+_ANCHOR_BEATS = 256
+_LOYALTY = 1.5
 _SIMILAR = 0.85
-_FLOOR_MV = 0.15  # smaller complexes are not blown up to full size
+_FLOOR_MV = np.float32(0.15)  # smaller complexes are not blown up to full size
 
 SHAPE_NAMES: tuple[str, ...] = (
     "qrs_corr",
@@ -135,6 +137,7 @@ class ShapeMemory:
         self._members = np.zeros(0, dtype=np.intp)
         self._template = np.zeros((2, self._window), dtype=np.float32)
         self._qrs_unit = np.zeros(self._unit.shape[1], dtype=np.float32)
+        self._anchor = np.zeros(self._unit.shape[1], dtype=np.float32)
         self._scale = np.ones(2, dtype=np.float32)
         self._p_members: tuple[float, float] = (0.0, 1.0)
 
@@ -200,16 +203,22 @@ class ShapeMemory:
         n = self._count
         weights = self._weights[:n]
         votes = (self._alike[:n, :n] @ weights) * weights
+        # Bigeminy and runs shall not pass for the patient's own beat: what looks like the long-run average counts more.
+        votes *= 1.0 + _LOYALTY * (self._unit[:n] @ self._anchor > _SIMILAR)
         lead = int(np.argmax(votes))
         members = np.flatnonzero(self._alike[lead, :n] & (weights >= min(1.0, weights[lead])))
         self._members = members
         waves = self._waves[members]
         self._template = waves.sum(axis=0) / np.float32(members.size)
-        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], _FLOOR_MV)
+        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], _FLOOR_MV).astype(np.float32)
         mean_qrs = self._unit[members].sum(axis=0)
         self._qrs_unit = mean_qrs / max(math.sqrt(_power(mean_qrs)), 1e-6)
+        share = np.float32(max(1.0 / self._order, 1.0 / _ANCHOR_BEATS))
+        anchor = (np.float32(1.0) - share) * self._anchor + share * self._qrs_unit
+        length = np.float32(max(math.sqrt(_power(anchor)), 1e-6))
+        self._anchor = np.asarray(anchor / length, dtype=np.float32)
         regions = _p_region(waves, self._centre) / np.repeat(self._scale, _P_LENGTH)  # (m, 2·57)
-        mean_p = regions.sum(axis=0) / np.float32(members.size)
+        mean_p = np.asarray(regions.sum(axis=0) / np.float32(members.size), dtype=np.float32)
         usual = max(math.sqrt(_power(mean_p)), 1e-6)
         powers = np.einsum("ij,ij->i", regions, regions)
         along = regions @ mean_p
@@ -282,14 +291,19 @@ class ShapeMemory:
         ]
 
 
+def _sized(qrs: FloatArray, scale: FloatArray) -> FloatArray:
+    """In units of the patient's usual complex."""
+    return np.asarray(qrs / np.maximum(scale, _FLOOR_MV)[:, None], dtype=np.float32)
+
+
 def _unit(qrs: FloatArray, scale: FloatArray) -> FloatArray:
-    flat: FloatArray = (qrs / np.maximum(scale, _FLOOR_MV)[:, None]).reshape(-1)
+    flat = _sized(qrs, scale).reshape(-1)
     return flat / max(math.sqrt(_power(flat)), 1e-6)
 
 
 def _best_corr(qrs: FloatArray, unit: FloatArray, scale: FloatArray) -> float:
     """Highest correlation of a centred complex with the template over shifts of ±2 samples."""
-    both = qrs / np.maximum(scale, _FLOOR_MV)[:, None]
+    both = _sized(qrs, scale)
     inner = unit.reshape(both.shape)[:, 2:-2]
     dots = np.correlate(both[0], inner[0], "valid") + np.correlate(both[1], inner[1], "valid")  # (5,)
     norm = math.sqrt(_power(both) * _power(inner))

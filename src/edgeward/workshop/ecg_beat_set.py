@@ -112,10 +112,10 @@ def _paced(strip: Strip) -> bool:
     return bool(np.mean(strip.labels == BeatClass.Q) > 0.3)
 
 
-def ptbxl_banks(folder: Path) -> list[BeatBank]:
+def ptbxl_banks(folder: Path, *, most: int | None = None) -> list[BeatBank]:
     """Beats of the PTB-XL records whose statements say sinus rhythm (any conduction) or fibrillation, and no ectopy.
 
-    Raises ``ConfigError`` (``data-missing``) when the table is not there.
+    ``most``: stop after so many. Raises ``ConfigError`` (``data-missing``) when the table is not there.
     """
     table = folder / _PTBXL_TABLE
     if not table.is_file():
@@ -123,6 +123,8 @@ def ptbxl_banks(folder: Path) -> list[BeatBank]:
     banks = []
     with table.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
+            if most is not None and len(banks) >= most:
+                break
             codes = set(ast.literal_eval(row["scp_codes"]))
             fibrillating = "AFIB" in codes
             if codes & _UNSURE or row["extra_beats"].strip() or not (fibrillating or codes & _SINUS):
