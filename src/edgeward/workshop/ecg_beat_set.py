@@ -120,7 +120,7 @@ def ptbxl_banks(folder: Path, *, most: int | None = None) -> list[BeatBank]:
     table = folder / _PTBXL_TABLE
     if not table.is_file():
         raise ConfigError("data-missing", f"the PTB-XL folder holds no {_PTBXL_TABLE}; name the folder of PTB-XL 1.0.x")
-    banks = []
+    banks: list[BeatBank] = []
     with table.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             if most is not None and len(banks) >= most:
