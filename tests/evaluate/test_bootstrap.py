@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeward.evaluate.bootstrap import intervals, patient_of
+from edgeward.evaluate.bootstrap import intervals
 from edgeward.evaluate.ec57 import Confusion
+from edgeward.wire.wfdb import patient_of
 
 
 def _veb(tp: int, fn: int, fp: int, tn: int) -> Confusion:

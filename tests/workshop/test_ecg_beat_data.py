@@ -10,8 +10,8 @@ import pytest
 
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.wire.wfdb import Annotations, Record, encode_annotations, encode_record
-from edgeward.workshop.ecg_beat_data import BeatData, Strip, build, jittered, matched, patient_of, read_strip
+from edgeward.wire.wfdb import Annotations, Record, encode_annotations, encode_record, patient_of
+from edgeward.workshop.ecg_beat_data import BeatData, Strip, build, jittered, matched, read_strip
 from edgeward.workshop.ecg_beat_rhythms import draw_plan, schedule
 from edgeward.workshop.ecg_beat_set import SetConfig, ptbxl_banks, training_set
 from edgeward.workshop.ecg_beat_synth import BeatBank, bank_of, compose

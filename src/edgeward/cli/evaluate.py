@@ -141,10 +141,11 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
 def warn_of_training_records(bundle: Path, records: Sequence[str]) -> None:
     """Say so when records were among those that the bundle was trained on: their figures show fit, not skill."""
     from edgeward.bundle.archive import read_bundle
+    from edgeward.wire.wfdb import patient_of
 
-    members = read_bundle(bundle.read_bytes()).members
-    trained = set(json.loads(members["training.json"]).get("records", [])) if "training.json" in members else set()
-    seen = sorted(trained.intersection(records))
+    evidence = json.loads(read_bundle(bundle.read_bytes()).members.get("evidence.json", b"{}"))
+    trained = set(evidence.get("facts", {}).get("training", {}).get("patient_ids", []))
+    seen = [record for record in records if patient_of(record) in trained]
     if seen:
         sys.stderr.write(
             f"NOTE: the model was trained on {len(seen)} of these {len(records)} records ({' '.join(seen)}); "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeward.evaluate.bootstrap import DRAWS, LEVEL, Interval, intervals, patient_of
+from edgeward.evaluate.bootstrap import DRAWS, LEVEL, Interval, intervals
 from edgeward.evaluate.ec57 import COLUMNS, ROWS, Confusion, Figures
+from edgeward.wire.wfdb import patient_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -25,11 +25,6 @@ _FIGURES = ("se", "ppv", "fpr")
 Interval = tuple[float, float] | None
 
 
-def patient_of(record: str) -> str:
-    """The patient behind a record name: 201 and 202 of the MIT-BIH Arrhythmia Database are one person."""
-    return "201" if record == "202" else record
-
-
 def intervals(
     confusions: Sequence[Confusion],
     patients: Sequence[str],

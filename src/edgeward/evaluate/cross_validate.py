@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeward.kernel.errors import ConfigError
+from edgeward.wire.wfdb import patient_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,6 @@ def fold_bundles(
     from edgeward.workshop.task import find_task
 
     task = find_task("ecg-beat")
-    from edgeward.workshop.ecg_beat_data import patient_of
     from edgeward.workshop.folder import BuildFolder
     from edgeward.workshop.line import Line, LineOptions
     from edgeward.workshop.task import TrainOptions

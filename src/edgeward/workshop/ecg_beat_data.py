@@ -13,7 +13,7 @@ from edgeward.signal.lead import choose_slots
 from edgeward.signal.preprocess import BeatWindow, BeatWindower, BeatWindowSpec
 from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.resample import Resampler
-from edgeward.wire.wfdb import read_annotations, read_record
+from edgeward.wire.wfdb import patient_of, read_annotations, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,11 +88,6 @@ class BeatData:
         """Read what ``save`` wrote; pickles are refused."""
         with np.load(path, allow_pickle=False) as held:
             return BeatData(**{f.name: held[f.name] for f in fields(BeatData)})
-
-
-def patient_of(record: str) -> str:
-    """The patient behind a MIT-BIH record: 201 and 202 are one person."""
-    return "201" if record == "202" else record
 
 
 def model_rate_wave(path: Path) -> FloatArray:

@@ -224,6 +224,7 @@ class Line:
             "training": {
                 **made,
                 "patients": len(training.patient_ids()),
+                "patient_ids": list(training.patient_ids()),
                 "windows": len(training),
                 "made_windows": len(self.data.whole) - len(training) - len(self.data.held_out),
                 "held_out_patients": list(self.data.held_out_patients),
