@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
+import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeward.bedside.decide import Advisory, Priority
 from edgeward.bedside.effects import AlertChanged, QualityChanged, WaveReady
 from edgeward.bedside.messages import message_of
-from edgeward.bedside.output.jsonl import JsonLines
+from edgeward.bedside.output.jsonl import JsonLines, unbuffered
 from edgeward.bedside.output.page import PageOutput
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.quality import Flag
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class WallClock:
@@ -118,3 +123,27 @@ def test_messages_carry_what_the_page_shows() -> None:
     assert quality == ("quality", {"leads": {"II": "ok", "V1": "lead_off"}})
     wave = WaveReady(5, np.array([[0.1, -0.2]], dtype=np.float32), np.array([[True, False]]))
     assert message_of(wave) == ("wave", {"i": 5, "v": [[100, -200]], "bad": [False]})
+
+
+def test_a_disk_that_stays_full_does_not_raise_when_the_stream_is_closed() -> None:
+    """What could not be written is counted once, and closing has nothing left to fail on."""
+    stream = unbuffered(os.open("/dev/full", os.O_WRONLY))
+    lines = JsonLines(stream, WallClock())
+    lines.write("rate", {"hr_bpm": 70})
+    lines.close()
+    stream.close()
+    assert lines.dropped == 1
+
+
+def test_lines_reach_the_file_at_once(tmp_path: Path) -> None:
+    """Nothing is held back in a buffer: a device that is cut off has written what it said."""
+    path = tmp_path / "lines"
+    stream = unbuffered(os.open(path, os.O_WRONLY | os.O_CREAT))
+    lines = JsonLines(stream, WallClock())
+    lines.write("rate", {"hr_bpm": 70})
+    deadline = time.monotonic() + 10.0
+    while not path.read_text().endswith("\n") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert json.loads(path.read_text())["hr_bpm"] == 70
+    lines.close()
+    stream.close()

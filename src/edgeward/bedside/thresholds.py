@@ -7,15 +7,24 @@ vital-sign monitor; these already share no lock with the engine, which lives in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass
 
 from edgeward.bedside.decide import Advisory, Priority
+from edgeward.kernel.errors import ConfigError
 from edgeward.kernel.limits import MODEL_RATE_HZ
+
+_WAIT_S_MAX = 10.0
+"""IEC 60601-2-27 wants the alert for a silent, slow or fast heart within this time."""
+_HYSTERESIS_BPM_MAX = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class HeartRateLimits:
-    """Limits in beats per minute and seconds."""
+    """Limits in beats per minute and seconds.
+
+    Raises ``ConfigError`` (``setting-invalid``) for limits that would silence a check: they are never off.
+    """
 
     low_bpm: float = 50.0
     high_bpm: float = 120.0
@@ -24,6 +33,23 @@ class HeartRateLimits:
     asystole_s: float = 4.0
     delay_s: float = 3.0
     hysteresis_bpm: float = 3.0
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(value) for value in astuple(self))
+        low, high = self.low_bpm, self.high_bpm
+        if not (finite and 0 < self.extreme_low_bpm <= low < high <= self.extreme_high_bpm <= 300):
+            raise ConfigError(
+                "setting-invalid",
+                "heart-rate limits must rise: 0 < extreme_low_bpm <= low_bpm < high_bpm <= extreme_high_bpm <= 300",
+            )
+        if not (1 <= self.asystole_s <= _WAIT_S_MAX and 0 <= self.delay_s <= _WAIT_S_MAX):
+            raise ConfigError(
+                "setting-invalid",
+                "asystole_s must lie between 1 and 10 and delay_s between 0 and 10 seconds (IEC 60601-2-27: an alert "
+                "within 10 s)",
+            )
+        if not 0 <= self.hysteresis_bpm <= _HYSTERESIS_BPM_MAX:
+            raise ConfigError("setting-invalid", "hysteresis_bpm must lie between 0 and 20")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from enum import Enum
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
+    from edgeward.bedside.output.jsonl import JsonLines
     from edgeward.bedside.slot import SlotStore
     from edgeward.bedside.source.base import Source, SourceInfo
 
@@ -213,22 +215,23 @@ def _in_background(work: Callable[[], None]) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock: SystemClock) -> Iterator[list[Output]]:
-    from edgeward.bedside.output.jsonl import JsonLines
+    from edgeward.bedside.output.jsonl import JsonLines, unbuffered
     from edgeward.bedside.output.page import PageOutput
     from edgeward.bedside.page.server import PageServer
 
     with contextlib.ExitStack() as stack:
         outputs: list[Output] = []
         if settings.json_lines:
-            stream = sys.stdout
-            if settings.json_lines != "-":
-                try:
-                    stream = stack.enter_context(Path(settings.json_lines).open("a", encoding="utf-8"))
-                except OSError as error:
-                    raise ConfigError(
-                        "output-unwritable", f"cannot write {settings.json_lines}: {error.strerror}"
-                    ) from error
-            outputs.append(JsonLines(stream, clock))
+            try:
+                stream = unbuffered(_descriptor(settings.json_lines))
+            except OSError as error:
+                raise ConfigError(
+                    "output-unwritable", f"cannot write {settings.json_lines}: {error.strerror}"
+                ) from error
+            stack.callback(stream.close)
+            lines = JsonLines(stream, clock)
+            stack.callback(_say_lost, lines)
+            outputs.append(lines)
         if settings.page:
             server = PageServer(settings.page_host, settings.page_port, hello_of(settings, info, served))
             outputs.append(PageOutput(server))
@@ -236,6 +239,17 @@ def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock:
         for output in outputs:
             stack.callback(output.close)
         yield outputs
+
+
+def _say_lost(lines: JsonLines) -> None:
+    if lines.dropped:
+        _say(f"{lines.dropped} JSON lines could not be written")
+
+
+def _descriptor(name: str) -> int:
+    if name == "-":
+        return os.dup(sys.stdout.fileno())
+    return os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def hello_of(settings: BedsideSettings, info: SourceInfo, served: Served) -> dict[str, Any]:
@@ -274,5 +288,6 @@ def show_slots(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"edgeward: {text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a log that nobody reads any more must not end the stream
+        sys.stderr.write(f"edgeward: {text}\n")
+        sys.stderr.flush()

@@ -6,6 +6,7 @@ an error that names the known ones, because a misspelt limit at the bedside must
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,8 @@ from edgeward.bedside.thresholds import HeartRateLimits
 from edgeward.kernel.errors import ConfigError
 
 _T = TypeVar("_T")
+_DWELL_S_MAX = 86_400.0
+_RUN_S_MAX = 1e9
 
 
 def default_state_dir() -> Path:
@@ -56,10 +59,13 @@ class BedsideSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.page_port <= 65_535:
             raise ConfigError("setting-invalid", "page_port must lie between 0 (any free port) and 65535")
-        if self.speed < 0:
+        # Comparisons are written so that a NaN fails them.
+        if not 0 <= self.speed < math.inf:
             raise ConfigError("setting-invalid", "speed must be 0 (as fast as possible) or more; 1 is real time")
-        if self.dwell_s < 0 or not 1 <= self.threads <= 64:
-            raise ConfigError("setting-invalid", "dwell_s must not be negative, and threads must lie between 1 and 64")
+        if not 0 <= self.dwell_s <= _DWELL_S_MAX or not 1 <= self.threads <= 64:
+            raise ConfigError("setting-invalid", "dwell_s must lie between 0 and 86400, threads between 1 and 64")
+        if self.run_for_s is not None and not 0 < self.run_for_s <= _RUN_S_MAX:
+            raise ConfigError("setting-invalid", "run_for_s (--for) must be more than 0 seconds; leave it out for ever")
         if bool(self.repository) != bool(self.trusted_root):
             raise ConfigError(
                 "setting-incomplete",
@@ -82,11 +88,17 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
         unknown = set(document) - {"bedside"}
         if unknown:
             raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: [bedside]")
-        table = document.get("bedside", {})
-    limits = _typed(HeartRateLimits(), table.pop("heart_rate", {}), "bedside.heart_rate")
+        table = _table(document.get("bedside", {}), "bedside")
+    limits = _typed(HeartRateLimits(), _table(table.pop("heart_rate", {}), "bedside.heart_rate"), "bedside.heart_rate")
     settings = _typed(BedsideSettings(), table, "bedside")
     given = {key: value for key, value in arguments.items() if value is not None}
     return replace(settings, heart_rate=limits, **given)
+
+
+def _table(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError("setting-invalid", f"{where} must be a table: write [{where}] and its settings below")
+    return value
 
 
 def _typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
@@ -101,7 +113,8 @@ def _typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
             value = float(value)
         if isinstance(default, Path) and isinstance(value, str):
             value = Path(value).expanduser()
-        if not isinstance(value, Path if isinstance(default, Path) else wanted):
+        right = isinstance(value, Path if isinstance(default, Path) else wanted)
+        if not right or (isinstance(value, bool) and wanted is not bool):  # to Python a bool is an int
             raise ConfigError("setting-invalid", f"[{where}] {key} must be of type {wanted.__name__}")
         changes[key] = value
     return replace(defaults, **changes)  # type: ignore[type-var]

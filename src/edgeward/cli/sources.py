@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -107,6 +108,8 @@ def _simulator(rest: str, clock: Clock, speed: float) -> SimulatorSource:
         length_s = float(options.get("length", "60"))
     except ValueError as error:
         raise ConfigError("source-malformed", "seed, rate, seconds and length of the simulator are numbers") from error
+    if seed < 0 or not 0 < length_s < math.inf or (seconds is not None and not 0 < seconds < math.inf):
+        raise ConfigError("source-malformed", "the simulator's seed is 0 or more, its seconds and length more than 0")
     if unknown:
         raise ConfigError(
             "source-malformed", f"the simulator takes seed, rate, seconds and length, not {', '.join(unknown)}"

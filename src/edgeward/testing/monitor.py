@@ -32,10 +32,9 @@ class MonitorServer:
         self._thread: threading.Thread | None = None
         try:
             self._listener = socket.create_server((host, port), backlog=4)
-        except OSError as error:
-            raise ConfigError(
-                "port", f"cannot listen there: {error.strerror or 'refused'}; choose another port"
-            ) from error
+        except (OSError, OverflowError) as error:  # OverflowError: no port number at all
+            reason = getattr(error, "strerror", None) or "refused"
+            raise ConfigError("port", f"cannot listen there: {reason}; choose another port") from error
         self._listener.settimeout(_ACCEPT_TICK_S)
         self.host: str = host
         self.port: int = self._listener.getsockname()[1]

@@ -6,6 +6,7 @@ counted and reported, and never delays a beat.
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections import deque
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 _QUEUE_MAX = 10_000
 _CLOSE_S = 2.0
 _LEFT_OUT = frozenset({"wave", "qrs"})
+
+
+def unbuffered(descriptor: int) -> IO[str]:
+    """A text stream over ``descriptor`` that holds nothing back and has no lock.
+
+    Python's own buffers keep what could not be written, raise again on closing, and make the end of the process wait
+    for the lock of a writer that is stuck on a reader which stopped reading.
+    """
+    return io.TextIOWrapper(io.FileIO(descriptor, "w"), encoding="utf-8", write_through=True)
 
 
 class JsonLines:
