@@ -114,3 +114,30 @@ def test_damaged_records_are_refused_by_name(folder: Path, tmp_path: Path, capsy
     assert "record a1" in error
     assert main([*verb, "--allow-truncated"]) == 0
     assert main([*verb, "--records", "zz"]) == 2
+
+
+def test_a_record_named_twice_counts_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Gross figures are over records, not over mentions of them."""
+    assert _run(folder, "--records", "a1,a1", "a1", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["records"]) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--bundle", "there-is-none.ewb"),
+        ("--out", "/dev/null/below-a-file"),
+        ("--start", "nan"),
+        ("--start", "-1"),
+        ("--cross-validate", "0"),
+        ("--cross-validate", "-3"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_work(
+    folder: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]
+) -> None:
+    """Exit code 2 and a sentence, not a traceback after hours; and no fold number is silently ignored."""
+    assert _run(folder, "--records", "a1", *wrong) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("edgeward: ")
+    assert said.out == ""

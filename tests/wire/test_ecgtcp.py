@@ -78,6 +78,7 @@ def _hello(**changes: object) -> bytes:
     [
         {"leads": []},
         {"leads": ["II"] * 17},
+        {"leads": ["II", "ECG II"]},
         {"leads": "II"},
         {"leads": [1]},
         {"leads": ["II\n"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,9 @@ def run_beat(arguments: argparse.Namespace) -> int:
     from edgeward.evaluate.ecg_beat import evaluate, find_records
 
     bounds = parse_bounds(arguments.bounds)
-    names = [name for part in arguments.records or () for name in part.split(",") if name]
+    check_arguments(arguments)
+    # A record named twice would count twice.
+    names = list(dict.fromkeys(name for part in arguments.records or () for name in part.split(",") if name))
     records = find_records(arguments.data, names, arguments.reference)
     jobs = _jobs(arguments, records)
 
@@ -109,18 +112,39 @@ def run_beat(arguments: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Refuse before hours of work what would fail or mislead after them. Raises ``ConfigError``."""
+    if not 0 <= arguments.start < math.inf:
+        raise ConfigError("setting-invalid", "--start is a time in seconds, 0 or more")
+    if arguments.cross_validate is not None and arguments.cross_validate < 2:
+        raise ConfigError("setting-invalid", "--cross-validate needs 2 folds or more")
+    if arguments.bundle is not None and not arguments.bundle.is_file():
+        raise ConfigError("bundle-missing", f"there is no bundle at {arguments.bundle}; name its file with --bundle")
+    if arguments.out is not None:
+        try:
+            arguments.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("output-unwritable", f"cannot write to {arguments.out}: {error.strerror}") from error
+
+
 def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
     from edgeward.evaluate.ecg_beat import Job
 
     bundles: dict[str, Path]
-    if arguments.cross_validate:
+    bundle = arguments.bundle or shipped_bundle("ecg-beat")
+    if arguments.cross_validate is not None:
+        from edgeward.bundle.archive import read_bundle
         from edgeward.evaluate.cross_validate import fold_bundles
 
         bundles = fold_bundles(
-            arguments.data, records, arguments.cross_validate, arguments.work, extra_data=arguments.extra_data
+            arguments.data,
+            records,
+            arguments.cross_validate,
+            arguments.work,
+            decision=read_bundle(bundle.read_bytes()).manifest.decision,
+            extra_data=arguments.extra_data,
         )
     else:
-        bundle = arguments.bundle or shipped_bundle("ecg-beat")
         warn_of_training_records(bundle, records)
         bundles = dict.fromkeys(records, bundle)
     return [

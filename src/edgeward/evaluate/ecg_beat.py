@@ -60,7 +60,7 @@ class Streamed:
 
 
 def find_records(data: Path, names: Sequence[str] | None, reference: str) -> list[str]:
-    """The records to stream: those named, else ``RECORDS`` of the folder, else every header with reference annotations.
+    """The records to stream: those named, else every header in the folder with reference annotations.
 
     Raises ``ConfigError`` when the folder or a named record is not there.
     """

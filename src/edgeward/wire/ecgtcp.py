@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import BLOCK_SAMPLES_MAX, LEADS_MAX, RATE_HZ_MAX, RATE_HZ_MIN
+from edgeward.signal.lead import normalise
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -212,6 +213,8 @@ def _hello(payload: bytes) -> Hello:
     leads, rate, label, simulated = (fields[name] for name in ("leads", "rate_hz", "label", "simulated"))
     if not isinstance(leads, list) or not 1 <= len(leads) <= LEADS_MAX or not all(_is_text(name) for name in leads):
         raise _bad_hello(f"does not name 1 to {LEADS_MAX} leads")
+    if len({normalise(name) for name in leads}) != len(leads):
+        raise _bad_hello("names a lead twice")
     if not _is_number(rate) or not RATE_HZ_MIN <= rate <= RATE_HZ_MAX:
         raise _bad_hello(f"states a rate outside {RATE_HZ_MIN:g} to {RATE_HZ_MAX:g} Hz")
     if not _is_text(label) or not isinstance(simulated, bool):
