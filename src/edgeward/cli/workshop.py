@@ -192,6 +192,12 @@ def _compress_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="JSON that 'evaluate … --cross-validate K --json' printed for this method, for the card and the bundle",
+    )
     parser.add_argument("--bundle-version", default="0.1.0", metavar="X.Y.Z", help="version (default: 0.1.0)")
 
 
@@ -227,6 +233,8 @@ def _line_options(arguments: argparse.Namespace, train: TrainOptions) -> LineOpt
     chosen["weights"] = given.get("weights")
     if given.get("decision") is not None:
         chosen["decision"] = _json_file(given["decision"])
+    if given.get("evaluation") is not None:
+        chosen["evaluation"] = _json_file(given["evaluation"])
     return LineOptions(**chosen)
 
 

@@ -5,10 +5,9 @@ Needs the workshop extra. Each fold's build folder is kept, so that a run that w
 
 from __future__ import annotations
 
-import math
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.wire.wfdb import patient_of
@@ -24,14 +23,17 @@ def fold_bundles(
     folds: int,
     work: Path,
     *,
+    decision: Mapping[str, Any],
     extra_data: Path | None = None,
     weights: Mapping[int, Path] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
     """Record → the bundle of the fold that held its patient out.
 
-    ``weights``: fold (1 … ``folds``) → weights trained earlier on that fold's other patients, adopted instead of
-    training. Raises ``ConfigError`` without the workshop extra, or when the folds do not fit the data.
+    ``decision``: the manifest's, the same for every fold. ``weights``: fold (1 … ``folds``) → weights trained earlier
+    on that fold's other patients, adopted instead of training.
+
+    Raises ``ConfigError`` without the workshop extra, or when the folds do not fit the data.
     """
     from edgeward.workshop.task import find_task
 
@@ -43,13 +45,14 @@ def fold_bundles(
 
     tell = say or _tell
     # The folds measure the method: a fold whose INT8 model strays from its FP32 one shows it in the figures.
-    anything = Bounds(agreement_min=0.0, macro_f1_drop_max=math.inf, int8_bytes_max=math.inf)
+    anything = Bounds(agreement_min=0.0, macro_f1_drop_max=100.0, int8_bytes_max=10.0)
     chosen: dict[str, Path] = {}
     for fold in range(1, folds + 1):
-        folder = BuildFolder(work / f"fold-{fold}-of-{folds}")
+        folder = BuildFolder(work / f"fold-{fold}-of-{folds}", cache=work / "cache")
         options = LineOptions(
             train=TrainOptions(data=data, extra=extra_data, fold=(fold, folds)),
             weights=(weights or {}).get(fold),
+            decision=decision,
             bounds=anything,
         )
         line = Line(task, folder, options, partial(_tell_step, tell, fold))

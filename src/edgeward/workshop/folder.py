@@ -28,15 +28,14 @@ _DONE = "done.json"
 
 
 class BuildFolder:
-    """Reads and writes the folder ``root``; every file appears whole, by rename."""
+    """Reads and writes the folder ``root``; every file appears whole, by rename.
 
-    def __init__(self, root: Path) -> None:
+    ``cache`` is where windows are kept between runs: several folders over the same data may share one.
+    """
+
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
         self.root = root
-
-    @property
-    def cache(self) -> Path:
-        """Where windows are kept between runs."""
-        return self.root / "cache"
+        self.cache = cache or root / "cache"
 
     def path(self, step: str, name: str, *, make: bool = False) -> Path:
         """Where ``name`` of ``step`` lies; ``make``: the step's folder is there afterwards."""

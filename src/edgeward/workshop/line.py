@@ -46,7 +46,8 @@ class LineOptions:
 
     ``weights``: adopt weights made elsewhere instead of training. ``prune``: share of channels to take out, and
     ``distil_steps`` batches of training towards the whole network after it. ``method``: "best" or one of
-    ``quantise.METHODS``. ``decision``: the manifest's decision.
+    ``quantise.METHODS``. ``decision``: the manifest's decision. ``evaluation``: what a cross-validated ``evaluate
+    --json`` printed for this method, for the card and the bundle.
     """
 
     train: TrainOptions
@@ -56,6 +57,7 @@ class LineOptions:
     distil_steps: int = 400
     method: str = "best"
     decision: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] | None = None
     bounds: Bounds = field(default_factory=Bounds)
     latency_runs: int = LATENCY_RUNS
 
@@ -187,7 +189,8 @@ class Line:
         evidence = Evidence.from_json(self.folder.read("verify", "evidence.json"))
         golden = self.folder.read_json("verify", "golden.json")
         version = self.options.version
-        card = model_card(self.task, evidence, version=version)
+        evaluation = self.options.evaluation
+        card = model_card(self.task, evidence, version=version, evaluation=evaluation)
         raw = pack(
             self.task,
             self._models(),
@@ -197,6 +200,7 @@ class Line:
             evidence=evidence,
             reference=self.folder.read("verify", "reference.json"),
             card=card,
+            evaluation=evaluation,
         )
         self.folder.write("pack", "card.md", card)
         path = self.folder.write("pack", f"{self.task.name}-{version}.ewb", raw)

@@ -6,6 +6,7 @@ any patient, and no licence question arises. Expected scores are those of raw ON
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,7 @@ def pack(
     evidence: Evidence,
     reference: bytes,
     card: bytes,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The bundle's bytes; same arguments, same bytes.
 
@@ -167,6 +169,8 @@ def pack(
         "card.md": card,
         "licences.txt": licence_text(task.sources),
     }
+    if evaluation is not None:
+        extra["evaluation.json"] = (json.dumps(evaluation, sort_keys=True, indent=1) + "\n").encode()
     return _write(task, models, golden, extra, version=version, decision=decision)
 
 
