@@ -111,6 +111,10 @@ class Bed:
                 *message_of_rate(self._bpm)
             )  # again and again: a rate that is not renewed grows stale on the page
 
+    def end(self) -> None:
+        """The bed will take no more blocks: what it raised is taken back, so that no reader holds it for ever."""
+        self._carry_out(self._pipeline.cleared())
+
     def _carry_out(self, effects: list[Effect]) -> None:
         # Windows first: nothing that only tells somebody something may stand between a sample and its scores.
         told = [self._score(effect) if isinstance(effect, ScoreWindow) else [effect] for effect in effects]
@@ -141,7 +145,8 @@ class Bed:
             why = _REASON_OF_FAILURE[result.failure or Failure.BAD_OUTPUT]
             self._climb_or_fall(EngineFailed(why))
             return self._pipeline.step(Scored(request.sequence, None, why), now)
-        self._climb_or_fall(GoodResult())
+        if now <= request.deadline_ns:  # finite, but late, is not good
+            self._climb_or_fall(GoodResult())
         why_not = None if self.ladder.failed_at_ns is None else Reason.PROBATION
         scores = np.asarray(result.scores, dtype=np.float32).reshape(-1)
         return self._pipeline.step(Scored(request.sequence, scores, why_not), now)

@@ -169,7 +169,7 @@ class EcgPipeline:
             if self._ring.end:  # beats on their way get their verdicts before everything is forgotten
                 lack = np.full((len(self.leads), round(_FLUSH_S * self.rate_hz)), np.nan, dtype=np.float32)
                 effects += self._chunks(lack, event.received_ns)
-            effects += self._cleared()
+            effects += self.cleared()
             self._restart(event.start)
         elif hole:
             missing = np.full((len(self.leads), hole), np.nan, dtype=np.float32)
@@ -178,8 +178,8 @@ class EcgPipeline:
         self._expected = event.start + event.samples.shape[1]
         return effects
 
-    def _cleared(self) -> list[Effect]:
-        """What was raised is taken back before the bed starts afresh: a reader must not see it for ever."""
+    def cleared(self) -> list[Effect]:
+        """What was raised is taken back before the bed starts afresh or ends: a reader must not see it for ever."""
         off = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._advisor.active]
         alerts = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._alerts.active]
         return [*(AdvisoryChanged(a) for a in off), *(AlertChanged(a) for a in alerts)]

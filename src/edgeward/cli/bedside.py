@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.settings import BedsideSettings, load_bedside
-from edgeward.cli.sources import SOURCE_HELP, open_source, parts
+from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import ConfigError, InputError
 
@@ -135,7 +135,9 @@ def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part:
 
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
-        source = _patiently(settings, clock, part)
+        source = _patiently(settings, clock, part, end_ns)
+        if source is None:
+            return _Ended.STOPPED
         stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
@@ -148,6 +150,7 @@ def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part:
         except InputError as error:
             if error.code != "leads-changed":
                 raise
+            bed.end()
             _say(f"{error}: the bed begins anew")
             return _Ended.CHANGED
         total = latency.histogram("total").snapshot()
@@ -159,14 +162,21 @@ def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part:
     return _Ended.SOURCE if exhausted else _Ended.STOPPED
 
 
-def _patiently(settings: BedsideSettings, clock: SystemClock, part: int) -> Source:
-    """Open the source; a monitor that is not there yet is waited for, with a word every half minute."""
+def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns: int | None) -> Source | None:
+    """Open the source; a monitor that is not there yet is waited for, with a word every half minute, until ``end_ns``.
+
+    None when that time has come.
+    """
     while True:
+        left_s = WAIT_S if end_ns is None else min(WAIT_S, (end_ns - clock.monotonic_ns()) / NS_PER_S)
         try:
-            return open_source(settings.source, clock, settings.speed, part=part)
+            return open_source(settings.source, clock, settings.speed, part=part, wait_s=max(0.0, left_s))
         except InputError as error:
             if error.code != "source-silent":
                 raise
+            if end_ns is not None and clock.monotonic_ns() >= end_ns:
+                _say(f"{error} [{error.code}]")
+                return None
             _say(f"{error}; still waiting [{error.code}]")
 
 
@@ -248,6 +258,8 @@ def _say_lost(lines: JsonLines) -> None:
 
 def _descriptor(name: str) -> int:
     if name == "-":
+        if sys.stdout is None:
+            raise ConfigError("output-unwritable", "standard output is closed; name a file for --json-lines")
         return os.dup(sys.stdout.fileno())
     return os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
@@ -288,6 +300,8 @@ def show_slots(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
+    if sys.stderr is None:  # closed before the start
+        return
     with contextlib.suppress(OSError):  # a log that nobody reads any more must not end the stream
         sys.stderr.write(f"edgeward: {text}\n")
         sys.stderr.flush()

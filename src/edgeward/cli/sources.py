@@ -25,7 +25,8 @@ SOURCE_HELP = (
 _HOUR_S = 3600.0
 _LOST_WITH_RIGHT_ARM = ("I", "II", "III", "aVR", "aVL", "aVF", "V1")
 """What a monitor blanks when the right-arm electrode falls off, and V1 with it."""
-_WAIT_S = 30.0
+WAIT_S = 30.0
+"""How long a monitor is waited for before a word is said."""
 
 
 def scenario(name: str, length_s: float) -> list[Episode]:
@@ -79,7 +80,7 @@ def parts(address: str) -> int:
     return len(source_groups(find_records(Path(rest)))) if scheme == "wfdb" else 1
 
 
-def open_source(address: str, clock: Clock, speed: float, *, part: int = 0, wait_s: float = _WAIT_S) -> Source:
+def open_source(address: str, clock: Clock, speed: float, *, part: int = 0, wait_s: float = WAIT_S) -> Source:
     """The ``part``-th source behind an address; a monitor over TCP is waited for, for ``wait_s``, to introduce itself.
 
     Raises ``ConfigError`` for a malformed address, ``InputError`` for a source that cannot be read.
