@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.beat import BeatClass
 from edgeward.workshop.compress.prune import prune
-from edgeward.workshop.ecg_beat_task import TASK, held_out_patients, record_names
+from edgeward.workshop.ecg_beat_task import LOG_OFFSETS, TASK, held_out_patients, record_names
 from edgeward.workshop.export import export_onnx, parity, random_inputs
 from edgeward.workshop.golden_wave import golden_wave
 from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
@@ -63,8 +63,8 @@ def test_missing_data_are_told(tmp_path: Path) -> None:
 
 
 def test_the_decision_is_five_finite_offsets() -> None:
-    """Nothing given means zeros; anything else must be five finite numbers and nothing more."""
-    assert TASK.decision({}) == {"log_offsets": [0.0] * 5}
+    """Nothing given means the shipped ones; anything else must be five finite numbers and nothing more."""
+    assert TASK.decision({}) == {"log_offsets": list(LOG_OFFSETS)}
     assert TASK.decision({"log_offsets": [0, -1, 0, 0, 0]}) == {"log_offsets": [0.0, -1.0, 0.0, 0.0, 0.0]}
     nan = float("nan")
     for wrong in ({"log_offsets": [0.0] * 4}, {"log_offsets": [nan] * 5}, {"other": 1}, {"log_offsets": "12345"}):
