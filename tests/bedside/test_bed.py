@@ -14,7 +14,7 @@ from ecg import regular, synthetic
 
 from edgeward.bedside.bed import Bed
 from edgeward.bedside.decide import Decision
-from edgeward.bedside.fallback import Climb, Mode
+from edgeward.bedside.fallback import Climb, Ladder, Mode
 from edgeward.bedside.health import StageLatency
 from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.bedside.source.base import Block
@@ -84,12 +84,14 @@ class Heard:
         return [data for name, data in self.messages if name == kind]
 
 
-def make(engine: Any, clock: Any, dwell_s: float = 60.0, deadline_ms: float = 4.0) -> tuple[Bed, Heard]:
+def make(
+    engine: Any, clock: Any, dwell_s: float = 60.0, deadline_ms: float = 4.0, ladder: Ladder | None = None
+) -> tuple[Bed, Heard]:
     heard = Heard()
     latency = StageLatency(clock)
     pipeline = EcgPipeline(("II", "V1"), 250.0, SPEC, Decision((0.0,) * 5), deadline_ms=deadline_ms, timer=latency)
     climb = Climb(dwell_ns=round(dwell_s * S))
-    return Bed(pipeline, engine, [heard], clock, latency, climb=climb, budget_ms=deadline_ms), heard
+    return Bed(pipeline, engine, [heard], clock, latency, climb=climb, ladder=ladder, budget_ms=deadline_ms), heard
 
 
 def play(bed: Bed, clock: FakeClock, seconds: float) -> None:
@@ -174,6 +176,22 @@ def test_late_answers_do_not_earn_trust_back() -> None:
     assert punctual.mode is Mode.LOCAL
 
 
+def test_another_monitor_earns_no_trust_back() -> None:
+    """A bed that begins anew with an engine on probation begins on probation, and says why."""
+    clock = FakeClock()
+    engine = FakeEngine(failures=[Failure.HUNG])
+    before, _ = make(engine, clock)
+    play(before, clock, 8.0)
+    bed, heard = make(engine, clock, ladder=before.ladder)
+    play(bed, clock, 8.0)
+    assert heard.of("mode")[0]["mode"] == "THRESHOLD_ONLY"
+    assert heard.of("mode")[0]["reason"] == "engine_hung"
+    assert {b["why"] for b in heard.of("beat")} == {"probation"}
+    without, _ = make(None, clock)
+    _, told = make(None, clock, ladder=without.ladder)
+    assert [m["reason"] for m in told.of("mode")] == ["no_bundle"]
+
+
 def test_a_bed_that_ends_takes_back_what_it_raised() -> None:
     """When a monitor comes back as another, no reader is left with an alert of the bed before."""
     clock = FakeClock()
@@ -204,6 +222,8 @@ def test_a_real_engine_killed_mid_stream_loses_no_beat(tmp_path: Path) -> None:
             if start == 2500:
                 assert host.worker_pid is not None
                 os.kill(host.worker_pid, signal.SIGKILL)
+            if start == 5000:
+                time.sleep(0.25)  # the stream runs faster than life: let the bed look at its engine once more
             bed.block(Block(wave[:, start : start + 25], start, time.monotonic_ns()))
         assert host.state.restarts == 1
     beats = heard.of("beat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,8 @@ class Bed:
     """Carries a source's blocks through the pipeline and its effects to engine and outputs.
 
     ``engine`` is None where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
-    same. Nothing here raises for trouble with the engine or with one block.
+    same. Nothing here raises for trouble with the engine or with one block. ``ladder``: that of the bed before with
+    the same engine, because another monitor earns no trust back.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Bed:
         latency: StageLatency,
         *,
         climb: Climb | None = None,
+        ladder: Ladder | None = None,
         budget_ms: float,
     ) -> None:
         self._pipeline = pipeline
@@ -75,16 +78,15 @@ class Bed:
         self._climb = climb or Climb()
         self._budget_ms = budget_ms
         now = clock.monotonic_ns()
-        self.ladder = Ladder(since_ns=now)
+        self.ladder = replace(ladder or Ladder(), input_lost=None, since_ns=now)
         self._next_look_ns = now
         self._bpm: int | None = None
         self._told_engine: tuple[int | None, str, bool, int, str | None] | None = None
         self._next_latency_ns = now + _LATENCY_EVERY_NS
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
         if engine is None:
-            self._climb_or_fall(EngineFailed(Reason.NO_BUNDLE))
-        else:
-            self._tell(*mode_message(self.ladder, now))
+            self.ladder = transition(self.ladder, EngineFailed(Reason.NO_BUNDLE), now, self._climb)
+        self._tell(*mode_message(self.ladder, now))
 
     def block(self, block: Block) -> None:
         """Take one block from the source and carry out everything that follows from it."""
@@ -107,9 +109,8 @@ class Bed:
         if now >= self._next_latency_ns:
             self._next_latency_ns = now + _LATENCY_EVERY_NS
             self._tell("latency", self._latency.message(self._budget_ms))
-            self._tell(
-                *message_of_rate(self._bpm)
-            )  # again and again: a rate that is not renewed grows stale on the page
+            # Again and again: a rate that is not renewed grows stale on the page.
+            self._tell(*message_of_rate(self._bpm))
 
     def end(self) -> None:
         """The bed will take no more blocks: what it raised is taken back, so that no reader holds it for ever."""

@@ -10,6 +10,7 @@ beat window once its look-ahead is complete → window quality → ``ScoreWindow
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -148,6 +149,8 @@ class EcgPipeline:
         self._windower = BeatWindower(self._spec)
         self._masks = np.zeros((slots, 0), dtype=np.uint8)  # source-rate flags not yet resampled  # (L, n)
         self._masks_start = 0
+        self._unflagged: deque[int] = deque()  # beats whose window's samples are not judged yet
+        self._flags_of: dict[int, tuple[Flag | None, ...]] = {}  # by beat, until its window is complete
         self._ring = Ring(2 * slots, RING_S * MODEL_RATE_HZ)  # waves, then their flags
         self._newest = np.full((len(self.leads), 1), np.nan, dtype=np.float32)  # (C, 1)
         self._watch.afresh()
@@ -214,14 +217,16 @@ class EcgPipeline:
             if self._ended and self._source_index(beat.index) >= self._expected:
                 continue
             self._windower.beat(beat.index)
+            self._unflagged.append(beat.index)
             self._watch.beat(beat.index)
             effects.append(BeatFound(self._page_index(beat.index)))
-        effects += self._watched(masks)
-        mark = self._timer.lap("watch", mark)
         windows = self._windower.ready()
         if windows:
             effects += self._judge(windows, received_ns)
-            self._timer.lap("window", mark)
+            mark = self._timer.lap("window", mark)
+        effects += self._watched(masks)
+        self._flag_ahead()
+        self._timer.lap("watch", mark)
         return effects
 
     def _masks_for(self, flags: npt.NDArray[np.uint8], made: int) -> npt.NDArray[np.uint8]:
@@ -297,10 +302,7 @@ class EcgPipeline:
     def _window_quality(self, window: BeatWindow) -> tuple[Reason | None, FloatArray]:
         """Why no lead of the window may be judged; else None and the wave with the refused leads silenced."""
         slots = len(self.slots)
-        stop = min(window.beat_index + self._spec.after, self._ring.end)
-        cut = self._ring.cut(window.beat_index - self._spec.before, stop)  # (2·L, T)
-        masks = cut[slots:].astype(np.uint8)
-        flags = window_flags(cut[:slots], masks == 0, masks)
+        flags = self._flags_of.pop(window.beat_index, None) or self._flags_around(window.beat_index)
         refused = [slot for slot, flag in enumerate(flags) if flag is not None]
         if len(refused) == slots:
             first = flags[0]
@@ -312,6 +314,20 @@ class EcgPipeline:
         for slot in refused:
             wave[slot::2] = 0.0  # the lead and its running average, as the network was trained to meet a missing lead
         return None, wave
+
+    def _flags_around(self, index: int) -> tuple[Flag | None, ...]:
+        """Why each slot's lead may not be judged around the beat at ``index``; None where it may."""
+        slots = len(self.slots)
+        stop = min(index + self._spec.after, self._ring.end)
+        cut = self._ring.cut(index - self._spec.before, stop)  # (2·L, T)
+        masks = cut[slots:].astype(np.uint8)
+        return window_flags(cut[:slots], masks == 0, masks)
+
+    def _flag_ahead(self) -> None:
+        """Judge the samples of a window while its later beats are awaited: it is off the patient's path then."""
+        while self._unflagged and self._ring.end >= self._unflagged[0] + self._spec.after:
+            index = self._unflagged.popleft()
+            self._flags_of[index] = self._flags_around(index)
 
     def _withhold(self, sequence: int, reason: Reason) -> list[Effect]:
         waiting = self._waiting.pop(sequence)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from edgeward.bedside.fallback import Ladder
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.jsonl import JsonLines
@@ -110,8 +111,10 @@ def run_bedside(arguments: argparse.Namespace) -> int:
         if settings.run_for_s is not None:
             end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
         part, last = 0, parts(settings.source)
+        ladder: Ladder | None = None
         while part < last:
-            match _stream(settings, served, clock, part, end_ns):
+            ended, ladder = _stream(settings, served, clock, part, end_ns, ladder)
+            match ended:
                 case _Ended.SOURCE:
                     part += 1
                 case _Ended.STOPPED:
@@ -129,20 +132,33 @@ class _Ended(Enum):
     CHANGED = 2
 
 
-def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part: int, end_ns: int | None) -> _Ended:
-    """Carry one source to its end; says why it ended."""
+def _stream(
+    settings: BedsideSettings,
+    served: Served,
+    clock: SystemClock,
+    part: int,
+    end_ns: int | None,
+    ladder: Ladder | None,
+) -> tuple[_Ended, Ladder | None]:
+    """Carry one source to its end; says why it ended, and the trust that the engine has then."""
     from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
 
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
         source = _patiently(settings, clock, part, end_ns)
         if source is None:
-            return _Ended.STOPPED
+            return _Ended.STOPPED, ladder
         stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
         bed, latency = bed_of(
-            source.info, served, outputs, clock, dwell_s=settings.dwell_s, heart_rate=settings.heart_rate
+            source.info,
+            served,
+            outputs,
+            clock,
+            dwell_s=settings.dwell_s,
+            heart_rate=settings.heart_rate,
+            ladder=ladder,
         )
         stack.enter_context(stopped_by_signals(source, stop))
         try:
@@ -152,14 +168,14 @@ def _stream(settings: BedsideSettings, served: Served, clock: SystemClock, part:
                 raise
             bed.end()
             _say(f"{error}: the bed begins anew")
-            return _Ended.CHANGED
+            return _Ended.CHANGED, bed.ladder
         total = latency.histogram("total").snapshot()
         _say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
             f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
             f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
         )
-    return _Ended.SOURCE if exhausted else _Ended.STOPPED
+    return (_Ended.SOURCE if exhausted else _Ended.STOPPED), bed.ladder
 
 
 def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns: int | None) -> Source | None:

@@ -161,6 +161,7 @@ class BeatWindow:
 class _Pending:
     index: int
     complex_: Complex | None = None
+    wave_mv: FloatArray | None = None
 
 
 class BeatWindower:
@@ -195,13 +196,16 @@ class BeatWindower:
         self._previous: Complex | None = None
         self._previous_index: int | None = None
         self._newest = -1
+        self._owed: tuple[Complex, FloatArray, float] | None = None
         self._memory.reset()
 
     def push(self, samples: FloatArray) -> None:
         """Append samples (2, n) in mV at 250 Hz, NaN-free. Raises ``ValueError`` for another shape or > 2 s at once."""
         if samples.ndim != 2 or samples.shape[0] != 2 or samples.shape[1] > self._max_block:
             raise ValueError(f"push takes (2, n ≤ {self._max_block}) samples, not {samples.shape}")
+        self._learn()
         self._ring.push(samples)
+        self._look_ahead()
 
     def beat(self, index: int) -> None:
         """A QRS was detected at sample ``index``. Raises ``ValueError`` when not later than the beat before."""
@@ -244,6 +248,7 @@ class BeatWindower:
         return max(first + LATEST_SHIFT + self._spec.after, following[-1].index + MEASURE_AFTER) - 1
 
     def _release(self, following: list[_Pending], end: int) -> BeatWindow:
+        self._learn()
         beat = self._pending.popleft()
         current = self._measured(beat)
         nexts = [self._measured(b) for b in following]
@@ -251,7 +256,7 @@ class BeatWindower:
         post_s = self._seconds(current, nexts[0]) if nexts else None
         postpost_s = self._seconds(nexts[0], nexts[1]) if len(nexts) > 1 else None
         rhythm = rhythm_features(pre_s, post_s, postpost_s, tuple(self._history))
-        wave_mv = self._wave_mv(current.index)
+        wave_mv = beat.wave_mv if beat.wave_mv is not None else self._wave_mv(current.index)
         memory = self._memory
         pair = (nexts[0] if nexts else None, nexts[1] if len(nexts) > 1 else None)
         shape = memory.features(current, wave_mv, pair)
@@ -263,7 +268,7 @@ class BeatWindower:
         if self._previous_index is not None:
             rr_ms = round(1000 * (beat.index - self._previous_index) / self._spec.rate_hz)
         if pre_s is not None:
-            memory.add(current, wave_mv, float(rhythm[1]))
+            self._owed = (current, wave_mv, float(rhythm[1]))
             self._history.append(pre_s)
         self._previous, self._previous_index = current, beat.index
         return BeatWindow(
@@ -273,6 +278,22 @@ class BeatWindower:
             rhythm=np.concatenate([rhythm, shape]),
             rr_ms=rr_ms,
         )
+
+    def _learn(self) -> None:
+        """Take the last beat into the running average: after its window went out, for the patient waits for that."""
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            self._memory.add(*owed)
+
+    def _look_ahead(self) -> None:
+        """Cut the next window as soon as its samples are there: only what waits for later beats is left for the end."""
+        if not self._pending:
+            return
+        beat = self._pending[0]
+        if beat.wave_mv is None and beat.complex_ is not None:
+            centre = beat.complex_.index  # measured when it was an earlier beat's look-ahead; it does not change again
+            if self._ring.end >= centre + self._spec.after:
+                beat.wave_mv = self._wave_mv(centre)
 
     def _measured(self, beat: _Pending) -> Complex:
         if beat.complex_ is None:
