@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def shared_data_root() -> Path | None:
-    """The folder of real data: ``EDGEWARD_DATA``, else ``../shared/data`` beside the checkout; None where neither is."""
+    """The folder of real data: ``EDGEWARD_DATA``, else ``../shared/data``; None where neither is."""
     named = os.environ.get("EDGEWARD_DATA")
     root = Path(named) if named else ROOT.parent / "shared" / "data"
     return root if root.is_dir() else None

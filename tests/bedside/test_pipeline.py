@@ -22,7 +22,7 @@ from edgeward.bedside.effects import (
     Scored,
     ScoreWindow,
 )
-from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.pipeline import EcgPipeline, NoTimer
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import InputError
 from edgeward.signal.beat import BeatClass
@@ -32,14 +32,6 @@ from edgeward.signal.quality import Flag
 SPEC = BeatWindowSpec()
 NORMAL = np.array([0.9, 0.05, 0.03, 0.01, 0.01], dtype=np.float32)
 MS = 1_000_000
-
-
-class NoTimer:
-    def start(self) -> int:
-        return 0
-
-    def lap(self, stage: str, mark: int) -> int:
-        return 0
 
 
 def pipeline(rate_hz: float = 250.0, leads: tuple[str, ...] = ("II", "V1")) -> EcgPipeline:

@@ -18,7 +18,7 @@ from edgeward.bedside.effects import SamplesArrived, ScoreWindow
 from edgeward.bedside.fallback import Climb
 from edgeward.bedside.health import StageLatency
 from edgeward.bedside.model import Plan
-from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.pipeline import EcgPipeline, NoTimer
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.limits import ECG_BUDGET_MS, ENGINE_HANG_MS
 from edgeward.signal.preprocess import BeatWindowSpec
@@ -82,7 +82,7 @@ def warm_up(info: SourceInfo, served: Served) -> None:
     """Run the whole path once on a made-up ECG, so that the first real beat meets warm code and warm pages."""
     plan = served.plan or NO_PLAN
     pipeline = EcgPipeline(
-        info.leads, info.rate_hz, plan.spec, plan.decision, deadline_ms=plan.deadline_ms, timer=_NoTimer()
+        info.leads, info.rate_hz, plan.spec, plan.decision, deadline_ms=plan.deadline_ms, timer=NoTimer()
     )
     wave = np.tile(_spikes(info.rate_hz), (len(info.leads), 1))  # (C, n)
     block = max(1, round(info.rate_hz * _WARM_BLOCK_S))
@@ -90,18 +90,6 @@ def warm_up(info: SourceInfo, served: Served) -> None:
         for effect in pipeline.step(SamplesArrived(wave[:, start : start + block], start, 0), 0):
             if isinstance(effect, ScoreWindow) and served.engine is not None:
                 served.engine.infer({"wave": effect.wave, "rhythm": effect.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
-
-
-class _NoTimer:
-    """Warming up is not measured."""
-
-    def start(self) -> int:
-        """No clock is read."""
-        return 0
-
-    def lap(self, stage: str, mark: int) -> int:  # noqa: ARG002
-        """No clock is read."""
-        return 0
 
 
 def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:

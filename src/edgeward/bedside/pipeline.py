@@ -71,6 +71,18 @@ class StageTimer(Protocol):
         ...
 
 
+class NoTimer:
+    """A ``StageTimer`` where nothing is measured: no clock is read."""
+
+    def start(self) -> int:
+        """No mark."""
+        return 0
+
+    def lap(self, stage: str, mark: int) -> int:  # noqa: ARG002
+        """No duration."""
+        return 0
+
+
 @dataclass(slots=True)
 class _Waiting:
     window: BeatWindow
@@ -302,7 +314,11 @@ class EcgPipeline:
     def _window_quality(self, window: BeatWindow) -> tuple[Reason | None, FloatArray]:
         """Why no lead of the window may be judged; else None and the wave with the refused leads silenced."""
         slots = len(self.slots)
-        flags = self._flags_of.pop(window.beat_index, None) or self._flags_around(window.beat_index)
+        flags = self._flags_of.pop(window.beat_index, None)
+        if flags is None:  # the window was complete in the very block that brought its last sample
+            while self._unflagged and self._unflagged[0] <= window.beat_index:
+                self._unflagged.popleft()
+            flags = self._flags_around(window.beat_index)
         refused = [slot for slot, flag in enumerate(flags) if flag is not None]
         if len(refused) == slots:
             first = flags[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.effects import SamplesArrived, Scored, ScoreWindow
-from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.pipeline import EcgPipeline, NoTimer
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.beat import SYMBOL_OF_CLASS, BeatClass
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
 _BLOCK_S = 0.25
 
 
-class _NoTimer:
-    """Evaluation measures accuracy, not time."""
-
-    def start(self) -> int:
-        """No clock is read."""
-        return 0
-
-    def lap(self, stage: str, mark: int) -> int:  # noqa: ARG002
-        """No clock is read."""
-        return 0
-
-
 def stream_record(record: Record, spec: BeatWindowSpec, decision: Decision, score: Score) -> list[Verdict]:
     """One verdict per detected beat of ``record``, in beat order.
 
@@ -55,7 +43,7 @@ def stream_record(record: Record, spec: BeatWindowSpec, decision: Decision, scor
         spec,
         decision,
         deadline_ms=1.0,
-        timer=_NoTimer(),
+        timer=NoTimer(),
         limits_mv=record.limits_mv,
     )
     block = max(1, round(_BLOCK_S * record.rate_hz))

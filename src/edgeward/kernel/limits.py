@@ -15,7 +15,7 @@ LEADS_MAX = 16
 BLOCK_SAMPLES_MAX = 65_536
 """Samples of one lead in one block from a source."""
 ECG_ABS_MAX_MV = 50.0
-"""Beyond it the unit or gain is wrong: a surface ECG stays within a few mV (IEC 60601-2-27 asks for inputs of ±5 mV)."""
+"""Beyond it the unit or gain is wrong: a surface ECG stays within ±5 mV (IEC 60601-2-27)."""
 RING_S = 12
 """Seconds of recent samples that a bed keeps."""
 

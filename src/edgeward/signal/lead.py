@@ -35,7 +35,7 @@ _PREFIX = re.compile(r"^(ECG|EKG|LEAD|MDC_ECG_LEAD|MDC_ECG_ELEC_POTL)[\s_:-]*", 
 
 
 def normalise(name: str) -> str:
-    """Canonical name of a lead: ``"ECG Lead II"`` → ``"II"``, ``"AVR"`` → ``"aVR"``; an unknown name is only stripped."""
+    """Canonical name of a lead: ``"ECG Lead II"`` → ``"II"``, ``"AVR"`` → ``"aVR"``; other names are only stripped."""
     bare = name.strip()
     previous = None
     while bare != previous:

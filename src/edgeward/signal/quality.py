@@ -57,7 +57,6 @@ _BIT_OF_FLAG: tuple[tuple[Flag, int], ...] = (
 """Flags with a bit, the one that explains most first."""
 
 
-
 def flag_of_mask(mask: int) -> Flag | None:
     """The flag that explains most of one sample's ``mask``; None where no bit is set."""
     return next((flag for flag, bit in _BIT_OF_FLAG if mask & bit), None)
