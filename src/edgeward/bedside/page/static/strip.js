@@ -7,6 +7,7 @@ const RATE_HZ = 250;
 const MM_PER_S = 25;
 const MM_PER_MV = 10;
 const MM_PER_SAMPLE = MM_PER_S / RATE_HZ;
+const CROWDED_S = 0.45;
 const KEPT = 1 << 14; // samples per lead: 65 s
 const BUFFER_SAMPLES = 75; // 0.3 s: two blocks of 1/8 s and some
 const JUMP_SAMPLES = 500;
@@ -94,6 +95,12 @@ export class Strip {
     mark.append(letter);
     mark.title = beat.why ?? "";
     if (this.beats.some((held) => held.i === beat.i)) return;
+    const before = this.beats.at(-1);
+    if (before && Math.abs(beat.i - before.i) < CROWDED_S * RATE_HZ) {
+      // In a fast run there is room for the letters alone.
+      before.mark.classList.add("crowded");
+      mark.classList.add("crowded");
+    }
     this.beats.push({ i: beat.i, mark, shown: false });
   }
 
