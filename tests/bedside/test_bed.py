@@ -233,3 +233,18 @@ def test_a_real_engine_killed_mid_stream_loses_no_beat(tmp_path: Path) -> None:
     assert [m["mode"] for m in heard.of("mode")][:2] == ["LOCAL", "THRESHOLD_ONLY"]
     assert beats[-1]["verdict"] == "accepted"
     assert bed.mode is Mode.LOCAL
+
+
+def test_an_engine_that_is_always_late_is_not_called_local() -> None:
+    """One late window is a verdict; five in a row drop to threshold only; a punctual engine stays local."""
+    clock = FakeClock()
+    engine = FakeEngine(slow=clock)
+    bed, heard = make(engine, clock, dwell_s=1.0)
+    play(bed, clock, 12.0)
+    whys = [b["why"] for b in heard.of("beat")]
+    assert whys[:5] == ["late"] * 5
+    assert [(m["mode"], m["reason"]) for m in heard.of("mode")] == [("LOCAL", ""), ("THRESHOLD_ONLY", "late")]
+    clock, engine = FakeClock(), FakeEngine(slow=None)
+    punctual, told = make(engine, clock, dwell_s=1.0)
+    play(punctual, clock, 12.0)
+    assert [m["mode"] for m in told.of("mode")] == ["LOCAL"]

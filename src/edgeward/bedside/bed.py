@@ -48,6 +48,9 @@ _REASON_OF_FAILURE = {
 _ENGINE_LOOK_NS = 200 * NS_PER_MS
 """How often an idle engine is looked at, so that its death between two beats is noticed well within 1 s."""
 _LATENCY_EVERY_NS = NS_PER_S
+_LATE_MAX = 5
+"""So many late windows without a timely one between, and the engine is too slow for this device: one burst of another
+job makes one or two late, and a banner that says AI while no class ever comes would lie."""
 
 
 class Bed:
@@ -81,6 +84,7 @@ class Bed:
         self.ladder = replace(ladder or Ladder(), input_lost=None, since_ns=now)
         self._next_look_ns = now
         self._bpm: int | None = None
+        self._late_in_a_row = 0
         self._told_engine: tuple[int | None, str, bool, int, str | None] | None = None
         self._next_latency_ns = now + _LATENCY_EVERY_NS
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
@@ -147,6 +151,7 @@ class Bed:
             self._climb_or_fall(EngineFailed(why))
             return self._pipeline.step(Scored(request.sequence, None, why), now)
         if now <= request.deadline_ns:  # finite, but late, is not good
+            self._late_in_a_row = 0
             self._climb_or_fall(GoodResult())
         why_not = None if self.ladder.failed_at_ns is None else Reason.PROBATION
         scores = np.asarray(result.scores, dtype=np.float32).reshape(-1)
@@ -158,6 +163,9 @@ class Bed:
             self._latency.record("total", verdict.latency_ns)
         if verdict.reason is Reason.LATE:
             self._latency.late += 1
+            self._late_in_a_row += 1
+            if self._late_in_a_row == _LATE_MAX:
+                self._climb_or_fall(EngineFailed(Reason.LATE))
 
     def _watch_engine(self) -> None:
         if self._engine is None:
