@@ -103,7 +103,7 @@ def test_bounds_decide_the_exit_code(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_damaged_records_are_refused_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A truncated signal file is an InputError that names the record; allowed, what is there is streamed."""
+    """A truncated record is named and left out, the others are scored; allowed, what is there of it is streamed."""
     for file in folder.glob("a1.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     signal = tmp_path / "a1.dat"
@@ -112,6 +112,13 @@ def test_damaged_records_are_refused_by_name(folder: Path, tmp_path: Path, capsy
     assert main(verb) == 3
     error = capsys.readouterr().err
     assert "record a1" in error
+    for file in folder.glob("c1.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for workers in ("1", "2"):
+        assert main([*verb, "--json", "--workers", workers]) == 3
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert [record["record"] for record in result["records"]] == ["c1"]
+        assert len(result["refused"]) == 1
     assert main([*verb, "--allow-truncated"]) == 0
     assert main([*verb, "--records", "zz"]) == 2
 

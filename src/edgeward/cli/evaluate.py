@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeward.cli.shipped import shipped_bundle
-from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import argparse
@@ -102,13 +102,23 @@ def run_beat(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"  {streamed.result.record}: {beats} beats, leads {' '.join(streamed.leads)}")
         sys.stderr.write(f", withheld: {withheld}\n" if withheld else "\n")
 
-    report = evaluate(jobs, workers=arguments.workers, on_record=told)
+    refused: list[str] = []
+
+    def refuse(error: InputError) -> None:
+        refused.append(str(error))
+        sys.stderr.write(f"  REFUSED {error} [{error.code}]\n")
+
+    report = evaluate(jobs, workers=arguments.workers, on_record=told, on_refused=refuse)
     print(report.to_text())
+    for line in refused:
+        print(f"REFUSED, not in these figures: {line}")
     broken = broken_bounds(report, bounds)
     for line in broken:
         print(f"BOUND BROKEN: {line}")
     if arguments.json:
-        print(json.dumps({**report.to_json(), "bounds_hold": not broken}))
+        print(json.dumps({**report.to_json(), "refused": refused, "bounds_hold": not broken}))
+    if refused:
+        return InputError.exit_code
     return 1 if broken else 0
 
 

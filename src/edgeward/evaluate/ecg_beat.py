@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from edgeward.signal.preprocess import BeatWindowSpec
 from edgeward.wire.wfdb import encode_annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edgeward.evaluate.stream import Score
@@ -80,22 +81,43 @@ def find_records(data: Path, names: Sequence[str] | None, reference: str) -> lis
     return sorted(judged)
 
 
-def evaluate(jobs: Sequence[Job], *, workers: int | None = None, on_record: Callable[[Streamed], None]) -> BeatReport:
-    """Stream every job; ``on_record`` is told of each as it ends. Raises what streaming one record raises."""
+def evaluate(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    on_record: Callable[[Streamed], None],
+    on_refused: Callable[[InputError], None] | None = None,
+) -> BeatReport:
+    """Stream every job; ``on_record`` is told of each as it ends.
+
+    A record that cannot be read is told to ``on_refused`` and left out of the report; without ``on_refused`` its
+    ``InputError`` is raised. Raises what else streaming one record raises.
+    """
     count = min(len(jobs), workers or os.cpu_count() or 1)
-    results: list[RecordResult] = []
-    if count <= 1:
-        streams = map(stream, jobs)
-        for streamed in streams:
-            on_record(streamed)
-            results.append(streamed.result)
-    else:
-        # spawn: a fork of a process that holds ONNX Runtime's threads may never come back.
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            for streamed in pool.map(stream, jobs):
-                on_record(streamed)
-                results.append(streamed.result)
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[Streamed | tuple[str, str]]] = map
+        if count > 1:
+            # spawn: a fork of a process that holds ONNX Runtime's threads may never come back.
+            run = stack.enter_context(ProcessPoolExecutor(count, mp_context=get_context("spawn"))).map
+        results: list[RecordResult] = []
+        for outcome in run(_tried, jobs):
+            if isinstance(outcome, Streamed):
+                on_record(outcome)
+                results.append(outcome.result)
+                continue
+            error = InputError(*outcome)
+            if on_refused is None:
+                raise error
+            on_refused(error)
     return BeatReport(tuple(results))
+
+
+def _tried(job: Job) -> Streamed | tuple[str, str]:
+    """What came of one record, or code and message of its refusal: an error with two arguments does not cross."""
+    try:
+        return stream(job)
+    except InputError as error:
+        return error.code, str(error)
 
 
 def stream(job: Job) -> Streamed:
