@@ -1,0 +1,35 @@
+"""Units are converted in one place, and errors say who must act."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeward.kernel import errors
+from edgeward.kernel.units import millivolts_per
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [("mV", 1.0), ("uV", 1e-3), ("µV", 1e-3), ("μV", 1e-3), ("V", 1e3), ("MDC_DIM_MICRO_VOLT", 1e-3)],
+)
+def test_potentials_become_millivolts(unit: str, factor: float) -> None:
+    """Every spelling of a potential has one factor."""
+    assert millivolts_per(unit) == factor
+
+
+@pytest.mark.parametrize("unit", ["", "mmHg", "MV", "bpm"])
+def test_an_unknown_unit_is_never_guessed(unit: str) -> None:
+    """Not even megavolt for millivolt."""
+    with pytest.raises(errors.InputError) as refused:
+        millivolts_per(unit)
+    assert refused.value.code == "unit-unknown"
+
+
+def test_each_error_class_has_an_exit_code_of_its_own() -> None:
+    """A script can tell who must act by the exit code alone; 1 is kept for broken bounds."""
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgewardError)
+    ]
+    own = [kind.exit_code for kind in kinds if kind is not errors.EdgewardError]
+    assert len(set(own)) == len(own)
+    assert 1 not in own
