@@ -27,7 +27,7 @@ from edgeward.cli.shipped import shipped_bundle
 from edgeward.cli.sources import scenario
 from edgeward.inference.host import EngineHost
 
-_QUIET_S = 30.0
+_QUIET_S = 60.0  # longer than the longest wait before a worker that failed again and again is replaced
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
             bed.block(block)
             if not started_rss and samples > 250 * 30:
                 started_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            quiet = samples > 250 * (arguments.seconds - _QUIET_S)  # the last minute shows whether it came back
+            quiet = samples > 250 * (arguments.seconds - _QUIET_S)  # the end shows whether it came back
             if not quiet:
                 accepted_then = bed.counts["accepted"]
             if not quiet and clock.monotonic_ns() >= next_fault and host.worker_pid is not None:
