@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ class Advisory:
     priority: Priority
     raised_index: int
     active: bool
+
+    def ended(self) -> Advisory:
+        """The same notice, taken back."""
+        return replace(self, active=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,5 +166,4 @@ class Advisor:
 
     def _clear(self, code: str) -> Advisory:
         self._quiet_since.pop(code, None)
-        old = self._active.pop(code)
-        return Advisory(old.code, old.text, old.priority, old.raised_index, active=False)
+        return self._active.pop(code).ended()

@@ -11,13 +11,13 @@ beat window once its look-ahead is complete → window quality → ``ScoreWindow
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bedside.decide import Advisor, Advisory, Decision
+from edgeward.bedside.decide import Advisor, Decision
 from edgeward.bedside.effects import (
     AdvisoryChanged,
     AlertChanged,
@@ -195,9 +195,8 @@ class EcgPipeline:
 
     def cleared(self) -> list[Effect]:
         """What was raised is taken back before the bed starts afresh or ends: a reader must not see it for ever."""
-        off = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._advisor.active]
-        alerts = [Advisory(a.code, a.text, a.priority, a.raised_index, active=False) for a in self._alerts.active]
-        return [*(AdvisoryChanged(a) for a in off), *(AlertChanged(a) for a in alerts)]
+        advisories = [AdvisoryChanged(advisory.ended()) for advisory in self._advisor.active]
+        return [*advisories, *(AlertChanged(alert.ended()) for alert in self._alerts.active)]
 
     def _chunks(self, samples: FloatArray, received_ns: int) -> list[Effect]:
         longest = max(1, int(_CHUNK_S * self.rate_hz))
@@ -361,24 +360,16 @@ class EcgPipeline:
             waiting.advisor.unjudged()
             return [self._verdict(event.sequence, waiting, Outcome.WITHHELD, Reason.LATE, latency_ns)]
         beat_class, probability = self._decision.classify(event.scores)
-        window = waiting.window
-        verdict = Verdict(
-            sequence=event.sequence,
-            index=waiting.index,
-            source_index=waiting.source_index,
-            outcome=Outcome.ACCEPTED,
-            reason=None,
-            beat_class=beat_class,
-            probability=probability,
-            rr_ms=window.rr_ms,
-            latency_ns=latency_ns,
-        )
+        unclassed = self._verdict(event.sequence, waiting, Outcome.ACCEPTED, None, latency_ns)
+        verdict = replace(unclassed, beat_class=beat_class, probability=probability)
         # A bed that began afresh meanwhile has taken its advisories back: a beat from before raises none.
         changed = waiting.advisor.beat(waiting.index, beat_class) if waiting.advisor is self._advisor else []
         return [verdict, *(AdvisoryChanged(advisory) for advisory in changed)]
 
-    def _verdict(self, sequence: int, waiting: _Waiting, outcome: Outcome, reason: Reason, latency_ns: int) -> Verdict:
-        window = waiting.window
+    def _verdict(
+        self, sequence: int, waiting: _Waiting, outcome: Outcome, reason: Reason | None, latency_ns: int
+    ) -> Verdict:
+        """A verdict without a class."""
         return Verdict(
             sequence=sequence,
             index=waiting.index,
@@ -387,7 +378,7 @@ class EcgPipeline:
             reason=reason,
             beat_class=None,
             probability=None,
-            rr_ms=window.rr_ms,
+            rr_ms=waiting.window.rr_ms,
             latency_ns=latency_ns,
         )
 

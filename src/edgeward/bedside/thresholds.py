@@ -121,6 +121,5 @@ class HeartRateAlerts:
             self._active[code] = Advisory(code, text, priority, index, active=True)
             return [self._active[code]]
         if not raised and known is not None:
-            del self._active[code]
-            return [Advisory(known.code, known.text, known.priority, known.raised_index, active=False)]
+            return [self._active.pop(code).ended()]
         return []

@@ -37,10 +37,6 @@ class Reason(StrEnum):
     """The engine answers again, but has not yet earned its way back (golden vectors, good results, dwell)."""
 
 
-WITHHELD = frozenset({Reason.LEAD_OFF, Reason.FLAT, Reason.SATURATED, Reason.NOISE, Reason.GAP, Reason.LATE})
-ENGINE_FAILURES = frozenset({Reason.ENGINE_CRASHED, Reason.ENGINE_HUNG, Reason.BAD_SCORES, Reason.ENGINE_NOT_READY})
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The verdict on the window around one beat.

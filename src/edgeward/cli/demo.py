@@ -63,7 +63,6 @@ class _Story:
     killed_at: float | None = None
     scored_again_s: float | None = None
     accepted_again_s: float | None = None
-    advisories: int = 0
     latency: dict[str, Any] = field(default_factory=dict)
 
 
@@ -221,7 +220,6 @@ class _Demo:
             )
 
     def _on_advisory(self, advisory: dict[str, Any]) -> None:
-        self._story.advisories += bool(advisory["active"])
         self._tell(
             f"advisory {'raised' if advisory['active'] else 'cleared'} ({advisory['priority']}): {advisory['text']}"
         )
