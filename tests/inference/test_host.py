@@ -67,8 +67,10 @@ def _children() -> set[str]:
 
 
 def _alive(pid: int) -> bool:
+    """Whether any thread of the process still runs: the first one may be gone while others hold its pipes open."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+        return threads > 1 or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
 
 
