@@ -132,8 +132,9 @@ class Page:
         self.send("Emulation.setEmulatedMedia", {"features": listed})
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Go to an address and wait for its styles and scripts: before them nothing is as people see it."""
         self.send("Page.navigate", {"url": url})
+        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page."""
