@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA = 1
-TASKS = frozenset({"ecg-beat-aami"})
-PREPROCESSING = frozenset({"beat-window-1"})
-BACKENDS = frozenset({"onnxruntime", "openvino"})
+TASKS = frozenset({"ecg-beat-aami", "sepsis-risk", "hypotension"})
+PREPROCESSING = frozenset({"beat-window-1", "stay-features-1", "vitals-grid-1"})
+BACKENDS = frozenset({"onnxruntime", "openvino", "trees"})
 PRECISIONS = frozenset({"fp32", "int8"})
 DTYPES = frozenset({"float32"})
 UNITS = frozenset({"mV", "1"})
@@ -35,13 +35,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a model: name, shape (``BATCH`` = −1 first), dtype, unit ("mV", "1")."""
+    """One input or output of a model: name, shape (``BATCH`` = −1 first), dtype, unit ("mV", "1").
+
+    ``missing``: NaN is allowed in this input and means "not measured"; elsewhere a NaN refuses the window.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
     unit: str = "1"
     meaning: str = ""
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ def _check(manifest: Manifest) -> None:
             f"{sorted(DTYPES)} in {sorted(UNITS)}",
         )
         _require(isinstance(spec.name, str) and isinstance(spec.meaning, str), "inputs/outputs", "must have names")
+        _require(isinstance(spec.missing, bool), f"missing of {spec.name}", "must be true or false")
     for name, value in (("preprocessing_params", manifest.preprocessing_params), ("decision", manifest.decision)):
         _require(isinstance(value, dict), name, "must be an object")
     _require(0 <= manifest.golden.count <= GOLDEN_VECTORS_MAX, "golden.count", f"must lie in 0 to {GOLDEN_VECTORS_MAX}")
