@@ -2,11 +2,14 @@
 
 The model file is an ``.npz`` of plain arrays, one entry per node (``edgeward.signal.trees``)::
 
-    feature threshold left right value missing_left cover     (nodes,)
-    root (trees,)       features (1,) how many features a row has
+    feature i2   threshold f4   left i4   right i4   value f4   missing_left i1   cover i4      (nodes,)
+    root i4 (trees,)            features i4 (1,): how many features a row has
 
-One input (1, F), NaN where a feature is missing; one output (1, 1 + F): the log odds, then the exact Shapley value of
-each feature (``edgeward.inference.tree_effects``); log odds less the sum of the effects is the same for every row.
+A threshold is rounded down to the next 32-bit float: a row holds 32-bit floats, for which that decides the same.
+
+One input ``features`` (1, F), NaN where one is missing. One output ``scores`` (1, 1 + F): the log odds, then the exact
+Shapley value of each feature (``edgeward.inference.tree_effects``). The log odds less the sum of the effects are the
+same for every row.
 """
 
 from __future__ import annotations
@@ -27,9 +30,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from edgeward.inference.backend import Array
+    from edgeward.signal.trees import FloatArray
 
-_COLUMNS = ("feature", "threshold", "left", "right", "value", "missing_left", "cover", "root", "features")
-_WHOLE = ("feature", "left", "right", "missing_left", "root", "features")
+INPUT, OUTPUT = "features", "scores"
+_TYPES = {
+    "feature": np.int16, "threshold": np.float32, "left": np.int32, "right": np.int32, "value": np.float32,
+    "missing_left": np.int8, "cover": np.int32, "root": np.int32, "features": np.int32,
+}  # fmt: skip
 THREADS_MAX = 64
 _HEADER_BYTES_MAX = 4096
 
@@ -63,19 +70,17 @@ def load(model: bytes, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
     if not 1 <= threads <= THREADS_MAX:
         raise ConfigError("threads", f"an engine takes 1 to {THREADS_MAX} threads")
     trees = read_trees(model)
-    names = list(inputs)
-    check_graph("input", {names[0] if names else "features": (True, (1, trees.features))}, inputs)
-    check_graph("output", {"scores": (True, (1, 1 + trees.features))}, outputs)
-    return TreesSession(trees, inputs[names[0]], outputs["scores"])
+    check_graph("input", {INPUT: (True, (1, trees.features))}, inputs)
+    check_graph("output", {OUTPUT: (True, (1, 1 + trees.features))}, outputs)
+    return TreesSession(trees, inputs[INPUT], outputs[OUTPUT])
 
 
 def write_trees(trees: Trees) -> bytes:
     """The model file of ``trees``, which know ``missing_left`` and ``cover``. Same trees, same bytes."""
-    columns: dict[str, Any] = {name: getattr(trees, name) for name in _COLUMNS[:-1]}
-    columns |= {name: columns[name].astype(np.int32) for name in _WHOLE[:-1]}
-    columns["features"] = np.array([trees.features], np.int32)
+    columns: dict[str, Any] = {"threshold": _rounded_down(trees.threshold), "features": np.array([trees.features])}
+    columns |= {name: getattr(trees, name) for name in _TYPES if name not in columns}
     buffer = io.BytesIO()
-    np.savez(buffer, **columns)
+    np.savez(buffer, **{name: columns[name].astype(kind) for name, kind in _TYPES.items()})
     return buffer.getvalue()
 
 
@@ -84,7 +89,7 @@ def read_trees(model: bytes) -> Trees:
     columns: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            for name in _COLUMNS:
+            for name in _TYPES:
                 columns[name] = _column(archive, name)
         (features,) = columns.pop("features").tolist()
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
@@ -92,6 +97,7 @@ def read_trees(model: bytes) -> Trees:
             "model-refused", f"the file is no tree model ({type(error).__name__}); pack the bundle again"
         ) from error
     columns["missing_left"] = columns["missing_left"] > 0
+    columns["cover"] = columns["cover"].astype(np.float64)
     return Trees(**columns, features=features)
 
 
@@ -101,6 +107,12 @@ def _column(archive: zipfile.ZipFile, name: str) -> Any:
         raise ValueError("too large")
     with archive.open(name + ".npy") as member:
         column = np.lib.format.read_array(member, allow_pickle=False)
-    if column.ndim != 1 or column.dtype.kind != ("i" if name in _WHOLE else "f"):
+    if column.ndim != 1 or column.dtype != _TYPES[name]:
         raise ValueError("another type")
-    return column.astype(np.int64 if name in _WHOLE else np.float64)
+    return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)
+
+
+def _rounded_down(values: FloatArray) -> Array:
+    nearest = values.astype(np.float32)
+    lower: Array = np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+    return lower
