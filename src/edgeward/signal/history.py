@@ -58,10 +58,14 @@ class History:
         self._high = np.full((*size, buckets), -np.inf)
         self._gone_sum = np.zeros(size)
         self._gone_count = np.zeros(size)
+        self._gone_low = np.full(size, np.inf)
+        self._gone_high = np.full(size, -np.inf)
         self._head: int | None = None
         self.last = np.full(size, np.nan)
         """The newest value of each channel (S, K); NaN where there has been none."""
         self._last_ns = np.full(size, -1, dtype=np.int64)
+        self.first = np.full(size, np.nan)
+        """The value of each channel that came first (S, K); NaN where there has been none."""
 
     def put(self, stay: Index, channel: Index, value: float | Array, at_ns: int) -> bool:
         """Take values observed at ``at_ns``: one, or arrays of stays, channels and values of one length.
@@ -81,6 +85,7 @@ class History:
         self._count[place] += 1.0
         self._low[place] = np.minimum(self._low[place], value)
         self._high[place] = np.maximum(self._high[place], value)
+        self.first[stay, channel] = np.where(self._last_ns[stay, channel] < 0, value, self.first[stay, channel])
         newer = at_ns >= self._last_ns[stay, channel]
         self.last[stay, channel] = np.where(newer, value, self.last[stay, channel])
         self._last_ns[stay, channel] = np.where(newer, at_ns, self._last_ns[stay, channel])
@@ -128,6 +133,13 @@ class History:
         means, there = self._bucket_means()
         return _ratio(self._gone_sum + means.sum(axis=-1), self._gone_count + there.sum(axis=-1))
 
+    def own_range(self) -> tuple[Array, Array]:
+        """Least and greatest bucket mean since the stay began (S, K); NaN where there has been none."""
+        means, there = self._bucket_means()
+        least = np.minimum(self._gone_low, np.where(there > 0, means, np.inf).min(axis=-1))
+        most = np.maximum(self._gone_high, np.where(there > 0, means, -np.inf).max(axis=-1))
+        return np.where(np.isfinite(least), least, np.nan), np.where(np.isfinite(most), most, np.nan)
+
     # --- memory
 
     def to_memory(self, stay: int = 0) -> dict[str, Any]:
@@ -148,7 +160,11 @@ class History:
             "buckets": self.buckets,
             "head": self._head,
             "rows": rows,
-            "gone": [self._gone_sum[stay].tolist(), self._gone_count[stay].tolist()],
+            "gone": [
+                [_null(value) for value in gone[stay].tolist()]
+                for gone in (self._gone_sum, self._gone_count, self._gone_low, self._gone_high)
+            ],
+            "first": [_null(value) for value in self.first[stay].tolist()],
             "last": [_null(value) for value in self.last[stay].tolist()],
             "last_ns": self._last_ns[stay].tolist(),
         }
@@ -177,8 +193,10 @@ class History:
             slots = (first + offset) % self.buckets
             for ring, column in zip(rings, columns, strict=True):
                 ring[0, channel, slots] = _finite(column)
-        self._gone_sum[0], self._gone_count[0] = (_finite(column) for column in memory["gone"])
-        self.last[0] = [math.nan if value is None else float(value) for value in memory["last"]]
+        total, count, low, high = memory["gone"]
+        self._gone_sum[0], self._gone_count[0] = _finite(total), _finite(count)
+        self._gone_low[0], self._gone_high[0] = _or(low, math.inf), _or(high, -math.inf)
+        self.first[0], self.last[0] = _or(memory["first"], math.nan), _or(memory["last"], math.nan)
         self._last_ns[0] = np.asarray(memory["last_ns"], dtype=np.int64)
 
     # --- inside
@@ -190,8 +208,11 @@ class History:
             return
         slots = np.arange(self._head + 1, self._head + 1 + min(passed, self.buckets)) % self.buckets
         count = self._count[..., slots]
-        self._gone_sum += _ratio(self._sum[..., slots], count, empty=0.0).sum(axis=-1)
+        means = _ratio(self._sum[..., slots], count, empty=0.0)
+        self._gone_sum += means.sum(axis=-1)
         self._gone_count += (count > 0).sum(axis=-1)
+        self._gone_low = np.minimum(self._gone_low, np.where(count > 0, means, np.inf).min(axis=-1))
+        self._gone_high = np.maximum(self._gone_high, np.where(count > 0, means, -np.inf).max(axis=-1))
         self._sum[..., slots] = 0.0
         self._count[..., slots] = 0.0
         self._low[..., slots] = np.inf
@@ -218,7 +239,11 @@ def _ratio(part: Array, whole: Array, empty: float = math.nan) -> Array:
 
 
 def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None
+
+
+def _or(column: Sequence[float | None], absent: float) -> list[float]:
+    return [absent if value is None else float(value) for value in column]
 
 
 def _finite(column: Sequence[float]) -> Array:

@@ -24,7 +24,7 @@ LINE_SILENT_S = 15 * 60
 class Channel:
     """``kinds``: who fills it, the preferred one first; ``low`` to ``high``: what counts, both included.
 
-    ``stands_s``: how long its last value is taken for the present one.
+    ``stands_s``: how long its last value is taken for the present one; ``fresh_s``: from when on it is called stale.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Channel:
     low: float
     high: float
     stands_s: float
+    fresh_s: float
 
     @property
     def label(self) -> str:
@@ -46,17 +47,18 @@ class Channel:
 
 _H = 3600.0
 _VITAL_S = 12 * _H
+_MONITORED_S = 1 * _H
 _LAB_S = 72 * _H
 _LABELS = {"sys": "Systolic pressure", "map": "Mean pressure", "dia": "Diastolic pressure"}
 
 VITALS: tuple[Channel, ...] = (
-    Channel("hr", (Kind.HR, Kind.PULSE), 15, 250, _VITAL_S),
-    Channel("spo2", (Kind.SPO2,), 30, 100, _VITAL_S),
-    Channel("temp", (Kind.TEMP,), 30, 43, _VITAL_S),
-    Channel("sys", (Kind.ABP_SYS, Kind.NIBP_SYS), 25, 300, _VITAL_S),
-    Channel("map", (Kind.ABP_MEAN, Kind.NIBP_MEAN), 15, 250, _VITAL_S),
-    Channel("dia", (Kind.ABP_DIA, Kind.NIBP_DIA), 10, 200, _VITAL_S),
-    Channel("rr", (Kind.RR,), 2, 80, _VITAL_S),
+    Channel("hr", (Kind.HR, Kind.PULSE), 15, 250, _VITAL_S, _MONITORED_S),
+    Channel("spo2", (Kind.SPO2,), 30, 100, _VITAL_S, _MONITORED_S),
+    Channel("temp", (Kind.TEMP,), 30, 43, _VITAL_S, 6 * _H),
+    Channel("sys", (Kind.ABP_SYS, Kind.NIBP_SYS), 25, 300, _VITAL_S, _MONITORED_S),
+    Channel("map", (Kind.ABP_MEAN, Kind.NIBP_MEAN), 15, 250, _VITAL_S, _MONITORED_S),
+    Channel("dia", (Kind.ABP_DIA, Kind.NIBP_DIA), 10, 200, _VITAL_S, _MONITORED_S),
+    Channel("rr", (Kind.RR,), 2, 80, _VITAL_S, _MONITORED_S),
 )
 _LAB_KINDS = (
     Kind.FIO2, Kind.BASE_EXCESS, Kind.HCO3, Kind.PH, Kind.PACO2, Kind.SAO2, Kind.AST, Kind.BUN, Kind.ALP, Kind.CALCIUM,
@@ -65,7 +67,7 @@ _LAB_KINDS = (
     Kind.PLATELETS,
 )  # fmt: skip
 LABS: tuple[Channel, ...] = tuple(
-    Channel(kind.value, (kind,), KINDS[kind].low, KINDS[kind].high, _LAB_S) for kind in _LAB_KINDS
+    Channel(kind.value, (kind,), KINDS[kind].low, KINDS[kind].high, _LAB_S, 24 * _H) for kind in _LAB_KINDS
 )
 """What comes a few times a day: laboratory values and inspired oxygen."""
 
