@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
+NAME = "stay-features-1"
+"""As a manifest calls this preprocessing."""
 WINDOWS_H = (6, 12, 24, 72)
 AGE_H_MAX = 200.0
 BEYOND: Mapping[str, tuple[float | None, float | None]] = MappingProxyType(
@@ -83,14 +85,16 @@ _POSITION: Mapping[str, int] = MappingProxyType({name: index for index, name in 
 class StayFeatures:
     """The state of a batch of ``stays``, and the features ``names`` (F) of it.
 
-    Raises ``ValueError`` for a name that is not among ``NAMES``.
+    ``hours_in_max``: where ``hours_in`` stops growing (ADR 10). Raises ``ValueError`` for a name that is not among
+    ``NAMES``.
     """
 
-    def __init__(self, names: Sequence[str] = NAMES, *, stays: int = 1) -> None:
+    def __init__(self, names: Sequence[str] = NAMES, *, stays: int = 1, hours_in_max: float = math.inf) -> None:
         unknown = [name for name in names if name not in _POSITION]
         if unknown:
             raise ValueError(f"there is no feature {unknown[0]!r}")
         self.names = tuple(names)
+        self._hours_in_max = hours_in_max
         self._chosen = np.array([_POSITION[name] for name in names], dtype=np.intp)
         self._vitals = History([c.name for c in VITALS], bucket_s=3600.0, buckets=_VITAL_HOURS, stays=stays)
         self._labs = History([c.name for c in LABS], bucket_s=_LAB_BUCKET_S, buckets=_LAB_BUCKETS, stays=stays)
@@ -115,7 +119,10 @@ class StayFeatures:
                 self._preferred_ns[channel] = max(numeric.at_ns, self._preferred_ns.get(channel, numeric.at_ns))
             elif numeric.at_ns - self._preferred_ns.get(channel, -(1 << 62)) < LINE_SILENT_S * NS_PER_S:
                 return
-        self.observe(np.array([0]), np.array([channel]), np.array([numeric.value]), numeric.at_ns)
+        if CHANNELS[channel].low <= numeric.value <= CHANNELS[channel].high:
+            vital = channel < len(VITALS)
+            history, offset = (self._vitals, 0) if vital else (self._labs, len(VITALS))
+            history.put(0, channel - offset, numeric.value, numeric.at_ns)
 
     def observe(self, stays: Index, channels: Index, values: Array, at_ns: int) -> None:
         """Take values of ``channels`` (positions in ``CHANNELS``) of ``stays`` at one instant; each pair once."""
@@ -136,7 +143,7 @@ class StayFeatures:
             history.advance(now_ns)
         single = np.concatenate([*self._of_vitals(now_ns), *self._of_labs(now_ns)], axis=1)
         hours_in = (now_ns - self._began_ns) / _HOUR_NS + 1.0
-        facts = np.stack([hours_in, self._age_y, self._male], axis=1)
+        facts = np.stack([np.minimum(hours_in, self._hours_in_max), self._age_y, self._male], axis=1)
         return np.concatenate([single, together(lambda name: single[:, _POSITION[name]]), facts], axis=1)
 
     def ages_s(self, now_ns: int) -> Array:
@@ -156,9 +163,11 @@ class StayFeatures:
         }
 
     @classmethod
-    def from_memory(cls, memory: Mapping[str, Any], names: Sequence[str] = NAMES) -> StayFeatures:
+    def from_memory(
+        cls, memory: Mapping[str, Any], names: Sequence[str] = NAMES, *, hours_in_max: float = math.inf
+    ) -> StayFeatures:
         """What ``to_memory`` gave; ``InputError`` (``history-memory``) for anything else."""
-        made = cls(names)
+        made = cls(names, hours_in_max=hours_in_max)
         try:
             vitals, labs = History.from_memory(memory["vitals"]), History.from_memory(memory["labs"])
             for mine, kept in ((made._vitals, vitals), (made._labs, labs)):

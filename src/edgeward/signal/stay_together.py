@@ -120,7 +120,7 @@ def _points(of: Callable[[str], Array]) -> list[Array]:
 
 def _sirs(cold: Array, hot: Array, heart: Array, breath: Array, paco2: Array, cells: tuple[Array, Array]) -> Array:
     points: Array = (
-        1.0 * ((cold < 36.0) | (hot > 38.0))
+        ((cold < 36.0) | (hot > 38.0)).astype(np.float64)
         + (heart > 90.0)
         + ((breath > 20.0) | (paco2 < 32.0))
         + ((cells[0] < 4.0) | (cells[1] > 12.0))

@@ -9,6 +9,8 @@ import numpy as np
 from edgeward.signal.trees import Trees
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import lightgbm
 
 
@@ -51,4 +53,26 @@ def trees_of(booster: lightgbm.Booster) -> Trees:
         features=int(document["max_feature_idx"]) + 1,
         missing_left=missing_left,
         cover=cover,
+    )
+
+
+def mean_trees(forests: Sequence[Trees]) -> Trees:
+    """One forest whose score is the mean of the scores of ``forests``, and whose effects are the means of theirs."""
+    starts = np.cumsum([0, *(len(forest.feature) for forest in forests)])[:-1]
+    pairs = list(zip(forests, starts, strict=True))
+
+    def joined(of: Callable[[Trees], Any]) -> Any:
+        columns = [of(forest) for forest in forests]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    return Trees(
+        feature=joined(lambda forest: forest.feature),
+        threshold=joined(lambda forest: forest.threshold),
+        left=np.concatenate([forest.left + start for forest, start in pairs]),
+        right=np.concatenate([forest.right + start for forest, start in pairs]),
+        value=joined(lambda forest: forest.value) / len(forests),
+        root=np.concatenate([forest.root + start for forest, start in pairs]),
+        features=forests[0].features,
+        missing_left=joined(lambda forest: forest.missing_left),
+        cover=joined(lambda forest: forest.cover),
     )
