@@ -134,7 +134,7 @@ def test_ratios_and_points() -> None:
     wanted = {
         "shock_index.last": 1.5, "map_any.last": 60.0, "pulse_pressure.last": 30.0, "spo2_fio2.last": 180.0,
         "sirs.last": 4, "qsofa.last": 2, "news2.last": 2 + 3 + 2 + 3 + 3 + 2, "bun_creatinine.last": 20.0,
-        "sofa.last": 2 + 2 + 3, "temp_off.last": 2.2, "labs.24h": 4, "labs.age": 0.0, "hours_in": 1.0,
+        "sofa.last": 2 + 2 + 3, "temp_off.last": 2.2, "labs.24h": 4, "labs.often": 4, "labs.age": 0.0, "hours_in": 1.0,
         "age_y": 70.0, "male": 1.0,
     }  # fmt: skip
     for name, figure in wanted.items():

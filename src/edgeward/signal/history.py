@@ -128,6 +128,11 @@ class History:
         there: Array = (self._grouped(self._count, width, groups) > 0).mean(axis=-1)
         return there
 
+    def own_filled(self) -> Array:
+        """How many buckets have held a value since the stay began (S, K)."""
+        filled: Array = self._gone_count + (self._count > 0).sum(axis=-1)
+        return filled
+
     def own_mean(self) -> Array:
         """Mean of all bucket means since the stay began (S, K), those that left the ring included; NaN for none."""
         means, there = self._bucket_means()

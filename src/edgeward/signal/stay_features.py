@@ -9,11 +9,12 @@ NaN is "not known". Names are ``channel.family`` or ``channel.family.hours``::
     own       newest hour less the mean of the whole stay so far
     peak dip  greatest and least hour of the whole stay so far
     mean low high spread slope cover .Nh    over the hours of the last N: mean, least, greatest, standard deviation,
-              change per hour (least squares), share of hours with a value
+              change per hour (least squares), share of those hours of the stay that have a value
     above below .Nh                         hours of the last N with a mean beyond ``BEYOND``
     change    newest value less the mean of what was measured a day and more before (three days at most)
     first     newest value less the stay's first
-    low high cover .72h                     of laboratory values, over the last three days
+    low high .72h                           of laboratory values, over the last three days
+    cover                                   share of all quarters of a day so far that have a value
 
 Vital signs are kept by the hour and laboratory values by six hours; the newest hour is the running one. What several
 channels say together stands in ``stay_together``.
@@ -55,10 +56,11 @@ BEYOND: Mapping[str, tuple[float | None, float | None]] = MappingProxyType(
 BEYOND_H = (24, 72)
 
 _HOUR_NS = 3600 * NS_PER_S
+_NEVER_NS = (1 << 63) - 1
 _VITAL_HOURS = 72
-_LAB_BUCKET_S, _LAB_BUCKETS, _DAY = 6 * 3600.0, 12, 4
+_LAB_BUCKET_H, _LAB_BUCKETS, _DAY = 6.0, 12, 4
 _WINDOW = ("mean", "low", "high", "spread", "slope", "cover")
-_LAB = ("last", "age", "change", "first", "low.72h", "high.72h", "cover.72h")
+_LAB = ("last", "age", "change", "first", "low.72h", "high.72h", "cover")
 _POINTS_MIN = 3
 """Hours that a slope needs; a spread needs two."""
 
@@ -97,8 +99,9 @@ class StayFeatures:
         self._hours_in_max = hours_in_max
         self._chosen = np.array([_POSITION[name] for name in names], dtype=np.intp)
         self._vitals = History([c.name for c in VITALS], bucket_s=3600.0, buckets=_VITAL_HOURS, stays=stays)
-        self._labs = History([c.name for c in LABS], bucket_s=_LAB_BUCKET_S, buckets=_LAB_BUCKETS, stays=stays)
+        self._labs = History([c.name for c in LABS], bucket_s=3600.0 * _LAB_BUCKET_H, buckets=_LAB_BUCKETS, stays=stays)
         self._began_ns = np.zeros(stays, dtype=np.int64)
+        self._watched_ns = np.full(stays, _NEVER_NS, dtype=np.int64)
         self._age_y = np.full(stays, np.nan)
         self._male = np.full(stays, np.nan)
         self._preferred_ns: dict[int, int] = {}
@@ -122,6 +125,7 @@ class StayFeatures:
         if CHANNELS[channel].low <= numeric.value <= CHANNELS[channel].high:
             vital = channel < len(VITALS)
             history, offset = (self._vitals, 0) if vital else (self._labs, len(VITALS))
+            self._watched_ns[0] = min(int(self._watched_ns[0]), numeric.at_ns)
             history.put(0, channel - offset, numeric.value, numeric.at_ns)
 
     def observe(self, stays: Index, channels: Index, values: Array, at_ns: int) -> None:
@@ -130,6 +134,7 @@ class StayFeatures:
         vital = channels < len(VITALS)
         for history, chosen, offset in ((self._vitals, kept & vital, 0), (self._labs, kept & ~vital, len(VITALS))):
             if chosen.any():
+                self._watched_ns[stays[chosen]] = np.minimum(self._watched_ns[stays[chosen]], at_ns)
                 history.put(stays[chosen], channels[chosen] - offset, values[chosen], at_ns)
 
     def vector(self, now_ns: int) -> npt.NDArray[np.float32]:
@@ -141,8 +146,9 @@ class StayFeatures:
         """Every feature of ``NAMES`` at ``now_ns`` (S, all)."""
         for history in (self._vitals, self._labs):
             history.advance(now_ns)
-        single = np.concatenate([*self._of_vitals(now_ns), *self._of_labs(now_ns)], axis=1)
         hours_in = (now_ns - self._began_ns) / _HOUR_NS + 1.0
+        watched = np.maximum(now_ns - self._watched_ns, 0) / _HOUR_NS + 1.0
+        single = np.concatenate([*self._of_vitals(now_ns, watched), *self._of_labs(now_ns, watched)], axis=1)
         facts = np.stack([np.minimum(hours_in, self._hours_in_max), self._age_y, self._male], axis=1)
         return np.concatenate([single, together(lambda name: single[:, _POSITION[name]]), facts], axis=1)
 
@@ -158,6 +164,7 @@ class StayFeatures:
             "vitals": self._vitals.to_memory(),
             "labs": self._labs.to_memory(),
             "began_ns": int(self._began_ns[0]),
+            "watched_ns": int(self._watched_ns[0]),
             "facts": [None if math.isnan(fact) else fact for fact in (float(self._age_y[0]), float(self._male[0]))],
             "preferred_ns": sorted(self._preferred_ns.items()),
         }
@@ -176,6 +183,7 @@ class StayFeatures:
             made._vitals, made._labs = vitals, labs
             age, male = (math.nan if fact is None else float(fact) for fact in memory["facts"])
             made.begin(int(memory["began_ns"]), age, male)
+            made._watched_ns[0] = int(memory["watched_ns"])
             made._preferred_ns = {int(channel): int(at_ns) for channel, at_ns in memory["preferred_ns"]}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
@@ -185,7 +193,7 @@ class StayFeatures:
 
     # --- families
 
-    def _of_vitals(self, now_ns: int) -> list[Array]:
+    def _of_vitals(self, now_ns: int, watched: Array) -> list[Array]:
         history = self._vitals
         hours = history.mean(1)  # (S, 7, 72), the newest first
         own_low, own_high = history.own_range()
@@ -196,9 +204,17 @@ class StayFeatures:
             row = hours[:, history.channels.index(name)]
             beyond += [(row[:, :span] < below).sum(axis=1) for span in BEYOND_H if below is not None]
             beyond += [(row[:, :span] > above).sum(axis=1) for span in BEYOND_H if above is not None]
-        return [last, age, own, own_high, own_low, *_windows(hours), np.stack(beyond, axis=1).astype(np.float64)]
+        return [
+            last,
+            age,
+            own,
+            own_high,
+            own_low,
+            *_windows(hours, watched),
+            np.stack(beyond, axis=1).astype(np.float64),
+        ]
 
-    def _of_labs(self, now_ns: int) -> list[Array]:
+    def _of_labs(self, now_ns: int, watched: Array) -> list[Array]:
         history = self._labs
         last, age = _standing(history, _STANDS_S[len(VITALS) :], now_ns)
         there = ~np.isnan(days := history.mean(1)[..., _DAY:])
@@ -211,7 +227,7 @@ class StayFeatures:
             last - history.first,
             history.low(_LAB_BUCKETS)[..., 0],
             history.high(_LAB_BUCKETS)[..., 0],
-            history.filled(_LAB_BUCKETS)[..., 0],
+            history.own_filled() / np.maximum(watched / _LAB_BUCKET_H, 1.0)[:, None],
         ]
 
 
@@ -227,8 +243,11 @@ def _standing(history: History, stands_s: Array, now_ns: int) -> tuple[Array, Ar
     return np.where(age_s <= stands_s, history.last, np.nan), np.minimum(age_s / 3600.0, AGE_H_MAX)
 
 
-def _windows(hours: Array) -> list[Array]:
-    """The families of ``_WINDOW`` over ``WINDOWS_H``, each (S, 7 · windows), from hour means, newest first."""
+def _windows(hours: Array, watched: Array) -> list[Array]:
+    """The families of ``_WINDOW`` over ``WINDOWS_H``, each (S, 7 · windows), from hour means, newest first.
+
+    ``watched`` (S,): hours since the first value of the stay.
+    """
     ends = np.array(WINDOWS_H) - 1
     there = ~np.isnan(hours)
     values = np.where(there, hours, 0.0)
@@ -251,5 +270,6 @@ def _windows(hours: Array) -> list[Array]:
         slope = (count * product - time * total) / (count * time_square - time**2)
     slope = np.where(count >= _POINTS_MIN, slope, np.nan)
     low, high = np.where(count > 0, low, np.nan), np.where(count > 0, high, np.nan)
-    families = (mean, low, high, spread, slope, count / np.array(WINDOWS_H))
+    stayed = np.minimum(np.array(WINDOWS_H), watched[:, None])  # (S, windows)
+    families = (mean, low, high, spread, slope, count / stayed[:, None, :])
     return [family.reshape(len(hours), -1) for family in families]

@@ -55,7 +55,7 @@ _FAMILIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "high": (", highest{within}", ""),
         "spread": (", variation{within}", ""),
         "slope": (", change per hour{within}", ""),
-        "cover": (", share{within} with a value", "1"),
+        "cover": (", share of the time{within} with a value", "1"),
         "below": (", hours{within} below {limit}", "h"),
         "above": (", hours{within} above {limit}", "h"),
         "change": (", change since the days before", ""),

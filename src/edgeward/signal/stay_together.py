@@ -48,6 +48,7 @@ TOGETHER: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sofa.last": ("SOFA points, partial", "1"),
         "sofa.72h": ("SOFA points, partial, worst of 72 h", "1"),
         "labs.24h": ("Different laboratory values within 24 h", "1"),
+        "labs.often": ("Different laboratory values per quarter of a day so far", "1"),
         "labs.age": ("Hours since the last laboratory value", "h"),
         "gas.age": ("Hours since the last blood gas", "h"),
         "count.age": ("Hours since the last blood count", "h"),
@@ -143,6 +144,7 @@ def _habits(of: Callable[[str], Array]) -> list[Array]:
     ages = np.stack([of(f"{name}.age") for name in _PANEL])
     return [
         (ages < 24.0).sum(axis=0).astype(np.float64),
+        np.stack([of(f"{name}.cover") for name in _PANEL]).sum(axis=0),
         ages.min(axis=0),
         np.stack([of(f"{name}.age") for name in _GAS]).min(axis=0),
         np.stack([of(f"{name}.age") for name in _COUNT]).min(axis=0),

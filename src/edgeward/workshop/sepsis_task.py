@@ -57,7 +57,7 @@ class SepsisTask:
     limits = (
         "Trained on one hospital of one country, on tables with a row per hour; adults in intensive care only.",
         (
-            "Its training tables end nearly every stay without sepsis by the 59th hour, so it cannot judge long stays: at "
+            "Its training tables end nearly every stay without sepsis by the 59th hour: it cannot judge long stays. At "
             "the bedside the hours count to the 48th only, and the challenge's own figures, which let them count, are "
             "largely earned there (see docs/deterioration.md)."
         ),

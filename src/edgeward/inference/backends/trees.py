@@ -77,7 +77,7 @@ def load(model: bytes, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
 
 def write_trees(trees: Trees) -> bytes:
     """The model file of ``trees``, which know ``missing_left`` and ``cover``. Same trees, same bytes."""
-    columns: dict[str, Any] = {"threshold": _rounded_down(trees.threshold), "features": np.array([trees.features])}
+    columns: dict[str, Any] = {"threshold": rounded_down(trees.threshold), "features": np.array([trees.features])}
     columns |= {name: getattr(trees, name) for name in _TYPES if name not in columns}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: columns[name].astype(kind) for name, kind in _TYPES.items()})
@@ -112,7 +112,8 @@ def _column(archive: zipfile.ZipFile, name: str) -> Any:
     return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)
 
 
-def _rounded_down(values: FloatArray) -> Array:
+def rounded_down(values: FloatArray) -> Array:
+    """The greatest 32-bit floats not above ``values``: for 32-bit features they decide as ``values`` do."""
     nearest = values.astype(np.float32)
     lower: Array = np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     return lower
