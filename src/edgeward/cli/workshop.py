@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeward.workshop.line import Line, LineOptions
+    from edgeward.workshop.sepsis_line import SepsisLine
     from edgeward.workshop.task import TrainOptions
 
 MODEL = "ecg-beat"
@@ -82,7 +83,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     """The verb ``train``."""
     line = _line(arguments, _train_options(arguments))
     line.train()
-    print(line.folder.path("train", "weights.pt"))
+    print(line.folder.path("train", "facts.json"))
     return 0
 
 
@@ -90,7 +91,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     """The verb ``export``."""
     line = _line(arguments, _noted(arguments))
     line.export()
-    print(line.folder.path("export", "fp32.onnx"))
+    print(line.folder.root / "export")
     return 0
 
 
@@ -98,7 +99,7 @@ def run_compress(arguments: argparse.Namespace) -> int:
     """The verb ``compress``."""
     line = _line(arguments, _noted(arguments))
     line.compress()
-    print(line.folder.path("compress", "int8.onnx"))
+    print(line.folder.root / "compress")
     return 0
 
 
@@ -164,7 +165,12 @@ def _out_argument(parser: argparse.ArgumentParser) -> None:
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     _out_argument(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of annotated WFDB records (MIT-BIH)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of annotated WFDB records (MIT-BIH); for sepsis-risk, a table of stays (CinC 2019)",
+    )
     parser.add_argument("--extra-data", type=Path, metavar="DIR", help="folder of PTB-XL, for made training strips")
 
 
@@ -204,18 +210,22 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 # --- their meaning
 
 
-def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line:
+def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | SepsisLine:
     from edgeward.workshop.task import find_task, workshop_missing
 
     task = find_task(arguments.model)
     try:
         from edgeward.workshop.folder import BuildFolder
         from edgeward.workshop.line import Line
+        from edgeward.workshop.sepsis_line import SepsisLine
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("edgeward"):
             raise
         raise workshop_missing(error.name) from error
-    return Line(task, BuildFolder(_out(arguments)), _line_options(arguments, train), _teller())
+    folder, options, tell = BuildFolder(_out(arguments)), _line_options(arguments, train), _teller()
+    if task.name == "sepsis-risk":
+        return SepsisLine(folder, options, tell)
+    return Line(task, folder, options, tell)
 
 
 def _out(arguments: argparse.Namespace) -> Path:
@@ -247,6 +257,8 @@ def _train_options(arguments: argparse.Namespace) -> TrainOptions:
     if arguments.data is None:
         raise ConfigError("data-missing", "name the folder of the recordings with --data")
     if arguments.download:
+        if arguments.model not in _DOWNLOADS:
+            raise ConfigError("download-unknown", f"the data of {arguments.model} are fetched by hand; see the docs")
         download(_DOWNLOADS[arguments.model], arguments.data)
     options = TrainOptions(
         data=arguments.data,

@@ -32,7 +32,7 @@ def threshold_at(scores: Array, starts: Rows, burden: float) -> float:
 
     A state that never ends is raised once, so that very low thresholds raise little too; those are not meant.
     """
-    grid = np.quantile(scores, np.linspace(1.0, 0.0, GRID))
+    grid = np.quantile(scores, np.linspace(1.0, 0.0, GRID), method="inverted_cdf")
     chosen = float(grid[0])
     for threshold in grid:
         if per_patient_day(scores >= threshold, starts) > burden:

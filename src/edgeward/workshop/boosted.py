@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeward.signal.trees import Trees
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     import lightgbm
 
 
-def trees_of(booster: lightgbm.Booster) -> Trees:
+def trees_of(
+    booster: lightgbm.Booster, *, columns: npt.NDArray[np.intp] | None = None, width: int | None = None
+) -> Trees:
     """All of ``booster``'s trees, sending what is missing where LightGBM sends it.
+
+    ``columns``: which of ``width`` columns each of its features is; without it, its features are all columns.
 
     A node whose feature was never missing in training takes a missing value for 0, as LightGBM does (its missing type
     "None"). Raises ``ValueError`` for splits on categories and for ``zero_as_missing``, which no model here uses.
@@ -43,14 +48,15 @@ def trees_of(booster: lightgbm.Booster) -> Trees:
     feature, threshold, left, right, value, missing_left, cover = (
         np.array(column) for column in zip(*rows, strict=True)
     )
+    count = int(document["max_feature_idx"]) + 1
     return Trees(
-        feature,
+        feature if columns is None else columns[feature],
         threshold,
         left,
         right,
         value,
         np.array(roots),
-        features=int(document["max_feature_idx"]) + 1,
+        features=count if width is None else width,
         missing_left=missing_left,
         cover=cover,
     )

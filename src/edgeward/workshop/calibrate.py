@@ -44,18 +44,21 @@ def isotonic(scores: Array, positive: Mask) -> Calibrated:
     """
     if not positive.any() or positive.all():
         raise InputError("calibration-data", "calibration needs rows with and without the outcome; give more stays")
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, min(GROUPS, len(order)))
-    where = np.array([scores[part].mean() for part in parts])
-    weight = np.array([float(len(part)) for part in parts])
-    share = _pooled(np.array([positive[part].mean() for part in parts]), weight)
-    edges = np.flatnonzero(np.append(True, np.diff(share) > 0.0))
-    ends = np.append(edges[1:], len(share))
-    level = share[edges]
-    middle = np.array([np.average(where[a:b], weights=weight[a:b]) for a, b in zip(edges, ends, strict=True)])
-    kept = np.unique(np.linspace(0, len(level) - 1, min(KNOTS_MAX, len(level))).round().astype(np.int64))
-    probability = np.clip(level[kept], PROBABILITY_MIN, PROBABILITY_MAX)
-    return Calibrated(tuple(np.round(middle[kept], 4).tolist()), tuple(np.round(probability, 6).tolist()))
+    edges = np.unique(np.quantile(scores, np.linspace(0.0, 1.0, GROUPS + 1)[1:-1], method="inverted_cdf"))
+    group = np.searchsorted(edges, scores, side="left")  # like scores stand together
+    weight = np.bincount(group).astype(np.float64)
+    there = weight > 0
+    where = np.bincount(group, scores)[there] / weight[there]
+    share = _pooled(np.bincount(group, positive)[there] / weight[there], weight[there])
+    begins = np.flatnonzero(np.append(True, np.diff(share) > 0.0))
+    total = np.add.reduceat(weight[there], begins)
+    middle = np.round(np.add.reduceat(where * weight[there], begins) / total, 4)
+    kept = np.unique(np.linspace(0, len(begins) - 1, min(KNOTS_MAX, len(begins))).round().astype(np.int64))
+    kept = kept[np.append(True, np.diff(middle[kept]) > 0.0)]
+    probability = np.clip(share[begins][kept], PROBABILITY_MIN, PROBABILITY_MAX)
+    if len(kept) == 1:  # the scores say nothing: one probability for all
+        return Calibrated((float(middle[0]), float(middle[0]) + 1.0), (float(probability[0]),) * 2)
+    return Calibrated(tuple(middle[kept].tolist()), tuple(np.round(probability, 6).tolist()))
 
 
 def _pooled(share: Array, weight: Array) -> Array:

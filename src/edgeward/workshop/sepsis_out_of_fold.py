@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +14,14 @@ import numpy.typing as npt
 from edgeward.workshop.alerts import per_patient_day, threshold_at
 from edgeward.workshop.calibrate import expected_error, isotonic
 from edgeward.workshop.ranking import Ranked, brier
-from edgeward.workshop.sepsis_train import LATE_H, PAYS_LOG_ODDS, assign_folds, grow, library_scores
+from edgeward.workshop.sepsis_train import LATE_H, assign_folds, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
-    from edgeward.workshop.sepsis_train import TreeSettings
+    from edgeward.workshop.sepsis_train import Recipe
     from edgeward.workshop.stay_table import StayTable
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,7 +35,10 @@ RELIABILITY_GROUPS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutOfFold:
-    """Log odds (N,) of every row: ``charted`` as the table counts the hours, ``bedside`` with the hours held."""
+    """Log odds (N,) of every row: ``charted`` as the table counts the hours, ``bedside`` with the hours held.
+
+    ``fold`` (P,) of each patient.
+    """
 
     charted: Array
     bedside: Array
@@ -39,55 +46,91 @@ class OutOfFold:
 
 
 def cross(
-    values: FloatArray,
-    table: StayTable,
+    recipes: Sequence[Recipe],
+    matrix: Path,
     names: Sequence[str],
-    settings: TreeSettings,
+    table: StayTable,
     *,
     folds: int,
     hours_in_max: float,
+    workers: int = 1,
     say: Callable[[str], None] = lambda _: None,
-) -> OutOfFold:
-    """Score every patient by a forest of the other folds. Raises what ``assign_folds`` and ``grow`` raise."""
+) -> dict[str, OutOfFold]:
+    """Score every patient by a forest of the other folds, for each recipe by its name.
+
+    ``matrix``: an ``.npy`` of the features (N, F), columns ``names``, that processes read together; the result does not
+    depend on how many ``workers`` there are. Raises what ``assign_folds`` and ``grow`` raise.
+    """
     fold = assign_folds(table, folds)
     patient = table.patient_of_row
-    charted, bedside = np.empty(len(table)), np.empty(len(table))
-    for number in range(folds):
-        _, boosters = grow(values, table, fold != number, settings)
-        rows = fold[patient] == number
-        charted[rows] = library_scores(boosters, values[rows])
-        bedside[rows] = library_scores(boosters, held(values[rows], names, hours_in_max))
-        say(f"fold {number + 1} of {folds} scored")
-    return OutOfFold(charted, bedside, fold)
+    out = {recipe.name: OutOfFold(np.empty(len(table)), np.empty(len(table)), fold) for recipe in recipes}
+    shared = _Shared(str(matrix), tuple(names), table, fold, hours_in_max)
+    jobs = [(recipe, number) for number in range(folds) for recipe in recipes]
+    with ExitStack() as kept:
+        each: Callable[..., Iterable[tuple[Array, Array]]] = map
+        if workers > 1:
+            context = get_context("spawn")
+            each = kept.enter_context(ProcessPoolExecutor(workers, context, initializer=_take, initargs=(shared,))).map
+        else:
+            _take(shared)
+        for (recipe, number), (charted, bedside) in zip(jobs, each(_score_fold, jobs), strict=True):
+            rows = fold[patient] == number
+            out[recipe.name].charted[rows] = charted
+            out[recipe.name].bedside[rows] = bedside
+            say(f"{recipe.name}: fold {number + 1} of {folds} scored")
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What every process of ``cross`` needs."""
+
+    matrix: str
+    names: tuple[str, ...]
+    table: StayTable
+    fold: npt.NDArray[np.int64]
+    hours_in_max: float
+
+
+_mine: list[_Shared] = []
+
+
+def _take(shared: _Shared) -> None:
+    _mine[:] = [shared]
+
+
+def _score_fold(job: tuple[Recipe, int]) -> tuple[Array, Array]:
+    (recipe, number), (shared,) = job, _mine
+    values = np.load(shared.matrix, mmap_mode="r", allow_pickle=False)
+    forest = grow(recipe, values, shared.names, shared.table, shared.fold != number)
+    rows = np.flatnonzero(shared.fold[shared.table.patient_of_row] == number)
+    mine: FloatArray = values[rows]
+    return forest.scores(mine), forest.scores(held(mine, shared.names, shared.hours_in_max))
 
 
 def held(values: FloatArray, names: Sequence[str], hours_in_max: float) -> FloatArray:
     """``values`` with the hours in this care held at ``hours_in_max``, as a device computes them."""
     out = values.copy()
     if "hours_in" in names:
-        column = names.index("hours_in")
+        column = list(names).index("hours_in")
         out[:, column] = np.minimum(out[:, column], np.float32(hours_in_max))
     return out
 
 
 def decision_of(scores: OutOfFold, table: StayTable) -> dict[str, Any]:
-    """Calibration and levels from ``bedside`` scores of the hours that the tables show whole (before ``LATE_H``).
+    """Calibration and levels. ``watch`` is where a prediction pays by the challenge's utility, on all rows.
 
-    ``watch`` is where a prediction pays by the challenge's utility; ``act`` is the score that raises ``ACT_BURDEN``
-    alerts per patient-day, and never lower than ``watch``.
+    Probabilities come from ``bedside`` scores of the hours that the tables show whole (before ``LATE_H``), and so does
+    ``act``: the score that raises ``ACT_BURDEN`` alerts per patient-day, never lower than ``watch``.
     """
     early, starts = early_rows(table)
     score = scores.bedside[early]
-    calibrated = isotonic(score, table.labels[early] > 0)
-    act = max(threshold_at(score, starts, ACT_BURDEN), PAYS_LOG_ODDS)
-    burden = {
-        name: round(per_patient_day(score >= at, starts), 4) for name, at in (("watch", PAYS_LOG_ODDS), ("act", act))
-    }
+    watch = best_threshold(scores.charted, utility_of(table.labels, table.starts), table.patient_of_row)
+    levels = {"watch": watch, "act": max(threshold_at(score, starts, ACT_BURDEN), watch)}
     return {
-        "calibration": calibrated.to_dict(),
-        "watch": round(PAYS_LOG_ODDS, 4),
-        "act": round(act, 4),
-        "burden": burden,
+        "calibration": isotonic(score, table.labels[early] > 0).to_dict(),
+        **{name: round(at, 4) for name, at in levels.items()},
+        "burden": {name: round(per_patient_day(score >= at, starts), 4) for name, at in levels.items()},
     }
 
 
@@ -102,19 +145,19 @@ def early_rows(table: StayTable) -> tuple[Mask, npt.NDArray[np.int64]]:
 def figures(scores: OutOfFold, table: StayTable) -> dict[str, Any]:
     """What the scores are worth: rounded plain numbers for evidence and card.
 
-    Brier score and calibration error are of probabilities whose calibration comes from the other folds' patients.
+    A fold's threshold and calibration come from the scores of the other folds' patients.
     """
     positive = table.labels > 0
     utility = utility_of(table.labels, table.starts)
     early, _ = early_rows(table)
-    probability = cross_calibrated(scores, table)
+    predicted, probability = cross_judged(scores, table)
     seen = positive[early]
-    predicted = scores.charted >= PAYS_LOG_ODDS
+    most = float((utility.gain * utility.best).sum())
     found = {
         "auroc": Ranked(positive, scores.charted).auroc(),
         "auprc": Ranked(positive, scores.charted).auprc(),
         "utility": utility.normalised(predicted),
-        "utility_before_hour_60": float((utility.gain * predicted)[early].sum() / (utility.gain * utility.best).sum()),
+        "utility_before_hour_60": float((utility.gain * predicted)[early].sum()) / most,
         "bedside_auroc": Ranked(seen, scores.bedside[early]).auroc(),
         "bedside_auprc": Ranked(seen, scores.bedside[early]).auprc(),
         "brier": brier(seen, probability[early]),
@@ -130,16 +173,20 @@ def figures(scores: OutOfFold, table: StayTable) -> dict[str, Any]:
     }
 
 
-def cross_calibrated(scores: OutOfFold, table: StayTable) -> Array:
-    """Probability (N,) of each row at the bedside, calibrated on the other folds' patients."""
+def cross_judged(scores: OutOfFold, table: StayTable) -> tuple[Mask, Array]:
+    """Predictions (N,) and probabilities at the bedside (N,), judged by the other folds' threshold and calibration."""
     early, _ = early_rows(table)
-    fold = scores.fold[table.patient_of_row]
-    out = np.empty(len(table))
+    utility = utility_of(table.labels, table.starts)
+    patient = table.patient_of_row
+    fold = scores.fold[patient]
+    predicted, probability = np.zeros(len(table), dtype=np.bool_), np.empty(len(table))
     for number in np.unique(fold):
-        others = early & (fold != number)
-        mine = fold == number
-        out[mine] = isotonic(scores.bedside[others], table.labels[others] > 0)(scores.bedside[mine])
-    return out
+        others, mine = fold != number, fold == number
+        threshold = best_threshold(scores.charted[others], utility.rows(others), patient[others])
+        predicted[mine] = scores.charted[mine] >= threshold
+        known = others & early
+        probability[mine] = isotonic(scores.bedside[known], table.labels[known] > 0)(scores.bedside[mine])
+    return predicted, probability
 
 
 def reliability(probability: Array, positive: Mask, groups: int = RELIABILITY_GROUPS) -> list[list[float]]:

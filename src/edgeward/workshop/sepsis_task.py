@@ -9,7 +9,6 @@ import numpy as np
 
 from edgeward.bundle.manifest import BATCH, TensorSpec
 from edgeward.kernel.errors import ConfigError
-from edgeward.signal.stay_channels import VITALS
 from edgeward.signal.stay_features import NAME, NAMES
 from edgeward.workshop.golden_table import golden_rows
 from edgeward.workshop.task import Source
@@ -30,12 +29,6 @@ CINC2019 = Source(
 HOURS_IN_MAX = 48.0
 """At the bedside ``hours_in`` stops here. The training tables end nearly every stay without sepsis by hour 59, so that
 beyond it the hours alone would say sepsis of everybody who stays (ADR 10)."""
-_VITAL_WORDS = frozenset(
-    {"map_any", "shock_index", "pulse_pressure", "temp_off", "hours_in", "age_y", "male"}
-    | {channel.name for channel in VITALS}
-)
-VITAL_NAMES: tuple[str, ...] = tuple(name for name in NAMES if name.split(".")[0] in _VITAL_WORDS)
-"""Features that need nothing but a monitor and who the patient is."""
 DECISION_KEYS = frozenset({"calibration", "watch", "act", "burden"})
 
 
@@ -44,17 +37,17 @@ class SepsisTask:
 
     name = "sepsis-risk"
     task = "sepsis-risk"
-    classes = ("sepsis",)
+    classes: tuple[str, ...] = ("sepsis",)
     feature_names: tuple[str, ...] = NAMES
     preprocessing = NAME
     deadline_ms = 20.0
-    sources = (CINC2019,)
+    sources: tuple[Source, ...] = (CINC2019,)
     intended_use = (
         "Says of an adult in intensive care, beside a monitor and a ward whose own rules stay in force, how likely "
         "sepsis is to begin within about twelve hours or to have begun (the challenge's Sepsis-3 label), and which "
         "measurements say so. Research and demonstration."
     )
-    limits = (
+    limits: tuple[str, ...] = (
         "Trained on one hospital of one country, on tables with a row per hour; adults in intensive care only.",
         (
             "Its training tables end nearly every stay without sepsis by the 59th hour: it cannot judge long stays. At "
@@ -75,12 +68,12 @@ class SepsisTask:
 
     def __init__(self) -> None:
         count = len(self.feature_names)
-        self.inputs = (
+        self.inputs: tuple[TensorSpec, ...] = (
             TensorSpec(
                 "features", (BATCH, count), meaning="the features that preprocessing_params names", missing=True
             ),
         )
-        self.outputs = (
+        self.outputs: tuple[TensorSpec, ...] = (
             TensorSpec(
                 "scores", (BATCH, 1 + count), meaning="log odds that an advisory pays, then what each feature adds"
             ),

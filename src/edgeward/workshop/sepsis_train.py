@@ -1,19 +1,18 @@
-"""Grows the trees of ``sepsis-risk``: what they are asked for is what the challenge's utility pays for (ADR 10).
+"""Grows the trees of ``sepsis-risk`` and of what stands beside it: vital signs alone, and a plain baseline (ADR 10).
 
-A row is positive where predicting sepsis in it gains utility, and weighs as much as it gains; every other row weighs 1.
-The utility takes 0.05 for a prediction too many, so the log odds at which a prediction begins to pay are log 0.05: the
-threshold is known before any score is seen, and no data are spent on choosing it.
+A row can be asked two questions: is it labelled (``"label"``: sepsis within six hours, or under way), or does the
+challenge's utility pay for a prediction in it (``"gain"``: from twelve hours before the onset on, weighed by what it
+pays)? A forest of a recipe asks one of them, and the score is the mean of its forests' log odds.
 
-Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis; a few forests
-are averaged. Rows from ``LATE_H`` hours on weigh little: the challenge's tables hold hardly any stay without sepsis
-beyond the 59th hour, and there is nothing to learn from them but that.
+Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis. Rows from
+``LATE_H`` hours on weigh little: the challenge's tables hold hardly any stay without sepsis beyond the 59th hour, and
+there is nothing to learn from them but that.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightgbm
 import numpy as np
@@ -21,29 +20,37 @@ import numpy.typing as npt
 
 from edgeward.kernel.errors import InputError
 from edgeward.workshop.boosted import mean_trees, trees_of
-from edgeward.workshop.sepsis_utility import U_FP, utility_of
+from edgeward.workshop.sepsis_utility import utility_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeward.signal.trees import Trees
+    from edgeward.workshop.sepsis_utility import Utility
     from edgeward.workshop.stay_table import StayTable
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Target = Literal["label", "gain"]
 
 LATE_H = 60
 """The 59th hour is the last that the tables show of nearly every stay without sepsis."""
-PAYS_LOG_ODDS = math.log(-U_FP)
-"""From here on a prediction is worth more than it costs (see above)."""
+_BLOCK = 65_536
+THRESHOLD_DRAWS = 40
+THRESHOLD_GRID = 300
 
 
 @dataclass(frozen=True, slots=True)
-class TreeSettings:
-    """How the trees grow. Chosen by hand on five-fold cross-validation of the training patients; see the ADR."""
+class Recipe:
+    """A forest: its features, what each part of it asks, and how it grows.
 
-    forests: int = 3
+    Chosen by hand on cross-validation of the training patients; the ADR tells what was tried.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    targets: tuple[Target, ...] = ("label",)
     rounds: int = 300
     learning_rate: float = 0.05
     leaves: int = 16
@@ -55,6 +62,14 @@ class TreeSettings:
     well_share: float = 1 / 3
     late_weight: float = 0.2
     seed: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """All but the features' names, as plain values."""
+        return {**asdict(self), "features": len(self.features)}
+
+    def columns(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
+        """Positions of the features among ``names``."""
+        return np.array([list(names).index(name) for name in self.features], dtype=np.intp)
 
     def library(self, seed: int) -> dict[str, Any]:
         """The library's own names."""
@@ -76,54 +91,79 @@ class TreeSettings:
         }
 
 
-def targets(table: StayTable) -> tuple[Mask, Array]:
-    """What each row asks for (N,) and how much it weighs (N,)."""
-    gain = utility_of(table.labels, table.starts).gain
-    positive = gain > 0
-    return positive, np.where(positive, gain, 1.0)
+@dataclass(frozen=True, slots=True, eq=False)
+class Forest:
+    """A grown recipe: the library's own forests over the recipe's features, and which of all columns those are."""
+
+    boosters: tuple[lightgbm.Booster, ...]
+    columns: npt.NDArray[np.intp]
+    width: int
+
+    def scores(self, values: FloatArray) -> Array:
+        """Log odds (N,) of ``values`` (N, all columns), as the library computes them: quick for a whole table."""
+        mine = _cut(values, np.arange(len(values)), self.columns)
+        parts = [np.asarray(each.predict(mine, raw_score=True, num_threads=1), np.float64) for each in self.boosters]
+        scores: Array = np.mean(parts, axis=0)
+        return scores
+
+    def trees(self) -> Trees:
+        """The same as plain trees over all columns."""
+        return mean_trees([trees_of(each, columns=self.columns, width=self.width) for each in self.boosters])
 
 
 def grow(
+    recipe: Recipe,
     values: FloatArray,
+    names: Sequence[str],
     table: StayTable,
     chosen: Mask,
-    settings: TreeSettings,
     on_forest: Callable[[int], None] = lambda _: None,
-) -> tuple[Trees, list[lightgbm.Booster]]:
-    """The forest (a mean of several) over ``values`` (N, F) of the ``chosen`` patients (P,), and the library's own.
+) -> Forest:
+    """The recipe over ``values`` (N, F), columns ``names``, of the ``chosen`` patients (P,).
 
     Raises ``InputError`` (``stays-septic``) where no chosen patient has sepsis, or all have.
     """
     septic = table.septic
     if not (septic & chosen).any() or not (~septic & chosen).any():
         raise InputError("stays-septic", "training needs patients with and without sepsis; give more stays")
+    columns = recipe.columns(names)
     patient = table.patient_of_row
     rows = np.flatnonzero(chosen[patient])
-    positive, weight = targets(table)
     well = ~septic[patient[rows]]
     late = table.facts["ICULOS"][rows] >= LATE_H
-    weight = weight[rows] * np.where(well, 1.0 / settings.well_share, 1.0) * np.where(late, settings.late_weight, 1.0)
+    drawn = np.where(well, 1.0 / recipe.well_share, 1.0) * np.where(late, recipe.late_weight, 1.0)
+    utility = utility_of(table.labels, table.starts)
     boosters = []
-    for number in range(settings.forests):
-        seed = settings.seed * 1000 + number
-        kept = ~well | (np.random.default_rng(seed).random(len(rows)) < settings.well_share)
+    for number, target in enumerate(recipe.targets):
+        seed = recipe.seed * 1000 + number
+        positive, weight = asked(target, table, utility)
+        kept = ~well | (np.random.default_rng(seed).random(len(rows)) < recipe.well_share)
+        mine, weights = rows[kept], weight[rows[kept]] * drawn[kept]
         data = lightgbm.Dataset(
-            values[rows[kept]],
-            positive[rows[kept]].astype(np.float64),
-            weight=weight[kept] / weight[kept].mean(),
-            params={"max_bin": settings.bins, "verbose": -1},
-            free_raw_data=True,
+            _cut(values, mine, columns),
+            positive[mine].astype(np.float64),
+            weight=weights / weights.mean(),
+            params={"max_bin": recipe.bins, "verbose": -1},
         )
-        boosters.append(lightgbm.train(settings.library(seed), data, settings.rounds))
+        boosters.append(lightgbm.train(recipe.library(seed), data, recipe.rounds))
         on_forest(number)
-    return mean_trees([trees_of(booster) for booster in boosters]), boosters
+    return Forest(tuple(boosters), columns, values.shape[1])
 
 
-def library_scores(boosters: list[lightgbm.Booster], values: FloatArray) -> Array:
-    """Log odds (N,) as the library computes them: much faster for a whole table, and what the export is held to."""
-    parts = [np.asarray(booster.predict(values, raw_score=True, num_threads=1), np.float64) for booster in boosters]
-    scores: Array = np.mean(parts, axis=0)
-    return scores
+def _cut(values: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> FloatArray:
+    """``values`` at ``rows`` and ``columns``, block by block, so that a matrix on disk is never read whole."""
+    out = np.empty((len(rows), len(columns)), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        out[start : start + _BLOCK] = values[rows[start : start + _BLOCK]][:, columns]
+    return out
+
+
+def asked(target: Target, table: StayTable, utility: Utility) -> tuple[Mask, Array]:
+    """Which rows (N,) are positive, and how much each weighs (N,)."""
+    if target == "label":
+        return table.labels > 0, np.ones(len(table))
+    positive = utility.gain > 0
+    return positive, np.where(positive, utility.gain, 1.0)
 
 
 def assign_folds(table: StayTable, folds: int) -> npt.NDArray[np.int64]:
@@ -138,3 +178,20 @@ def assign_folds(table: StayTable, folds: int) -> npt.NDArray[np.int64]:
     out = np.empty(len(septic), dtype=np.int64)
     out[order] = np.arange(len(order)) % folds
     return out
+
+
+def best_threshold(scores: Array, utility: Utility, patient: npt.NDArray[np.int64], *, seed: int = 0) -> float:
+    """The score from which on a prediction pays: the mean of the best thresholds of many draws of patients.
+
+    The curve is flat at its top and its very best point is chance; draws of patients smooth it. ``patient`` (N,) is the
+    position of each row's patient.
+    """
+    grid = np.quantile(scores, np.linspace(0.5, 1.0, THRESHOLD_GRID))
+    level = np.searchsorted(grid, scores, side="right")  # a row is predicted by the thresholds grid[: level]
+    count = int(patient.max()) + 1
+    table = np.zeros((count, THRESHOLD_GRID + 1))
+    np.add.at(table, (patient, level), utility.gain)
+    paid = table[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # (patients, thresholds): gain of all rows at or above
+    share = [1.0 / count] * count
+    times = np.random.default_rng(seed).multinomial(count, share, size=THRESHOLD_DRAWS)
+    return float(grid[np.argmax(times @ paid, axis=1)].mean())

@@ -45,10 +45,14 @@ class Utility:
     inaction: Array
     best: Mask
 
-    def normalised(self, predicted: Mask, rows: Mask | slice = slice(None)) -> float:
-        """The official figure of ``predicted`` (N,) over ``rows``; NaN where no patient has sepsis."""
-        most = float((self.gain * self.best)[rows].sum())
-        return float((self.gain * predicted)[rows].sum()) / most if most > 0 else float("nan")
+    def rows(self, chosen: Mask) -> Utility:
+        """The worth of some rows."""
+        return Utility(self.gain[chosen], self.inaction[chosen], self.best[chosen])
+
+    def normalised(self, predicted: Mask) -> float:
+        """The official figure of ``predicted`` (N,); NaN where no patient has sepsis."""
+        most = float((self.gain * self.best).sum())
+        return float((self.gain * predicted).sum()) / most if most > 0 else float("nan")
 
 
 def utility_of(labels: npt.NDArray[np.integer], starts: Rows) -> Utility:
