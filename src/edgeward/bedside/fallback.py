@@ -73,9 +73,9 @@ class Ladder:
 
     @classmethod
     def of(cls, *others: Mode) -> Ladder:
-        """LOCAL, which serves, and the other rungs that exist here."""
+        """LOCAL, which serves, and the other rungs that exist here; the cloud has yet to prove what it runs."""
         rungs = tuple(rung for rung in RUNGS if rung is Mode.LOCAL or rung in others)
-        return cls(rungs, tuple(Trust() for _ in rungs))
+        return cls(rungs, tuple(Trust(golden=rung is not Mode.CLOUD) for rung in rungs))
 
     @property
     def why(self) -> Reason | None:
@@ -90,15 +90,29 @@ class Ladder:
     def asked(self) -> tuple[Mode, ...]:
         """Which rungs score the next window: the one that serves, and those that may earn their way above it.
 
-        The cloud is asked for a window only while no local rung answers well: nothing leaves the device that need not.
+        The cloud is asked only once it gave the golden scores, and only while no local rung answers well: nothing
+        leaves the device that need not.
         """
         height = self.rungs.index(self.serving) + 1 if self.serving in self.rungs else len(self.rungs)
         asked = self.rungs[:height]
-        if self.serving is not Mode.CLOUD and any(
-            trust.good for rung, trust in zip(self.rungs, self.trusts, strict=True) if rung is not Mode.CLOUD
-        ):
-            asked = tuple(rung for rung in asked if rung is not Mode.CLOUD)
+        if Mode.CLOUD in asked and self.serving is not Mode.CLOUD and (self._local_answers or not self._cloud_proven):
+            return asked[:-1]
         return asked
+
+    @property
+    def cloud_to_prove(self) -> bool:
+        """Whether the cloud is needed and has to give the golden scores first."""
+        needed = Mode.CLOUD in self.rungs and self.serving is Mode.THRESHOLD_ONLY
+        return needed and not self._cloud_proven and not self._local_answers
+
+    @property
+    def _local_answers(self) -> bool:
+        pairs = zip(self.rungs, self.trusts, strict=True)
+        return any(trust.good for rung, trust in pairs if rung is not Mode.CLOUD)
+
+    @property
+    def _cloud_proven(self) -> bool:
+        return self.trusts[-1].golden
 
 
 @dataclass(frozen=True, slots=True)
