@@ -18,12 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
-
-if TYPE_CHECKING:
-    from edgeward.bedside.verdict import Reason
 
 
 class Mode(StrEnum):
@@ -146,6 +143,9 @@ def transition(ladder: Ladder, occurrence: Occurrence, now_ns: int, climb: Climb
         return ladder
     match occurrence:
         case RungFailed(why, rung):
+            known = ladder.trust(rung).why
+            if why is Reason.ENGINE_NOT_READY and known is not None:
+                why = known  # that nothing is ready yet is no news after what made it so
             after = _with(ladder, rung, Trust(now_ns, why, golden=False))
             return _dropped(after, now_ns) if rung is ladder.serving else after
         case GoldenPassed(rung):

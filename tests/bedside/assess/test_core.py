@@ -15,7 +15,7 @@ from edgeward.bedside.assess.core import Ask, Assessor, Effect, Tell
 from edgeward.bedside.assess.port import Driver, Finding, Level, StayState, Window, Wording
 from edgeward.bedside.decide import Priority
 from edgeward.bedside.fallback import Climb, Mode
-from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved
+from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved, Resumed
 from edgeward.bedside.verdict import Reason
 from edgeward.kernel.errors import EngineError, InputError
 from edgeward.signal.numeric import Kind, Numeric
@@ -96,8 +96,8 @@ class Ward:
         self.score: float | Reason = 0.2
         self.heard: list[Effect] = []
 
-    def take(self, feed: Any, memory: Any = None) -> None:
-        self.heard += self.core.take(feed, self.now, memory)
+    def take(self, feed: Any) -> None:
+        self.heard += self.core.take(feed, self.now)
 
     def hr(self, stay: int, value: float | None = 80.0) -> None:
         self.take(Measured(stay, (Numeric(Kind.HR, value, self.now),)))
@@ -246,8 +246,9 @@ def test_a_stay_goes_on_after_a_restart_and_moves_with_its_patient() -> None:
     assert ward.core.memory(2) is None
     after = Ward(why_down=Reason.ENGINE_CRASHED)
     after.now = ward.now
-    after.take(Admitted(1, "A", 0), kept)
-    after.take(Admitted(2, "B", 0), {"state": "nonsense", "advice": "nonsense"})
+    for stay, bed, memory in ((1, "A", kept), (2, "B", {"state": "nonsense", "advice": "nonsense"})):
+        after.take(Admitted(stay, bed, 0))
+        after.take(Resumed(stay, memory))
     assert [a["id"] for a in told(after.heard, "advisory")] == [told(ward.heard, "advisory")[0]["id"]]
     after.take(Moved(1, "C", after.now))
     later = told(after.run(16), "score")

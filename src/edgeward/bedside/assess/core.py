@@ -9,6 +9,7 @@ answer, the accepted score follows the fallback of the same period.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from edgeward.bedside.fallback import (
     banner,
     transition,
 )
-from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved
+from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved, Resumed
 from edgeward.bedside.verdict import Outcome, Reason
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import EngineError, InputError
@@ -66,6 +67,7 @@ Effect = Ask | Tell
 
 @dataclass(slots=True)
 class _Stay:
+    admitted: Admitted
     bed: str
     state: StayState
     advice: Advice
@@ -119,11 +121,14 @@ class Assessor:
 
     # --- what comes in
 
-    def take(self, feed: Feed, now_ns: int, memory: Any = None) -> list[Effect]:
-        """Take one message of the rim. ``memory``: what ``memory`` gave of a stay before, with its ``Admitted``."""
+    def take(self, feed: Feed, now_ns: int) -> list[Effect]:
+        """Take one message of the rim. ``Resumed`` holds what ``memory`` gave of the stay before."""
         match feed:
             case Admitted():
-                return self._admit(feed, now_ns, memory if isinstance(memory, dict) else {})
+                return self._admit(feed, now_ns)
+            case Resumed(stay, memory):
+                if (held := self._stays.get(stay)) is not None:
+                    return self._resume(held, memory, now_ns)
             case Measured(stay, numerics):
                 if (held := self._stays.get(stay)) is not None:
                     for numeric in numerics:
@@ -197,33 +202,30 @@ class Assessor:
 
     # --- stays
 
-    def _admit(self, admitted: Admitted, now_ns: int, kept: Mapping[str, Any]) -> list[Effect]:
+    def _admit(self, admitted: Admitted, now_ns: int) -> list[Effect]:
         stay = admitted.stay
         unfit = self._plan.fits(admitted)
         lost = unfit or Reason.TOO_LITTLE
-        held = _Stay(
+        held = self._stays[stay] = _Stay(
+            admitted=admitted,
             bed=admitted.bed,
-            state=self._begun(admitted, kept.get("state")),
-            advice=Advice.of(self._plan.wording, kept.get("advice")),
+            state=self._plan.begin(admitted),
+            advice=Advice(self._plan.wording),
             banner=banner(None, self.ladder, lost, now_ns),
             due_ns=now_ns + round((stay * _SPREAD % 1.0) * self._plan.period_ns),
             told_ns=now_ns,
             unfit=unfit,
             lost=lost,
         )
-        self._stays[stay] = held
-        effects: list[Effect] = [self._mode(stay, held, now_ns)]
-        if held.advice.active:
-            effects.append(self._advisory(stay, held, now_ns))
-        return effects
+        return [self._mode(stay, held, now_ns)]
 
-    def _begun(self, admitted: Admitted, memory: Any) -> StayState:
-        if memory is not None:
-            try:
-                return self._plan.begin(admitted, memory)
-            except InputError:
-                pass  # kept by another version: the history begins anew, and the score says how much it misses
-        return self._plan.begin(admitted)
+    def _resume(self, held: _Stay, memory: Any, now_ns: int) -> list[Effect]:
+        kept = memory if isinstance(memory, dict) else {}
+        # Kept by another version? Then the history begins anew, and the score says how much it misses.
+        with contextlib.suppress(InputError):
+            held.state = self._plan.begin(held.admitted, kept.get("state"))
+        held.advice = Advice.of(self._plan.wording, kept.get("advice"))
+        return [self._advisory(held.admitted.stay, held, now_ns)] if held.advice.active else []
 
     # --- scoring
 

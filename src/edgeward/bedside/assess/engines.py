@@ -81,7 +81,8 @@ class Engines:
         effects: list[Effect] = []
         for rung, engine in self._local.items():
             failure = engine.check()
-            if failure is not None:
+            starting = failure is Failure.NOT_READY and not self._core.ladder.trust(rung).golden
+            if failure is not None and not starting:
                 effects += self._core.rung_failed(rung, REASON_OF[failure], now_ns)
             if not self._core.ladder.trust(rung).golden and engine.ready:
                 effects += self._core.golden_passed(rung, now_ns)  # a worker reports ready after its golden vectors
