@@ -155,7 +155,7 @@ def test_memory_brings_a_stay_back() -> None:
         each.update(Numeric(Kind.HR, 99.0, 51 * HOUR))
     np.testing.assert_allclose(back.vector(51 * HOUR), features.vector(51 * HOUR), rtol=1e-5, atol=1e-4)
     assert len(json.dumps(memory)) < 40_000
-    for spoil in ({"vitals": memory["labs"]}, {"began_ns": None}, {"facts": [1.0]}):
+    for spoil in ({"vitals": memory["labs"]}, {"began_ns": None}, {"facts": [1.0, 2.0]}):
         with pytest.raises(InputError) as caught:
             StayFeatures.from_memory({**memory, **spoil})
         assert caught.value.code == "history-memory"

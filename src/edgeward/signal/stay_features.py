@@ -76,7 +76,7 @@ def _names() -> tuple[str, ...]:
             for hours in BEYOND_H
         ]
     names += [f"{channel.name}.{family}" for family in _LAB for channel in LABS]
-    return (*names, *TOGETHER, "hours_in", "age_y", "male")
+    return (*names, *TOGETHER, "hours_in", "hours_before", "age_y", "male")
 
 
 NAMES: tuple[str, ...] = _names()
@@ -102,13 +102,24 @@ class StayFeatures:
         self._labs = History([c.name for c in LABS], bucket_s=3600.0 * _LAB_BUCKET_H, buckets=_LAB_BUCKETS, stays=stays)
         self._began_ns = np.zeros(stays, dtype=np.int64)
         self._watched_ns = np.full(stays, _NEVER_NS, dtype=np.int64)
+        self._hours_before = np.full(stays, np.nan)
         self._age_y = np.full(stays, np.nan)
         self._male = np.full(stays, np.nan)
         self._preferred_ns: dict[int, int] = {}
 
-    def begin(self, at_ns: int | npt.NDArray[np.int64], age_y: float | Array, male: float | Array) -> None:
-        """When the stays began, ages in years, and 1 for a man, 0 for a woman; NaN where not known."""
+    def begin(
+        self,
+        at_ns: int | npt.NDArray[np.int64],
+        age_y: float | Array,
+        male: float | Array,
+        hours_before: float | Array = math.nan,
+    ) -> None:
+        """When the stays began, ages in years, 1 for a man and 0 for a woman, hours in hospital before this care.
+
+        NaN where not known.
+        """
         self._began_ns[:] = at_ns
+        self._hours_before[:] = hours_before
         self._age_y[:] = age_y
         self._male[:] = male
 
@@ -149,7 +160,8 @@ class StayFeatures:
         hours_in = (now_ns - self._began_ns) / _HOUR_NS + 1.0
         watched = np.maximum(now_ns - self._watched_ns, 0) / _HOUR_NS + 1.0
         single = np.concatenate([*self._of_vitals(now_ns, watched), *self._of_labs(now_ns, watched)], axis=1)
-        facts = np.stack([np.minimum(hours_in, self._hours_in_max), self._age_y, self._male], axis=1)
+        held = np.minimum(hours_in, self._hours_in_max)
+        facts = np.stack([held, self._hours_before, self._age_y, self._male], axis=1)
         return np.concatenate([single, together(lambda name: single[:, _POSITION[name]]), facts], axis=1)
 
     def ages_s(self, now_ns: int) -> Array:
@@ -165,7 +177,10 @@ class StayFeatures:
             "labs": self._labs.to_memory(),
             "began_ns": int(self._began_ns[0]),
             "watched_ns": int(self._watched_ns[0]),
-            "facts": [None if math.isnan(fact) else fact for fact in (float(self._age_y[0]), float(self._male[0]))],
+            "facts": [
+                None if math.isnan(fact) else float(fact)
+                for fact in (self._age_y[0], self._male[0], self._hours_before[0])
+            ],
             "preferred_ns": sorted(self._preferred_ns.items()),
         }
 
@@ -181,8 +196,8 @@ class StayFeatures:
                 if (mine.channels, mine.buckets, mine.bucket_ns) != (kept.channels, kept.buckets, kept.bucket_ns):
                     raise InputError("history-memory", "the kept state of a stay is another's; its history begins anew")
             made._vitals, made._labs = vitals, labs
-            age, male = (math.nan if fact is None else float(fact) for fact in memory["facts"])
-            made.begin(int(memory["began_ns"]), age, male)
+            age, male, before = (math.nan if fact is None else float(fact) for fact in memory["facts"])
+            made.begin(int(memory["began_ns"]), age, male, before)
             made._watched_ns[0] = int(memory["watched_ns"])
             made._preferred_ns = {int(channel): int(at_ns) for channel, at_ns in memory["preferred_ns"]}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

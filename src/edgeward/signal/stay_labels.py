@@ -64,5 +64,10 @@ _FAMILIES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Family → what stands behind the channel's label, and a unit where it is not the channel's."""
 _FACTS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"hours_in": ("Hours in this care", "h"), "age_y": ("Age", "a"), "male": ("Man", "1")}
+    {
+        "hours_in": ("Hours in this care", "h"),
+        "hours_before": ("Hours in hospital before this care", "h"),
+        "age_y": ("Age", "a"),
+        "male": ("Man", "1"),
+    }
 )

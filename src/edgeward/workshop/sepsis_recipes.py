@@ -7,7 +7,7 @@ from edgeward.signal.stay_features import NAMES
 from edgeward.workshop.sepsis_train import Recipe
 
 _VITAL_WORDS = frozenset(
-    {"map_any", "shock_index", "pulse_pressure", "temp_off", "hours_in", "age_y", "male"}
+    {"map_any", "shock_index", "pulse_pressure", "temp_off", "hours_in", "hours_before", "age_y", "male"}
     | {channel.name for channel in VITALS}
 )
 VITAL_NAMES: tuple[str, ...] = tuple(name for name in NAMES if name.split(".")[0] in _VITAL_WORDS)
@@ -28,7 +28,6 @@ BASELINE = Recipe(
     l2=0.0,
     bins=255,
     well_share=1.0,
-    late_weight=1.0,
 )
 """The library as it comes, but for a learning rate of 0.05 and 150 rounds."""
 RECIPES = (FULL, VITALS_ONLY, BASELINE)

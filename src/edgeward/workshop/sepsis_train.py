@@ -4,9 +4,7 @@ A row can be asked two questions: is it labelled (``"label"``: sepsis within six
 challenge's utility pay for a prediction in it (``"gain"``: from twelve hours before the onset on, weighed by what it
 pays)? A forest of a recipe asks one of them, and the score is the mean of its forests' log odds.
 
-Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis. Rows from
-``LATE_H`` hours on weigh little: the challenge's tables hold hardly any stay without sepsis beyond the 59th hour, and
-there is nothing to learn from them but that.
+Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis.
 """
 
 from __future__ import annotations
@@ -36,6 +34,8 @@ Target = Literal["label", "gain"]
 
 LATE_H = 60
 """The 59th hour is the last that the tables show of nearly every stay without sepsis."""
+FEWER_SEPTIC = 0.65
+"""The threshold also has to pay where sepsis is this much rarer: a hospital never seen may well have fewer."""
 _BLOCK = 65_536
 THRESHOLD_DRAWS = 40
 THRESHOLD_GRID = 300
@@ -60,7 +60,6 @@ class Recipe:
     l2: float = 100.0
     bins: int = 63
     well_share: float = 1 / 3
-    late_weight: float = 0.2
     seed: int = 0
 
     def shown(self) -> dict[str, Any]:
@@ -130,8 +129,7 @@ def grow(
     patient = table.patient_of_row
     rows = np.flatnonzero(chosen[patient])
     well = ~septic[patient[rows]]
-    late = table.facts["ICULOS"][rows] >= LATE_H
-    drawn = np.where(well, 1.0 / recipe.well_share, 1.0) * np.where(late, recipe.late_weight, 1.0)
+    drawn = np.where(well, 1.0 / recipe.well_share, 1.0)
     utility = utility_of(table.labels, table.starts)
     boosters = []
     for number, target in enumerate(recipe.targets):
@@ -181,16 +179,19 @@ def assign_folds(table: StayTable, folds: int) -> npt.NDArray[np.int64]:
 
 
 def best_threshold(scores: Array, utility: Utility, patient: npt.NDArray[np.int64], *, seed: int = 0) -> float:
-    """The score from which on a prediction pays: the mean of the best thresholds of many draws of patients.
+    """The score from which on a prediction pays, here and where sepsis is rarer by ``FEWER_SEPTIC``, taken together.
 
-    The curve is flat at its top and its very best point is chance; draws of patients smooth it. ``patient`` (N,) is the
-    position of each row's patient.
+    The mean of the best thresholds of many draws of patients: the curve is flat at its top and its very best point is
+    chance. ``patient`` (N,) is the position of each row's patient.
     """
+    rarer = (1.0 + 1.0 / FEWER_SEPTIC) / 2.0  # how much more the rows of patients without sepsis weigh then
+    septic = np.bincount(patient, utility.best) > 0
+    gain = utility.gain * np.where(septic[patient], 1.0, rarer)
     grid = np.quantile(scores, np.linspace(0.5, 1.0, THRESHOLD_GRID))
     level = np.searchsorted(grid, scores, side="right")  # a row is predicted by the thresholds grid[: level]
     count = int(patient.max()) + 1
     table = np.zeros((count, THRESHOLD_GRID + 1))
-    np.add.at(table, (patient, level), utility.gain)
+    np.add.at(table, (patient, level), gain)
     paid = table[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # (patients, thresholds): gain of all rows at or above
     share = [1.0 / count] * count
     times = np.random.default_rng(seed).multinomial(count, share, size=THRESHOLD_DRAWS)

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from edgeward.workshop.stay_table import StayTable
 
 FloatArray = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 
 CHUNK = 1024
 """Stays in lock-step: enough that Python's share is small, few enough that the state stays in the cache."""
 HOUR_NS = 3600 * NS_PER_S
+HOURS_BEFORE_MAX = 500.0
 _KNOWN = [(index, CHANNEL_OF[kind]) for index, kind in enumerate(COLUMNS.values()) if kind in CHANNEL_OF]
 _COLUMN = np.array([column for column, _ in _KNOWN])
 _CHANNEL = np.array([channel for _, channel in _KNOWN])
@@ -57,8 +59,7 @@ def _replay_chunk(table: StayTable, names: Sequence[str]) -> FloatArray:
     """Lock-step over the hours of a few stays; rows in the table's order."""
     stays = len(table.starts)
     features = StayFeatures(names, stays=stays)
-    began, age, male = facts(table)
-    features.begin(began, age, male)
+    features.begin(*facts(table))
     values = table.values[:, _COLUMN].astype(np.float64)
     out = np.full((len(table), len(names)), np.nan, dtype=np.float32)
     row = table.starts.copy()
@@ -77,12 +78,13 @@ def _replay_chunk(table: StayTable, names: Sequence[str]) -> FloatArray:
     return out
 
 
-def facts(table: StayTable) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """When each stay began on the clock of its rows (P,) in ns, age in years (P,), and 1 for men, 0 for women (P,).
+def facts(table: StayTable) -> tuple[npt.NDArray[np.int64], Array, Array, Array]:
+    """What ``StayFeatures.begin`` takes, of each stay (P,): when it began on the clock of its rows, age, sex, hours.
 
     ``ICULOS`` counts the hours in intensive care from 1 on; a table that starts later than its stay says so there.
+    ``HospAdmTime`` counts from the beginning of intensive care back to that of the hospital stay, below nought.
     """
-    iculos = table.facts["ICULOS"][table.starts].astype(np.float64)
-    before = np.where(np.isnan(iculos), 0.0, np.maximum(iculos - 1.0, 0.0))
-    age, male = (table.facts[name][table.starts].astype(np.float64) for name in ("Age", "Gender"))
-    return -(before * HOUR_NS).astype(np.int64), age, male
+    first = {name: column[table.starts].astype(np.float64) for name, column in table.facts.items()}
+    before = np.where(np.isnan(first["ICULOS"]), 0.0, np.maximum(first["ICULOS"] - 1.0, 0.0))
+    in_hospital = np.clip(-first["HospAdmTime"], 0.0, HOURS_BEFORE_MAX)
+    return -(before * HOUR_NS).astype(np.int64), first["Age"], first["Gender"], in_hospital
