@@ -55,7 +55,7 @@ class Scored:
 class Run:
     """A table with everything that was scored on it; the first of ``scored`` is the model.
 
-    ``bedside`` (N,): the model's log odds with the hours held as at a bed; ``probability`` (N,): calibrated.
+    ``bedside`` (N,): the model's log odds as a bed sees the patient; ``probability`` (N,): calibrated.
     ``seen``: patients that trained the shipped model; ``left_out``: those of them that were not scored.
     """
 
@@ -144,7 +144,7 @@ def _crossed(table: StayTable, folds: int, workers: int, known: int, say: Callab
 
 
 def _shipped(table: StayTable, bundle: Bundle, workers: int, known: int, say: Callable[[str], None]) -> Run:
-    from edgeward.workshop.sepsis_out_of_fold import held
+    from edgeward.workshop.sepsis_out_of_fold import at_bedside
     from edgeward.workshop.tree_onnx import table_scores
 
     manifest = bundle.manifest
@@ -162,7 +162,7 @@ def _shipped(table: StayTable, bundle: Bundle, workers: int, known: int, say: Ca
         scored.append(Scored(key, score, score >= at))
     hours_in_max = float(manifest.preprocessing_params["hours_in_max"])
     default = read_trees(forests[manifest.default_model])
-    bedside = table_scores(default, held(values, names, hours_in_max)).astype(np.float64)
+    bedside = table_scores(default, at_bedside(values, names, hours_in_max)).astype(np.float64)
     knots = decision["calibration"]
     calibrated = Calibrated(tuple(knots["log_odds"]), tuple(knots["probability"]))
     return Run(

@@ -204,7 +204,7 @@ def bedside_of(run: Run, early: Mask) -> dict[str, Any]:
 
 def _bedside_line(bedside: Mapping[str, Any]) -> str:
     return (
-        f"at the bedside (hours held, before hour {LATE_H}): AUROC {bedside['auroc']}, AUPRC {bedside['auprc']}, "
+        f"as a bed sees it (hours held, before hour {LATE_H}): AUROC {bedside['auroc']}, AUPRC {bedside['auprc']}, "
         f"Brier {bedside['brier']} (base rate alone {bedside['brier_of_the_base_rate']}), "
         f"calibration error {bedside['calibration_error']}"
     )

@@ -29,7 +29,7 @@ from edgeward.workshop.folder import fingerprint
 from edgeward.workshop.pack import FP32_TOLERANCE, GOLDEN_POOL, GOLDEN_SEED, GOLDEN_VECTORS, Golden, ModelFile, pack
 from edgeward.workshop.sepsis_card import card_figures
 from edgeward.workshop.sepsis_members import BASELINE_MEMBER, COMPANIONS_MEMBER, SEEN_MEMBER
-from edgeward.workshop.sepsis_out_of_fold import cross, decision_of, figures, held
+from edgeward.workshop.sepsis_out_of_fold import at_bedside, cross, decision_of, figures
 from edgeward.workshop.sepsis_recipes import BASELINE, FULL, RECIPES, VITALS_ONLY
 from edgeward.workshop.sepsis_reference import reference_json
 from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK
@@ -262,7 +262,7 @@ class SepsisLine:
     def _sample(self, rows: int = SAMPLE_ROWS) -> FloatArray:
         values = np.load(self.matrix(), mmap_mode="r", allow_pickle=False)
         chosen = np.sort(np.random.default_rng(5).choice(len(values), min(rows, len(values)), replace=False))
-        sample: FloatArray = held(values[chosen], self.task.feature_names, HOURS_IN_MAX)
+        sample: FloatArray = at_bedside(values[chosen], self.task.feature_names, HOURS_IN_MAX)
         return sample
 
     def _reference(self) -> bytes:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgeward.workshop.alerts import per_patient_day, threshold_at
 from edgeward.workshop.calibrate import expected_error, isotonic
 from edgeward.workshop.ranking import Ranked, brier
-from edgeward.workshop.sepsis_train import LATE_H, assign_folds, best_threshold, grow
+from edgeward.workshop.sepsis_train import LATE_H, UNTOLD, assign_folds, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RELIABILITY_GROUPS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutOfFold:
-    """Log odds (N,) of every row: ``charted`` as the table counts the hours, ``bedside`` with the hours held.
+    """Log odds (N,) of every row: ``charted`` as the table counts the hours, ``bedside`` as a bed sees them.
 
     ``fold`` (P,) of each patient.
     """
@@ -105,15 +105,15 @@ def _score_fold(job: tuple[Recipe, int]) -> tuple[Array, Array]:
     forest = grow(recipe, values, shared.names, shared.table, shared.fold != number)
     rows = np.flatnonzero(shared.fold[shared.table.patient_of_row] == number)
     mine: FloatArray = values[rows]
-    return forest.scores(mine), forest.scores(held(mine, shared.names, shared.hours_in_max))
+    return forest.scores(mine), forest.scores(at_bedside(mine, shared.names, shared.hours_in_max))
 
 
-def held(values: FloatArray, names: Sequence[str], hours_in_max: float) -> FloatArray:
-    """``values`` with the hours in this care held at ``hours_in_max``, as a device computes them."""
+def at_bedside(values: FloatArray, names: Sequence[str], hours_in_max: float) -> FloatArray:
+    """``values`` as a bed sees them: hours in this care held at ``hours_in_max``, those in hospital before not told."""
     out = values.copy()
-    if "hours_in" in names:
-        column = list(names).index("hours_in")
-        out[:, column] = np.minimum(out[:, column], np.float32(hours_in_max))
+    hours_in, before = (list(names).index(name) for name in ("hours_in", UNTOLD))
+    out[:, hours_in] = np.minimum(out[:, hours_in], np.float32(hours_in_max))
+    out[:, before] = np.nan
     return out
 
 

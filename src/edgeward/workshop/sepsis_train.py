@@ -4,7 +4,9 @@ A row can be asked two questions: is it labelled (``"label"``: sepsis within six
 challenge's utility pay for a prediction in it (``"gain"``: from twelve hours before the onset on, weighed by what it
 pays)? A forest of a recipe asks one of them, and the score is the mean of its forests' log odds.
 
-Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis.
+Rows of one stay are alike, so each forest draws its own third of the rows of patients without sepsis. For a quarter of
+the patients it does not know how long they had been in hospital, because no monitor tells that: a forest that always
+knew would be lost at a bed.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ LATE_H = 60
 """The 59th hour is the last that the tables show of nearly every stay without sepsis."""
 FEWER_SEPTIC = 0.65
 """The threshold also has to pay where sepsis is this much rarer: a hospital never seen may well have fewer."""
+UNTOLD = "hours_before"
+"""The one feature that the tables have and a bed has not."""
 _BLOCK = 65_536
 THRESHOLD_DRAWS = 40
 THRESHOLD_GRID = 300
@@ -60,6 +64,7 @@ class Recipe:
     l2: float = 100.0
     bins: int = 63
     well_share: float = 1 / 3
+    untold_share: float = 0.25
     seed: int = 0
 
     def shown(self) -> dict[str, Any]:
@@ -137,8 +142,12 @@ def grow(
         positive, weight = asked(target, table, utility)
         kept = ~well | (np.random.default_rng(seed).random(len(rows)) < recipe.well_share)
         mine, weights = rows[kept], weight[rows[kept]] * drawn[kept]
+        cut = _cut(values, mine, columns)
+        if UNTOLD in recipe.features:
+            untold = np.random.default_rng([seed, 1]).random(len(septic)) < recipe.untold_share
+            cut[untold[patient[mine]], recipe.features.index(UNTOLD)] = np.nan
         data = lightgbm.Dataset(
-            _cut(values, mine, columns),
+            cut,
             positive[mine].astype(np.float64),
             weight=weights / weights.mean(),
             params={"max_bin": recipe.bins, "verbose": -1},
