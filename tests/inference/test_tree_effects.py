@@ -68,3 +68,14 @@ def test_a_file_of_trees_comes_back_the_same() -> None:
     """What a device reads is what the workshop wrote, byte for byte when written again."""
     raw = write_trees(random_trees(trees=30))
     assert write_trees(read_trees(raw)) == raw
+
+
+def test_a_split_of_missing_from_present_survives_the_file() -> None:
+    """The library gives it the largest double for a threshold, which no 32-bit float holds."""
+    trees = random_trees(seed=3)
+    split = np.flatnonzero(trees.left != np.arange(len(trees.left)))
+    threshold = trees.threshold.copy()
+    threshold[split] = np.finfo(np.float64).max
+    back = read_trees(write_trees(replace(trees, threshold=threshold)))
+    row = np.array([0.0, np.nan, 3e38, -1.0, np.nan, 1e-30])
+    assert back.score(row) == pytest.approx(replace(trees, threshold=threshold).score(row), abs=1e-6)

@@ -114,6 +114,7 @@ def _column(archive: zipfile.ZipFile, name: str) -> Any:
 
 def rounded_down(values: FloatArray) -> Array:
     """The greatest 32-bit floats not above ``values``: for 32-bit features they decide as ``values`` do."""
-    nearest = values.astype(np.float32)
+    most = float(np.finfo(np.float32).max)  # a split of missing from present has a threshold beyond every number
+    nearest = np.clip(values, -most, most).astype(np.float32)
     lower: Array = np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     return lower
