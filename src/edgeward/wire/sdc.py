@@ -75,10 +75,11 @@ class Association(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A code of a coding system (its URI)."""
+    """A code of a coding system (its URI), with its symbolic name where the device gives one."""
 
     code: str
     system: str = MDC
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +304,9 @@ def _codes(node: Node | None) -> tuple[Coded, ...]:
     for one in (node, *node.all(PM + "Translation")):
         code = one.attributes.get("Code", "").strip()
         system = one.attributes.get("CodingSystem", "").strip() or MDC
-        if code and len(code) <= TEXT_MAX and len(system) <= TEXT_MAX:
-            found.append(Coded(code, system))
+        name = one.attributes.get("SymbolicCodeName", "").strip()
+        if code and max(len(code), len(system), len(name)) <= TEXT_MAX:
+            found.append(Coded(code, system, name))
     return tuple(found[:CODES_MAX])
 
 

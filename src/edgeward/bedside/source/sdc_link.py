@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ASK_QUIET_S = 2.0
 ASK_S = 10.0
+RELOAD_S = 1.0
+"""A device whose description never fits its reports is asked for its MDIB this often, and not more."""
 ASKED_MAX = 512
 """Descriptors asked for at once."""
 TICK_S = 0.2
@@ -228,7 +230,7 @@ class SdcLink(Subscriber):
         self._hub.call(self._listener.loaded, answers, self._clock.monotonic_ns())
 
     def _watch(self, session: Session) -> str:
-        asked_ns = self._clock.monotonic_ns()
+        asked_ns = loaded_ns = self._clock.monotonic_ns()
         while not self._closing.is_set():
             self._wake.wait(TICK_S)
             self._wake.clear()
@@ -236,11 +238,11 @@ class SdcLink(Subscriber):
                 return self._renew
             if not session.subscribed:
                 return "sdc-not-subscribed"
-            if self._reload:
-                self._reload = False
+            now = self._clock.monotonic_ns()
+            if self._reload and now - loaded_ns >= RELOAD_S * NS_PER_S:
+                self._reload, loaded_ns = False, now
                 self._hub.call(self._listener.asked)
                 self._load(session)
-            now = self._clock.monotonic_ns()
             pause_s = ASK_QUIET_S if now - self._heard_ns > ASK_QUIET_S / 2 * NS_PER_S else ASK_S
             if self._hung_up or now - asked_ns >= pause_s * NS_PER_S:
                 self._hung_up, asked_ns = False, now

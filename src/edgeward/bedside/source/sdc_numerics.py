@@ -1,0 +1,342 @@
+"""One SDC device's numerics, patient and place as ``Reading``s. Pure: messages in, readings out.
+
+Whose a number is, is asked before whose it was: while nobody, or more than one patient, is associated with a device
+(11073-10207, 5.4.3 allows one), no number goes under the name of the patient before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgeward.bedside.source.device_clock import DeviceClock
+from edgeward.bedside.source.reading import Change, PatientRef, Reading, Refusal
+from edgeward.bedside.source.sdc_mdib import Mdib, Need, Taken
+from edgeward.kernel.clock import NS_PER_S
+from edgeward.kernel.errors import InputError
+from edgeward.kernel.units import conversion
+from edgeward.signal.numeric import KINDS, Kind, Numeric, plausible
+from edgeward.wire.sdc import MDC, Descriptor, LocationState, NumericState, PatientState, Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import date
+
+    from edgeward.kernel.units import Linear
+    from edgeward.wire.codes import CodeTable
+    from edgeward.wire.sdc import Coded, Message
+
+WANTED = (
+    "EpisodicMetricReport",
+    "PeriodicMetricReport",
+    "EpisodicContextReport",
+    "PeriodicContextReport",
+    "EpisodicComponentReport",
+    "PeriodicComponentReport",
+    "DescriptionModificationReport",
+)
+"""Reports that numerics, patients and places come in."""
+AGE_S_MAX = 24 * 3_600.0
+"""A value of a fresh MDIB that was determined longer ago is history and left out."""
+_SYSTEMS = {MDC: "MDC", "urn:oid:2.16.840.1.113883.6.1": "LN", "http://loinc.org": "LN"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """How the numbers of one metric are read; ``order``: of several metrics of a kind the smallest is preferred."""
+
+    kind: Kind
+    convert: Linear
+    order: tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Bed:
+    """What was told of one MDS: whose it is, under which association, where it is, and where it last said to be."""
+
+    patient: PatientRef | None = None
+    association: str = ""
+    ambiguous: bool = False
+    place: str = ""
+    stood: str = ""
+
+
+@dataclass(slots=True)
+class _Batch:
+    numerics: list[Numeric] = field(default_factory=list)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class SdcNumerics:
+    """One device. Give it what the link hears; it gives readings, and ``need`` says what the link should do.
+
+    ``name``: of the device, without PHI; ``codes``: the site's table; ``ahead_ns``: monotonic minus wall time.
+    """
+
+    def __init__(self, name: str, codes: CodeTable, ahead_ns: int) -> None:
+        self._name = name
+        self._codes = codes
+        self._mdib = Mdib()
+        self._clock = DeviceClock(ahead_ns)
+        self._metrics: dict[str, _Metric] = {}
+        self._unread: Counter[tuple[str, str]] = Counter()
+        self._told: dict[str, NumericState] = {}
+        self._chosen: dict[tuple[str, Kind], str] = {}
+        self._beds: dict[str, _Bed] = {}
+        self.need = Need.NOTHING
+        self.of_interest: tuple[str, ...] = ()
+        """Handles whose states are worth asking for: metrics that are read, and contexts."""
+        self.skipped = 0
+        """Versions of states that no report brought."""
+
+    def asked(self) -> None:
+        """A fresh MDIB is on its way."""
+        self._mdib.ask()
+
+    def lost(self) -> None:
+        """The connection is gone; what the device says next is said by a new run, for all that is known."""
+        self._mdib = Mdib()
+
+    def load(self, answers: Sequence[Message], received_ns: int, today: date) -> list[Reading]:
+        """Readings of a fresh MDIB."""
+        taken = self._mdib.load(answers)
+        self._describe()
+        return self._read(taken, received_ns, today, fresh=False)
+
+    def report(self, message: Message, received_ns: int, today: date) -> list[Reading]:
+        """Readings of a report."""
+        return self._read(self._mdib.report(message), received_ns, today, fresh=True)
+
+    def answer(self, message: Message, received_ns: int, today: date) -> tuple[list[Reading], bool]:
+        """Readings of an answer to a question for states, and whether reports have failed to come."""
+        taken, silent = self._mdib.poll(message)
+        return self._read(taken, received_ns, today, fresh=False), silent
+
+    # --- which metrics are read, and how
+
+    def _describe(self) -> None:
+        self._metrics.clear()
+        self._unread.clear()
+        self._chosen.clear()
+        contexts = []
+        for number, descriptor in enumerate(self._mdib.descriptors.values()):
+            if descriptor.what == "NumericMetric":
+                try:
+                    metric = self._metric(descriptor, number)
+                except InputError as error:
+                    code = descriptor.codes[0].code if descriptor.codes else ""
+                    self._unread[error.code, code] += 1
+                    continue
+                if metric is not None:
+                    self._metrics[descriptor.handle] = metric
+            elif descriptor.what in {"PatientContext", "LocationContext", "Mds"}:
+                contexts.append(descriptor.handle)
+        self._told = {handle: state for handle, state in self._told.items() if handle in self._metrics}
+        self.of_interest = (*contexts, *self._metrics)
+
+    def _metric(self, descriptor: Descriptor, number: int) -> _Metric | None:
+        """None for what is known and of no use; ``InputError`` (codes of ``CodeTable`` and ``conversion``)."""
+        found = None
+        problem = InputError("code-missing", "a metric has no code; have the device code it")
+        for coded in descriptor.codes:
+            try:
+                found = self._codes.look_up(_SYSTEMS.get(coded.system, coded.system), coded.code, coded.name)
+                break
+            except InputError as error:
+                problem = error
+        if found is None:
+            raise problem
+        if found.kind is None:
+            return None
+        kind = found.kind
+        convert = _conversion(descriptor.units, KINDS[kind].unit, found.of or kind, found.unit)
+        return _Metric(kind, convert, (found.rank, number))
+
+    # --- readings
+
+    def _read(self, taken: Taken, received_ns: int, today: date, *, fresh: bool) -> list[Reading]:
+        self.need = taken.need
+        self.skipped += taken.skipped
+        readings: list[Reading] = []
+        for mds in sorted(taken.contexts):
+            readings += self._who_and_where(mds, received_ns, today)
+        states = [state for state in taken.states if isinstance(state, NumericState)]
+        stamps = [state.determined_ms for state in states if state.determined_ms is not None]
+        if fresh and stamps:
+            self._clock.heard(max(stamps), received_ns)
+        batches: dict[tuple[str, bool], _Batch] = {}
+        for state in states:
+            metric = self._metrics.get(state.descriptor)
+            if metric is not None:
+                mds = self._mdib.descriptors[state.descriptor].mds
+                batch = batches.setdefault((mds, not state.real or self._mdib.demo(mds)), _Batch())
+                self._numeric(batch, mds, metric, state, received_ns, fresh=fresh)
+        for (mds, simulated), batch in batches.items():
+            readings += self._reading(mds, batch, received_ns, simulated=simulated)
+        unread = self._unread + Counter({("sdc-state-unreadable", ""): taken.refused})
+        self._unread = Counter()
+        if unread:
+            readings.append(Reading("sdc", "", self._name, received_ns, refusals=_refusals(unread)))
+        return readings
+
+    def _numeric(
+        self, batch: _Batch, mds: str, metric: _Metric, state: NumericState, received_ns: int, *, fresh: bool
+    ) -> None:
+        told = self._told.get(state.descriptor)
+        if told is not None and _same_measurement(told, state) and not (fresh and state.determined_ms is None):
+            return
+        if state.validity is None and not fresh and told is None:
+            return  # never measured: no news
+        self._told[state.descriptor] = state
+        if not self._choose(mds, metric, state):
+            return
+        where = KINDS[metric.kind].label
+        at_ns = received_ns if state.determined_ms is None else self._clock.at_ns(state.determined_ms, received_ns)
+        if received_ns - at_ns > AGE_S_MAX * NS_PER_S:
+            batch.refusals["value-old", where] += 1
+            return
+        if not _measured(state):
+            if state.validity in {Validity.OVERFLOW, Validity.UNDERFLOW}:
+                batch.refusals["value-out-of-range", where] += 1
+            batch.numerics.append(Numeric(metric.kind, None, at_ns))
+            return
+        assert state.value is not None
+        value = metric.convert(state.value)
+        if not plausible(metric.kind, value):
+            batch.refusals["value-implausible", where] += 1
+            return
+        batch.numerics.append(Numeric(metric.kind, value, at_ns))
+
+    def _choose(self, mds: str, metric: _Metric, state: NumericState) -> bool:
+        """Whether this metric speaks for its kind: the preferred one that measures; one at a time, so that no trend
+        jumps between two probes."""
+        chosen = self._chosen.get((mds, metric.kind))
+        if chosen is None or chosen == state.descriptor or chosen not in self._metrics:
+            self._chosen[mds, metric.kind] = state.descriptor
+            return True
+        if not _measured(state):
+            return False
+        other = self._told.get(chosen)
+        if other is not None and _measured(other) and self._metrics[chosen].order < metric.order:
+            return False
+        self._chosen[mds, metric.kind] = state.descriptor
+        return True
+
+    def _reading(self, mds: str, batch: _Batch, received_ns: int, *, simulated: bool) -> Iterable[Reading]:
+        bed = self._beds.setdefault(mds, _Bed())
+        numerics = tuple(batch.numerics)
+        if bed.ambiguous and numerics:
+            batch.refusals["patient-ambiguous", "PatientContext"] += len(numerics)
+            numerics = ()
+        if numerics or batch.refusals:
+            yield Reading(
+                "sdc",
+                bed.place,
+                self._peer(mds),
+                received_ns,
+                patient=bed.patient,
+                numerics=numerics,
+                refusals=_refusals(batch.refusals),
+                simulated=simulated,
+            )
+
+    # --- who and where
+
+    def _who_and_where(self, mds: str, received_ns: int, today: date) -> list[Reading]:
+        bed = self._beds.setdefault(mds, _Bed())
+        location = self._mdib.location(mds)
+        place = "" if location is None else _place(location)
+        patients = self._mdib.patients(mds)
+        readings: list[Reading] = []
+
+        def tell(change: Change, patient: PatientRef, *, where: str, previous: str = "") -> None:
+            readings.append(
+                Reading("sdc", where, self._peer(mds), received_ns, patient, change=change, previous_place=previous)
+            )
+
+        bed.ambiguous = len(patients) > 1
+        now = _patient(patients[0], self._name, today) if len(patients) == 1 else None
+        association = patients[0].handle if len(patients) == 1 else ""
+        before, moved = bed.patient, bool(place and bed.stood) and place != bed.stood
+        nameless = before is not None and bed.association == association and not _named(before, self._name)
+        if before is not None and now is not None and (before.same_as(now) or nameless):
+            if nameless and not before.same_as(now):
+                now = PatientRef(now.identifiers | before.identifiers, now.age_y, now.sex)
+            if moved:
+                tell(Change.TRANSFER, now, where=place, previous=bed.stood)
+            if now != before:
+                tell(Change.UPDATE, now, where=place)
+        else:
+            if before is not None:
+                tell(Change.DISCHARGE, before, where=bed.stood)
+            if now is not None:
+                tell(Change.ADMIT, now, where=place)
+        bed.patient, bed.association, bed.place, bed.stood = now, association, place, place or bed.stood
+        return readings
+
+    def _peer(self, mds: str) -> str:
+        """The device's name, with the MDS where it has several."""
+        several = sum(one.what == "Mds" for one in self._mdib.descriptors.values()) > 1
+        return f"{self._name}/{mds}" if several else self._name
+
+
+def _refusals(counts: Counter[tuple[str, str]]) -> tuple[Refusal, ...]:
+    return tuple(Refusal(code, where, count) for (code, where), count in sorted(counts.items()) if count)
+
+
+def _measured(state: NumericState) -> bool:
+    return state.active and state.value is not None and state.validity is not None and state.validity.measured
+
+
+def _same_measurement(a: NumericState, b: NumericState) -> bool:
+    """Whether two states tell of one determination."""
+    return (a.determined_ms, a.value, a.validity, a.active) == (b.determined_ms, b.value, b.validity, b.active)
+
+
+def _conversion(units: Sequence[Coded], to: str, of: str, assumed: str) -> Linear:
+    """From the first unit that is known (a code, then its translations) to the kind's own."""
+    problem = InputError("unit-missing", "a metric has no unit; a unit is never guessed: have the device state it")
+    for spelling in (*(word for unit in units for word in (unit.code, unit.name) if word), *([assumed] if assumed else [])):
+        try:
+            return conversion(spelling, to, of)
+        except InputError as error:
+            problem = error
+    raise problem
+
+
+def _place(location: LocationState) -> str:
+    """As HL7v2 writes it (PL: point of care, room, bed, facility, status, type, building, floor), ends cut off."""
+    parts = (location.point_of_care, location.room, location.bed, location.facility, "", "", location.building)
+    return "^".join(part.replace("^", " ").strip() for part in (*parts, location.floor)).rstrip("^")
+
+
+def _patient(state: PatientState, device: str, today: date) -> PatientRef:
+    """Identifiers as in HL7v2 CX: extension^^^root^type. One without any is known by its association alone."""
+    identifiers = {f"{extension or root}^^^{root if extension else ''}^{kind}" for root, extension, kind in state.identifiers}
+    sex = {"M": "m", "F": "f"}.get(state.sex)
+    return PatientRef(frozenset(identifiers or {_nameless(state.handle, device)}), _age(state.born, today), sex)
+
+
+def _nameless(association: str, device: str) -> str:
+    return f"{association}^^^{device}^"
+
+
+def _named(patient: PatientRef, device: str) -> bool:
+    return any(not identifier.endswith(f"^^^{device}^") for identifier in patient.identifiers)
+
+
+def _age(born: str, today: date) -> float | None:
+    """Years since "YYYY", "YYYY-MM" or "YYYY-MM-DD…"; the middle of what is not stated. None where it is no date."""
+    words = born.split("T")[0].split("-")[:3]
+    if not words[0].isdecimal() or len(words[0]) != 4 or not all(word[:2].isdecimal() for word in words[1:]):
+        return None
+    year = int(words[0])
+    month = int(words[1][:2]) if len(words) > 1 else 7
+    day = int(words[2][:2]) if len(words) > 2 else (15 if len(words) > 1 else 1)
+    age = (today.toordinal() - _ordinal(year, month, day)) / 365.2425
+    return round(age, 2) if 0 <= age < 130 else None
+
+
+def _ordinal(year: int, month: int, day: int) -> float:
+    return (year - 1) * 365.2425 + (month - 1) * 30.44 + day
