@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgeward.bedside.source.sdc_link import SdcTls
+    from edgeward.bedside.source.sdc_session import SdcTls
 
 _PM = "http://standards.ieee.org/downloads/11073/11073-10207-2017/participant"
 _MSG = "http://standards.ieee.org/downloads/11073/11073-10207-2017/message"
@@ -190,7 +190,7 @@ class SdcMonitor:
                 self._discovery.stop()
 
     def restart(self, *, politely: bool = False, leads: Sequence[str] | None = None) -> None:
-        """Stop and come back at the same address as a new run: new sequence, all states empty; other leads, if given."""
+        """Stop and come back at the same address as a new run: new sequence, no values; other leads, if given."""
         with self._lock:
             self._stop(politely=politely)
             self.leads = self.leads if leads is None else tuple(leads)
@@ -205,7 +205,12 @@ class SdcMonitor:
     # --- what it measures
 
     def set_numerics(
-        self, values: Mapping[Kind, float | None], *, validity: str = "Vld", mode: str = "Real", at_s: float | None = None
+        self,
+        values: Mapping[Kind, float | None],
+        *,
+        validity: str = "Vld",
+        mode: str = "Real",
+        at_s: float | None = None,
     ) -> None:
         """Report ``values`` (in the metric's own unit; None: no value) as determined at wall time ``at_s`` (now)."""
         with self._lock, self._mdib.metric_state_transaction(set_determination_time=False) as transaction:

@@ -24,7 +24,9 @@ CHUNK_LINE_BYTES_MAX = 64
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(r"[0-9]{1,12}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
-_SINGLE = frozenset({"host", "content-length", "content-type", "transfer-encoding", "authorization", "content-encoding"})
+_SINGLE = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "authorization", "content-encoding"}
+)
 
 
 class BadRequestError(InputError):
@@ -38,7 +40,7 @@ class BadRequestError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """All of a request but its body: ``headers`` by lower-case name; ``continue_wanted``: the sender waits to be told."""
+    """All of a request but its body: ``headers`` by lower-case name; ``continue_wanted``: the sender waits for it."""
 
     method: str
     path: str
@@ -139,7 +141,8 @@ class RequestReader:
 
     def _too_large(self) -> BadRequestError:
         return BadRequestError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body is longer than {self._body_bytes_max} bytes; send less at once"
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"a body is longer than {self._body_bytes_max} bytes; send less at once",
         )
 
     def _whole(self) -> Request:

@@ -97,10 +97,11 @@ class MdibVersion:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a device says it has. ``what``: "NumericMetric", "RealTimeSampleArrayMetric", "Mds", "PatientContext" …
+    """What a device says it has.
 
-    ``codes`` and ``units`` hold the code and its translations; ``period_ns``: of a sample array; ``limits``: its
-    technical range, in its unit.
+    ``what``: "NumericMetric", "RealTimeSampleArrayMetric", "Mds", "PatientContext" and the like; ``codes`` and
+    ``units`` hold the code and its translations; ``period_ns``: of a sample array; ``limits``: its technical range, in
+    its unit.
     """
 
     handle: str
@@ -159,7 +160,7 @@ class ContextState(State):
 
 @dataclass(frozen=True, slots=True)
 class PatientState(ContextState):
-    """Whose the device is: ``born`` "YYYY[-MM[-DD…]]", ``sex`` "M" or "F", ``category`` "Ad", "Ped", "Neo" …"""
+    """Whose the device is: ``born`` "YYYY[-MM[-DD…]]", ``sex`` "M" or "F", ``category`` "Ad", "Ped", "Neo", "Inf"."""
 
     born: str = field(default="", repr=False)
     sex: str = field(default="", repr=False)
@@ -236,9 +237,7 @@ def _version(node: Node) -> MdibVersion:
     if not sequence or len(sequence) > TEXT_MAX:
         raise _malformed("a message has no SequenceId")
     instance = node.attributes.get("InstanceId")
-    return MdibVersion(
-        sequence, None if instance is None else _count(node, "InstanceId"), _count(node, "MdibVersion")
-    )
+    return MdibVersion(sequence, None if instance is None else _count(node, "InstanceId"), _count(node, "MdibVersion"))
 
 
 def _count(node: Node, name: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import Future
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeward.bedside.source.sdc_hub import SdcHub
-    from edgeward.bedside.source.sdc_session import Session, SdcTls
+    from edgeward.bedside.source.sdc_session import SdcTls, Session
     from edgeward.kernel.clock import Clock
 
 ASK_QUIET_S = 2.0

@@ -209,8 +209,10 @@ class SdcNumerics:
         batch.numerics.append(Numeric(metric.kind, value, at_ns))
 
     def _choose(self, mds: str, metric: _Metric, state: NumericState) -> bool:
-        """Whether this metric speaks for its kind: the preferred one that measures; one at a time, so that no trend
-        jumps between two probes."""
+        """Whether this metric speaks for its kind: the preferred one that measures.
+
+        One at a time, so that no trend jumps between two probes.
+        """
         chosen = self._chosen.get((mds, metric.kind))
         if chosen is None or chosen == state.descriptor or chosen not in self._metrics:
             self._chosen[mds, metric.kind] = state.descriptor
@@ -297,7 +299,10 @@ def _same_measurement(a: NumericState, b: NumericState) -> bool:
 def _conversion(units: Sequence[Coded], to: str, of: str, assumed: str) -> Linear:
     """From the first unit that is known (a code, then its translations) to the kind's own."""
     problem = InputError("unit-missing", "a metric has no unit; a unit is never guessed: have the device state it")
-    for spelling in (*(word for unit in units for word in (unit.code, unit.name) if word), *([assumed] if assumed else [])):
+    for spelling in (
+        *(word for unit in units for word in (unit.code, unit.name) if word),
+        *([assumed] if assumed else []),
+    ):
         try:
             return conversion(spelling, to, of)
         except InputError as error:
@@ -313,7 +318,9 @@ def _place(location: LocationState) -> str:
 
 def _patient(state: PatientState, device: str, today: date) -> PatientRef:
     """Identifiers as in HL7v2 CX: extension^^^root^type. One without any is known by its association alone."""
-    identifiers = {f"{extension or root}^^^{root if extension else ''}^{kind}" for root, extension, kind in state.identifiers}
+    identifiers = {
+        f"{extension or root}^^^{root if extension else ''}^{kind}" for root, extension, kind in state.identifiers
+    }
     sex = {"M": "m", "F": "f"}.get(state.sex)
     return PatientRef(frozenset(identifiers or {_nameless(state.handle, device)}), _age(state.born, today), sex)
 

@@ -1,4 +1,4 @@
-"""One connection to an SDC device by the library ``sdc11073``: discovery, questions, subscriptions. Blocking calls only.
+"""One connection to an SDC device by the library ``sdc11073``: discovery, questions, subscriptions. Calls block.
 
 The library is used for what it is good at (WS-Discovery, DPWS metadata, WS-Eventing, SOAP over HTTP and TLS) and kept
 from the rest: notifications do not pass through it (``sdc_hub``), it holds no MDIB, its answers are bounded, and it is
@@ -19,6 +19,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeward.bedside.source.http import server_tls, tls_files_error
 from edgeward.kernel.errors import ConfigError, InputError
 
 with warnings.catch_warnings():
@@ -55,6 +56,24 @@ class SdcTls:
 
     client_context: ssl.SSLContext
     server_context: ssl.SSLContext
+
+
+def sdc_tls(certificate: str, key: str, authority: str) -> SdcTls:
+    """Our certificate and key, and the authority whose certificates the site's devices show (PEM files).
+
+    Both sides must show one. Host names are not compared: SDC devices are reached by address, and a certificate tells
+    what its holder may do, not what it is called (11073-20701, annex on security). Raises ``ConfigError``
+    (``tls-files``).
+    """
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.minimum_version = ssl.TLSVersion.TLSv1_2
+    asking.check_hostname = False
+    try:
+        asking.load_cert_chain(certificate, key)
+        asking.load_verify_locations(authority)
+    except (OSError, ssl.SSLError) as error:
+        raise tls_files_error() from error
+    return SdcTls(asking, server_tls(certificate, key, client_ca=authority))
 
 
 class _Response(http.client.HTTPResponse):
