@@ -179,7 +179,9 @@ class SdcMonitor:
             self._provider.publish()
 
     def _stop(self, *, politely: bool) -> None:
+        sender = self._provider._soap_client_pool.async_loop_subscr_mgr  # noqa: SLF001
         self._provider.stop_all(send_subscription_end=politely)
+        sender.loop.close()  # the library stops the thread and leaves its loop open
         self._server.stop()
 
     def close(self, *, politely: bool = True) -> None:

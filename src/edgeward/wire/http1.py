@@ -104,11 +104,11 @@ class RequestReader:
                     return None
                 if self._stage is _Stage.LENGTH:
                     return self._whole()
-                line = self._line()
-                if line is None:
-                    return None
-                if line:
+                if not b"\r\n".startswith(self._buffer[:2]):
                     raise BadRequestError(HTTPStatus.BAD_REQUEST, "a chunk is longer than it says")
+                if len(self._buffer) < 2:
+                    return None
+                del self._buffer[:2]
                 self._stage = _Stage.CHUNK_SIZE
             line = self._line()
             if line is None:

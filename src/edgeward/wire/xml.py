@@ -54,7 +54,7 @@ def parse(data: bytes) -> Node:
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
-    except (expat.ExpatError, ValueError) as error:  # ValueError: an encoding that expat does not know
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: an encoding that nobody knows
         raise InputError("xml-malformed", "a message is not well-formed XML; it is dropped") from error
     return reader.root.children[0]
 

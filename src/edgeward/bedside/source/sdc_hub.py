@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from edgeward.bedside.source.http import HttpServer, Peer
-from edgeward.kernel.errors import InputError
+from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.wire.http1 import Head, Request, Response
 from edgeward.wire.sdc import Message, decode
 
@@ -60,10 +60,10 @@ class SdcHub:
         self._server = HttpServer(
             self, host=host, port=port, tls=tls.server_context if tls else None, body_bytes_max=REPORT_BYTES_MAX
         )
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="sdc-hub", daemon=True)
-        self._started: Future[None] = Future()
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
         self.foreign = 0
         """Requests that were for nobody."""
 
@@ -75,22 +75,22 @@ class SdcHub:
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
-        self._started.result()
+        self._loop = self._started.result()
 
     def close(self) -> None:
         """Stop listening and end the thread. May be called twice, and before ``start``."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._closing.set)
+            self.call(self._closing.set)
             self._thread.join(CLOSE_S_MAX)
-        elif not self._loop.is_closed() and not self._started.done():
-            self._loop.close()
 
     def call(self, what: Callable[..., None], *arguments: object) -> None:
-        """Have ``what`` called on the hub's thread; nothing happens after ``close``."""
+        """Have ``what`` called on the hub's thread; nothing happens before ``start`` and after ``close``."""
+        loop = self._loop
         try:
-            self._loop.call_soon_threadsafe(what, *arguments)
+            if loop is not None:
+                loop.call_soon_threadsafe(what, *arguments)
         except RuntimeError:
-            if not self._loop.is_closed():
+            if loop is None or not loop.is_closed():
                 raise
 
     def register(self, path: str, subscriber: Subscriber) -> None:
@@ -143,20 +143,15 @@ class SdcHub:
     # --- the thread
 
     def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         try:
             await self._server.start()
-        except BaseException as error:
+        except ConfigError as error:
             self._started.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
             return
-        self._started.set_result(None)
+        self._started.set_result(asyncio.get_running_loop())
         await self._closing.wait()
         await self._server.close()
 

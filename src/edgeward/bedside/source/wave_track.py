@@ -99,31 +99,29 @@ class WaveTrack:
     # --- where a piece belongs
 
     def _place(self, lead: int, stamped_ms: int | None, received_ns: int, *, unbroken: bool) -> int:
-        expected = max(self._fill[lead], self.next) if self._version[lead] is None else self._fill[lead]
+        known, behind = self._version[lead] is not None, max(self._fill)
+        expected = self._fill[lead] if known else max(self.next, self._fill[lead])
         if stamped_ms is None:
             return expected
         if self._origin_ms is None:
-            self._origin_ms = stamped_ms - max(self.next, max(self._fill)) * 1000.0 / self._rate_hz
+            self._origin_ms = stamped_ms - max(self.next, behind) * 1000.0 / self._rate_hz
         index = round((stamped_ms - self._origin_ms) * self._rate_hz / 1000.0)
-        off = index - expected
         slack = SLACK_S * self._rate_hz
-        if unbroken and self._version[lead] is not None and abs(off) <= slack:
-            self._origin_ms += off * 1000.0 / self._rate_hz * _FOLLOW
+        if known and unbroken and abs(index - expected) <= slack:
+            self._origin_ms += (index - expected) * 1000.0 / self._rate_hz * _FOLLOW
             return expected
         # A hole, or a clock that was set. The former cannot be longer than the time since anything was heard.
-        passed = (received_ns - self._heard_ns) / NS_PER_S * self._rate_hz if self._heard_ns else slack
-        behind = max(self._fill)
-        if index > behind + passed + slack or index < min(expected, behind) - slack:
-            index = behind + (max(0, round(passed)) if index > behind else 0)
+        passed = round((received_ns - self._heard_ns) / NS_PER_S * self._rate_hz) if self._heard_ns else 0
+        if index > behind + passed + slack or index < expected - slack:
+            index = max(self.next, behind + passed if index > behind else behind)
             self._origin_ms = stamped_ms - index * 1000.0 / self._rate_hz
         return max(index, expected)
 
     def _store(self, lead: int, start: int, samples: FloatArray) -> None:
-        late = self.next - start
+        late, end = self.next - start, start + len(samples)
         if late > 0:
             self.dropped += min(late, len(samples))
             samples, start = samples[late:], self.next
-        end = start + len(samples)
         if end - self.next > self._room:
             self.dropped += int(self._there[:, : min(self._room, end - self._room - self.next)].any(axis=0).sum())
             self._shift(end - self._room - self.next)
@@ -150,4 +148,3 @@ class WaveTrack:
             array[:, :kept] = array[:, self._room - kept :]
             array[:, kept:] = empty
         self.next += count
-        self._fill = [max(fill, self.next) for fill in self._fill]
