@@ -305,7 +305,7 @@ def test_bundles_that_cannot_be_served_are_refused_at_the_start(
 
 def test_a_worker_that_cannot_even_start_says_why(bundle_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker printed before it was ready is in the error, so that a broken installation can be mended."""
-    monkeypatch.setattr(child_module, "_environment", lambda threads: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr(child_module, "environment", lambda threads: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(EngineError, match="encodings"):
         EngineHost(bundle_file).start()
 
