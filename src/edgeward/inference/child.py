@@ -169,4 +169,3 @@ class Child:
         said = "" if self._asked else last_words(self._stderr)
         words = f" (its last words: {said})" if said else ""
         return EngineError("start-failed", f"the engine's process ended before it was ready{words}; fall back")
-

@@ -35,7 +35,7 @@ def stderr_pipe(passed: contextlib.ExitStack, kept: contextlib.ExitStack) -> tup
 
 
 def last_words(stderr_fd: int) -> str:
-    """The end of what a process wrote to standard error, on one line; quote it only if it has seen no patient's data."""
+    """The end of what a process wrote to standard error, on one line; not to be quoted if it saw a patient's data."""
     with contextlib.suppress(OSError):
         said = " ".join(os.read(stderr_fd, STDERR_BYTES).decode("utf-8", "replace").split())
         return said[-_QUOTED_CHARACTERS:]
