@@ -41,7 +41,7 @@ class Ladders(RuleBasedStateMachine):
         self.said: list[Banner] = [banner(None, self.ladder, None, 0)]
         self.failed: dict[Mode, int] = {}
         self.dropped = 0
-        self.golden = dict.fromkeys(self.ladder.rungs, True)
+        self.golden = {rung: rung is not Mode.CLOUD for rung in self.ladder.rungs}
         self.good = dict.fromkeys(self.ladder.rungs, 0)
 
     def _take(self, occurrence: Occurrence) -> None:
@@ -127,6 +127,8 @@ class Ladders(RuleBasedStateMachine):
         else:
             assert Mode.LOCAL in asked
             assert set(self.ladder.rungs) - set(asked) <= {Mode.CLOUD}
+        if Mode.CLOUD in asked:
+            assert self.ladder.trust(Mode.CLOUD).golden, "nothing is sent to who has not proven what runs there"
 
 
 TestLadders = Ladders.TestCase
@@ -162,9 +164,12 @@ def test_the_previous_bundle_serves_while_the_present_one_cannot() -> None:
     assert (ladder.serving, ladder.why) == (Mode.LOCAL, None)
 
 
-def test_the_cloud_is_not_asked_while_a_local_rung_answers() -> None:
-    """Nothing leaves the device that need not."""
+def test_the_cloud_is_asked_once_proven_and_not_while_a_local_rung_answers() -> None:
+    """Nothing leaves the device that need not, and nothing at all to a server that runs something else."""
     ladder = transition(Ladder.of(Mode.CLOUD), RungFailed(Reason.ENGINE_CRASHED), 0, CLIMB)
+    assert Mode.CLOUD not in ladder.asked
+    assert ladder.cloud_to_prove
+    ladder = transition(ladder, GoldenPassed(Mode.CLOUD), S, CLIMB)
     assert Mode.CLOUD in ladder.asked
     ladder = transition(ladder, GoldenPassed(), S, CLIMB)
     ladder = transition(ladder, GoodResult(), 2 * S, CLIMB)

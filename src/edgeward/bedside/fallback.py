@@ -18,12 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
-
-if TYPE_CHECKING:
-    from edgeward.bedside.verdict import Reason
 
 
 class Mode(StrEnum):
@@ -73,9 +70,9 @@ class Ladder:
 
     @classmethod
     def of(cls, *others: Mode) -> Ladder:
-        """LOCAL, which serves, and the other rungs that exist here."""
+        """LOCAL, which serves, and the other rungs that exist here; the cloud has yet to prove what it runs."""
         rungs = tuple(rung for rung in RUNGS if rung is Mode.LOCAL or rung in others)
-        return cls(rungs, tuple(Trust() for _ in rungs))
+        return cls(rungs, tuple(Trust(golden=rung is not Mode.CLOUD) for rung in rungs))
 
     @property
     def why(self) -> Reason | None:
@@ -90,15 +87,29 @@ class Ladder:
     def asked(self) -> tuple[Mode, ...]:
         """Which rungs score the next window: the one that serves, and those that may earn their way above it.
 
-        The cloud is asked for a window only while no local rung answers well: nothing leaves the device that need not.
+        The cloud is asked only once it gave the golden scores, and only while no local rung answers well: nothing
+        leaves the device that need not.
         """
         height = self.rungs.index(self.serving) + 1 if self.serving in self.rungs else len(self.rungs)
         asked = self.rungs[:height]
-        if self.serving is not Mode.CLOUD and any(
-            trust.good for rung, trust in zip(self.rungs, self.trusts, strict=True) if rung is not Mode.CLOUD
-        ):
-            asked = tuple(rung for rung in asked if rung is not Mode.CLOUD)
+        if Mode.CLOUD in asked and self.serving is not Mode.CLOUD and (self._local_answers or not self._cloud_proven):
+            return asked[:-1]
         return asked
+
+    @property
+    def cloud_to_prove(self) -> bool:
+        """Whether the cloud is needed and has to give the golden scores first."""
+        needed = Mode.CLOUD in self.rungs and self.serving is Mode.THRESHOLD_ONLY
+        return needed and not self._cloud_proven and not self._local_answers
+
+    @property
+    def _local_answers(self) -> bool:
+        pairs = zip(self.rungs, self.trusts, strict=True)
+        return any(trust.good for rung, trust in pairs if rung is not Mode.CLOUD)
+
+    @property
+    def _cloud_proven(self) -> bool:
+        return self.trusts[-1].golden
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,9 @@ def transition(ladder: Ladder, occurrence: Occurrence, now_ns: int, climb: Climb
         return ladder
     match occurrence:
         case RungFailed(why, rung):
+            known = ladder.trust(rung).why
+            if why is Reason.ENGINE_NOT_READY and known is not None:
+                why = known  # that nothing is ready yet is no news after what made it so
             after = _with(ladder, rung, Trust(now_ns, why, golden=False))
             return _dropped(after, now_ns) if rung is ladder.serving else after
         case GoldenPassed(rung):

@@ -6,10 +6,12 @@ import contextlib
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeward.bedside.feed import Population
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from edgeward.bedside.bed_alerts import BedAlerts
     from edgeward.bedside.fallback import Ladder
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.jsonl import JsonLines
+    from edgeward.bedside.side import SideProcess
     from edgeward.bedside.slot import SlotStore
     from edgeward.bedside.source.base import Source, SourceInfo
 
@@ -82,7 +86,9 @@ def run_bedside(arguments: argparse.Namespace) -> int:
     """The verb ``bedside run``."""
     from edgeward.bedside.device import quiet_interpreter
     from edgeward.bedside.model import serve
+    from edgeward.bedside.side import Place, SideProcess
     from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.thresholds.process import MODULE
 
     settings = settings_of(arguments)
     update = _updater(settings)
@@ -94,6 +100,10 @@ def run_bedside(arguments: argparse.Namespace) -> int:
             _say(f"slots: {opening.message} [{opening.code}]")
         granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
         _say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
+        clock = SystemClock()
+        # First of all and apart from everything: it waits for no bundle, no update and no engine.
+        side = SideProcess("thresholds", MODULE, settings.limits.to_json(), clock, place=Place(realtime=granted))
+        stack.enter_context(side)
         if update is not None and slots.active() is None:
             _say(update(slots))
             update = None
@@ -106,15 +116,13 @@ def run_bedside(arguments: argparse.Namespace) -> int:
             # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
             # and tried behind it and runs from the next start.
             stack.callback(_in_background(lambda: _say(f"{update(slots)} (from the next start)")))
-        clock = SystemClock()
         end_ns = None
         if settings.run_for_s is not None:
             end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
+        device = _Device(settings, served, clock, side, end_ns)
         part, last = 0, parts(settings.source)
-        ladder: Ladder | None = None
         while part < last:
-            ended, ladder = _stream(settings, served, clock, part, end_ns, ladder)
-            match ended:
+            match _stream(device, part):
                 case _Ended.SOURCE:
                     part += 1
                 case _Ended.STOPPED:
@@ -132,22 +140,44 @@ class _Ended(Enum):
     CHANGED = 2
 
 
-def _stream(
-    settings: BedsideSettings,
-    served: Served,
-    clock: SystemClock,
-    part: int,
-    end_ns: int | None,
-    ladder: Ladder | None,
-) -> tuple[_Ended, Ladder | None]:
-    """Carry one source to its end; says why it ended, and the trust that the engine has then."""
+@dataclass(slots=True)
+class _Device:
+    """What outlives a stream. ``ladder``: the trust that the engine has; ``stays``: how many there were."""
+
+    settings: BedsideSettings
+    served: Served
+    clock: SystemClock
+    side: SideProcess
+    end_ns: int | None
+    ladder: Ladder | None = None
+    stays: int = 0
+
+    def alerts(self, info: SourceInfo) -> BedAlerts:
+        """The threshold alerts of a new stay: another stream is another patient until somebody says otherwise."""
+        from edgeward.bedside.bed_alerts import BedAlerts
+
+        self.stays += 1
+        return BedAlerts(
+            self.side,
+            self.stays,
+            self.settings.bed,
+            self.clock.monotonic_ns(),
+            population=Population(self.settings.population),
+            age_y=self.settings.age_y,
+            simulated=info.simulated,
+        )
+
+
+def _stream(device: _Device, part: int) -> _Ended:
+    """Carry one source to its end; says why it ended."""
     from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
 
+    settings, served, clock = device.settings, device.served, device.clock
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
-        source = _patiently(settings, clock, part, end_ns)
+        source = _patiently(settings, clock, part, device.end_ns)
         if source is None:
-            return _Ended.STOPPED, ladder
+            return _Ended.STOPPED
         stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
@@ -157,25 +187,27 @@ def _stream(
             outputs,
             clock,
             dwell_s=settings.dwell_s,
-            heart_rate=settings.heart_rate,
-            ladder=ladder,
+            alerts=device.alerts(source.info),
+            ladder=device.ladder,
         )
         stack.enter_context(stopped_by_signals(source, stop))
         try:
-            exhausted = run(source, bed, clock, stop, end_ns)
+            exhausted = run(source, bed, clock, stop, device.end_ns)
         except InputError as error:
             if error.code != "leads-changed":
                 raise
-            bed.end()
             _say(f"{error}: the bed begins anew")
-            return _Ended.CHANGED, bed.ladder
+            return _Ended.CHANGED
+        finally:
+            bed.end()
+            device.ladder = bed.ladder
         total = latency.histogram("total").snapshot()
         _say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
             f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
             f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
         )
-    return (_Ended.SOURCE if exhausted else _Ended.STOPPED), bed.ladder
+    return _Ended.SOURCE if exhausted else _Ended.STOPPED
 
 
 def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns: int | None) -> Source | None:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeward.bedside.thresholds import HeartRateLimits
+from edgeward.bedside.feed import Population
+from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
 from edgeward.kernel.errors import ConfigError
 
 _T = TypeVar("_T")
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
+_AGE_Y_MAX = 130.0
 
 
 def default_state_dir() -> Path:
@@ -35,7 +37,8 @@ class BedsideSettings:
     """One device at one bed.
 
     ``repository``: folder or URL of the signed repository; ``trusted_root``: its first root.json, brought by hand; both
-    empty: no updates, the installed slot is used.
+    empty: no updates, the installed slot is used. ``population`` and ``age_y`` (years) choose the limits of the
+    threshold alerts, which ``[bedside.limits]`` changes by name.
     """
 
     source: str = "sim:"
@@ -54,7 +57,9 @@ class BedsideSettings:
     threads: int = 1
     realtime: bool = True
     run_for_s: float | None = None
-    heart_rate: HeartRateLimits = field(default_factory=HeartRateLimits)
+    population: str = Population.ADULT.value
+    age_y: float | None = None
+    limits: ThresholdSettings = field(default_factory=lambda: _limits(Population.ADULT, {}))
 
     def __post_init__(self) -> None:
         if not 0 <= self.page_port <= 65_535:
@@ -66,6 +71,8 @@ class BedsideSettings:
             raise ConfigError("setting-invalid", "dwell_s must lie between 0 and 86400, threads between 1 and 64")
         if self.run_for_s is not None and not 0 < self.run_for_s <= _RUN_S_MAX:
             raise ConfigError("setting-invalid", "run_for_s (--for) must be more than 0 seconds; leave it out for ever")
+        if self.age_y is not None and not 0 <= self.age_y <= _AGE_Y_MAX:
+            raise ConfigError("setting-invalid", f"age_y must lie between 0 and {_AGE_Y_MAX:g} years")
         if bool(self.repository) != bool(self.trusted_root):
             raise ConfigError(
                 "setting-incomplete",
@@ -89,10 +96,23 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
         if unknown:
             raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: [bedside]")
         table = _table(document.get("bedside", {}), "bedside")
-    limits = _typed(HeartRateLimits(), _table(table.pop("heart_rate", {}), "bedside.heart_rate"), "bedside.heart_rate")
+    changes = _table(table.pop("limits", {}), "bedside.limits")
     settings = _typed(BedsideSettings(), table, "bedside")
     given = {key: value for key, value in arguments.items() if value is not None}
-    return replace(settings, heart_rate=limits, **given)
+    return replace(settings, limits=_limits(_population(settings.population), changes), **given)
+
+
+def _population(name: str) -> Population:
+    try:
+        return Population(name)
+    except ValueError as error:
+        known = ", ".join(Population)
+        raise ConfigError("setting-invalid", f"[bedside] population must be one of {known}") from error
+
+
+def _limits(population: Population, changes: dict[str, Any]) -> ThresholdSettings:
+    """An ECG bed's threshold alerts: nothing latches, because its page has nothing to acknowledge with; no NEWS2."""
+    return ThresholdSettings({population: changes}, latch=Latch.NONE, news2=False)
 
 
 def _table(value: object, where: str) -> dict[str, Any]:
