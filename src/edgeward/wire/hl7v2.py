@@ -177,10 +177,7 @@ def separators_of(content: bytes) -> Separators:
     if content[:3] != b"MSH" or len(content) < 5:
         raise Hl7Error("header-missing", "a message does not begin with an MSH segment; look at what sends it", "MSH")
     field = chr(content[3])
-    end = content.find(content[3:4], 4, 16)
-    if end < 0:
-        end = next((at for at in range(4, min(len(content), 16)) if content[at] in b"\r\n"), -1)
-    encoding = content[4:end].decode("iso8859-1") if end > 0 else ""
+    encoding = content[4:16].split(b"\r", 1)[0].split(b"\n", 1)[0].split(content[3:4], 1)[0].decode("iso8859-1")
     every = field + encoding
     printable = all(33 <= ord(char) <= 126 and not char.isalnum() for char in every)
     if not 1 <= len(encoding) <= 5 or not printable or len(set(every)) != len(every):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.units import Linear, conversion
 from edgeward.signal.numeric import KINDS, Kind
-from edgeward.wire.codes import Code, canonical, system_of
+from edgeward.wire.codes import Code, agreed, canonical, system_of
 from edgeward.wire.hl7v2 import STANDARD
 from edgeward.wire.hl7v2_time import Stamp, parse_stamp
 from edgeward.wire.hl7v2_value import read_value
@@ -146,9 +146,10 @@ class Reader:
                     why = why or error.code
         if why == "code-name-mismatch" or not found:
             return why
-        exact = [code for code in found if code.kind is not None and not code.broad]
-        said = exact or [code for code in found if code.kind is not None] or found
-        return said[0] if len({code.kind for code in said}) == 1 else "code-contradiction"
+        try:
+            return agreed(found)
+        except InputError as error:
+            return error.code
 
     def _measured(self, message: Message, row: Row, status: str, *, simulated: bool) -> str:
         """Empty for a value, "unmeasured", "no-result", or the code of a refusal, by OBX-11 and OBX-8."""

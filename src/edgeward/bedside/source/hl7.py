@@ -6,8 +6,8 @@ one message (``HL7_MESSAGE_BYTES_MAX``), one read, and the transport's write lim
 ``connections_max``. A turn of the loop spends at most ``TURN_NS`` on a connection beyond the message at hand.
 
 A connection that says nothing for ``mute_s``, or leaves a message half for ``half_s``, is dropped; the rim hears of it
-through ``peer``. A connection that has spoken may then be silent for as long as it likes (an ADT feed at night): whether
-a bed's numerics go stale is the rim's to see, and TCP keep-alive finds a peer that is gone.
+through ``peer``. A connection that has spoken may then be silent for as long as it likes (an ADT feed at night):
+whether a bed's numerics go stale is the rim's to see, and TCP keep-alive finds a peer that is gone.
 """
 
 from __future__ import annotations
