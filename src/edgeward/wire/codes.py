@@ -29,10 +29,19 @@ from edgeward.kernel.units import conversion
 from edgeward.signal.numeric import KINDS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 IGNORE = "ignore"
 """What a site writes for ``kind`` where a code is to be left aside without a word."""
+
+_BROADER: dict[str, frozenset[str]] = {
+    Kind.HR: frozenset({Kind.PULSE}),
+    Kind.SAO2: frozenset({Kind.SPO2}),
+    Kind.NIBP_SYS: frozenset({Kind.ABP_SYS}),
+    Kind.NIBP_DIA: frozenset({Kind.ABP_DIA}),
+    Kind.NIBP_MEAN: frozenset({Kind.ABP_MEAN}),
+}
+"""What else a broad code of a kind may turn out to be."""
 
 _SYSTEMS = {"MDIL": "MDC", "ISO11073": "MDC", "11073": "MDC", "LOINC": "LN", "LNC": "LN"}
 _HEX = re.compile(r"^([0-9a-fA-F]{4})-([0-9a-fA-F]{4})$")
@@ -129,6 +138,23 @@ class CodeTable:
             "a code and its name do not agree, so either may be wrong: correct the source, "
             "or vouch for the pair with a line of [[codes]] that has both",
         )
+
+
+def agreed(codings: Sequence[Code]) -> Code:
+    """What several codings of one observation say together: they name one kind, or a broad one gives way.
+
+    "Oxygen saturation in arterial blood" beside "… by pulse oximetry" is an SpO2. Raises ``InputError``
+    (``code-contradiction``) where they name different things; ``codings`` holds at least one.
+    """
+    used = [code for code in codings if code.kind is not None]
+    if not used:
+        return codings[0]
+    chosen = next((code for code in used if not code.broad), used[0])
+    for code in used:
+        relatives = _BROADER.get(code.kind or "", frozenset()) if code.broad else frozenset()
+        if code.kind is not chosen.kind and chosen.kind not in relatives:
+            raise InputError("code-contradiction", "an observation has codings that name different things (OBX-3)")
+    return chosen
 
 
 def system_of(written: str) -> str:

@@ -1,0 +1,339 @@
+"""The HL7 listener: monitors and gateways connect to a device by MLLP over TCP, with or without TLS.
+
+Everything runs on the device's asyncio loop and nothing waits. A connection is read only as fast as its messages are
+taken and its answers are read: a peer that floods, or does not read, slows itself. Per connection memory is bounded by
+one message (``HL7_MESSAGE_BYTES_MAX``), one read, and the transport's write limit; the number of connections by
+``connections_max``. A turn of the loop spends at most ``TURN_NS`` on a connection beyond the message at hand.
+
+A connection that says nothing for ``mute_s``, or leaves a message half for ``half_s``, is dropped; the rim hears of it
+through ``peer``. A connection that has spoken may then be silent for as long as it likes (an ADT feed at night):
+whether a bed's numerics go stale is the rim's to see, and TCP keep-alive finds a peer that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from edgeward.bedside.source.hl7_reading import SOURCE
+from edgeward.bedside.source.hl7_receive import Receiver
+from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
+from edgeward.kernel.errors import ConfigError
+from edgeward.wire.codes import CodeTable
+from edgeward.wire.mllp import Broken, Decoder
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from edgeward.bedside.source.reading import Rim
+    from edgeward.kernel.clock import Clock
+
+TURN_NS = 20 * NS_PER_MS
+WRITE_HIGH_BYTES = 1 << 16
+DRAIN_S = 2.0
+HANDSHAKE_S = 10.0
+_WATCH_S = 0.5
+_BACKLOG = 64
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Hl7Tls:
+    """TLS for the listener, PEM files. ``client_ca``: who may connect; None: anybody who can reach the port."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """A server context of TLS 1.2 or newer. Raises ``ConfigError`` (``hl7-tls``)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                "hl7-tls", f"the HL7 listener's certificate, key or client CA cannot be used: {error.strerror or error}"
+            ) from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Hl7Settings:
+    """How to listen. ``zone``: of stamps without one; ``codec``: of messages that name no character set.
+
+    ``mute_s``: a connection that never said anything is dropped; ``half_s``: one that leaves a message half.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 2575
+    connections_max: int = 128
+    mute_s: float = 60.0
+    half_s: float = 30.0
+    zone: tzinfo = UTC
+    codec: str = "utf-8"
+    tls: Hl7Tls | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535 or not 1 <= self.connections_max <= 1_024:
+            raise ConfigError(
+                "setting-invalid",
+                "the HL7 port lies between 0 (any free port) and 65535, connections_max from 1 to 1024",
+            )
+        # Comparisons are written so that a NaN fails them.
+        if not 1 <= self.mute_s <= 86_400 or not 1 <= self.half_s <= 600:
+            raise ConfigError("setting-invalid", "mute_s lies between 1 and 86400 seconds, half_s between 1 and 600")
+
+
+@dataclass(slots=True)
+class Hl7Listener:
+    """Listens for one rim. ``start`` and ``close`` belong to the loop that serves it."""
+
+    rim: Rim
+    clock: Clock
+    settings: Hl7Settings = field(default_factory=Hl7Settings)
+    table: CodeTable = field(default_factory=CodeTable)
+    receiver: Receiver = field(init=False)
+    refused_connections: int = 0
+    _server: asyncio.Server | None = None
+    _connections: set[_Connection] = field(default_factory=set, repr=False)
+    _peers: Counter[str] = field(default_factory=Counter, repr=False)
+
+    def __post_init__(self) -> None:
+        self.receiver = Receiver(self.rim, self.clock, self.table, self.settings.zone, self.settings.codec)
+
+    async def start(self) -> None:
+        """Begin to listen. Raises ``ConfigError`` (``hl7-address``, ``hl7-tls``)."""
+        context = self.settings.tls.context() if self.settings.tls is not None else None
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self),
+                self.settings.host,
+                self.settings.port,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            raise ConfigError(
+                "hl7-address",
+                f"the HL7 listener cannot use its host and port ({error.strerror or 'refused'}): "
+                "name an address of this device and a free port",
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port in use, once started."""
+        assert self._server is not None, "start() comes first"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> int:
+        """How many peers are connected."""
+        return len(self._connections)
+
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Stop listening, answer what was read, and let go of every connection within ``drain_s``."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        # asyncio leaks a socket that is being accepted while its server closes, so accepting ends first; what was being
+        # accepted becomes a connection and is closed like the others.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        server.close()
+        for connection in tuple(self._connections):
+            connection.finish()
+        deadline = self.clock.monotonic_ns() + round(drain_s * NS_PER_S)
+        while self._connections and self.clock.monotonic_ns() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in tuple(self._connections):
+            connection.drop()
+        await asyncio.sleep(0)
+
+    def _joined(self, connection: _Connection) -> bool:
+        """A connection came; False where there are too many."""
+        if len(self._connections) >= self.settings.connections_max:
+            self.refused_connections += 1
+            return False
+        self._connections.add(connection)
+        self._peers[connection.peer] += 1
+        if self._peers[connection.peer] == 1:
+            self.rim.peer(SOURCE, connection.peer, connected=True)
+        return True
+
+    def _left(self, connection: _Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._peers[connection.peer] -= 1
+        if not self._peers[connection.peer]:
+            del self._peers[connection.peer]
+            self.rim.peer(SOURCE, connection.peer, connected=False)
+
+
+class _Connection(asyncio.Protocol):
+    """One peer: bytes in, whole messages to the receiver, answers out."""
+
+    def __init__(self, listener: Hl7Listener) -> None:
+        self._listener = listener
+        self._decoder = Decoder()
+        self._waiting: deque[bytes | Broken] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._since_ns = 0  # when the message at hand began, or the connection
+        self._spoken = False
+        self._scheduled = False
+        self._blocked_ns: int | None = None  # since when the peer does not read its answers
+        self._ending_ns: int | None = None  # since when nothing more is read
+        self.peer = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer has connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.peer = _peer_name(transport)
+        if not self._listener._joined(self):  # noqa: SLF001  (one class in two: the listener counts, this speaks)
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        _keep_alive(transport)
+        self._since_ns = self._now()
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; a message that is whole is taken in this turn of the loop or the next ones."""
+        if self._ending_ns is not None:
+            return
+        was_pending = self._decoder.pending
+        found = self._decoder.feed(data)
+        if found or not was_pending:
+            self._since_ns = self._now()
+        self._waiting.extend(found)
+        self._work()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more: what was read is answered, then the connection closes."""
+        self._give_up("mllp-no-end")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The peer has gone."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._waiting.clear()
+        self._listener._left(self)  # noqa: SLF001
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: nothing more is taken from it until it does."""
+        self._blocked_ns = self._now()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._blocked_ns = None
+        self._work()
+
+    def finish(self) -> None:
+        """Answer what was read, then close."""
+        if self._ending_ns is not None or self._transport is None:
+            return
+        self._ending_ns = self._now()
+        with contextlib.suppress(RuntimeError):
+            self._transport.pause_reading()
+        self._work()
+
+    def drop(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _work(self) -> None:
+        """Take waiting messages for at most ``TURN_NS``, then let others have their turn."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._scheduled:
+            return
+        end_ns = self._now() + TURN_NS
+        while self._waiting and self._blocked_ns is None:
+            item = self._waiting.popleft()
+            receiver = self._listener.receiver
+            if isinstance(item, Broken):
+                answer = receiver.broken(item, self.peer)
+            else:
+                self._spoken = True
+                answer = receiver.receive(item, self.peer)
+            if answer:
+                transport.write(answer)
+            if self._now() >= end_ns and self._waiting:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._again)
+                break
+        if self._waiting:
+            transport.pause_reading()
+        elif self._ending_ns is not None:
+            transport.close()
+        elif self._blocked_ns is None:
+            transport.resume_reading()
+
+    def _again(self) -> None:
+        self._scheduled = False
+        self._work()
+
+    def _look(self) -> None:
+        """Twice a second: a connection that is mute, half, or does not read its answers is dropped."""
+        settings = self._listener.settings
+        now_ns = self._now()
+        half_ns = round(settings.half_s * NS_PER_S)
+        stuck = min((since for since in (self._blocked_ns, self._ending_ns) if since is not None), default=now_ns)
+        if now_ns - stuck > half_ns:
+            self.drop()
+            return
+        if self._ending_ns is None:
+            if self._decoder.pending and now_ns - self._since_ns > half_ns:
+                self._give_up("mllp-timeout")
+            elif not self._spoken and now_ns - self._since_ns > settings.mute_s * NS_PER_S:
+                self._waiting.append(Broken("mllp-mute", b""))
+                self.finish()
+        self._watch = asyncio.get_running_loop().call_later(_WATCH_S, self._look)
+
+    def _give_up(self, why: str) -> None:
+        if self._decoder.pending:
+            self._waiting.append(Broken(why, self._decoder.held))
+        self.finish()
+
+    def _now(self) -> int:
+        return self._listener.clock.monotonic_ns()
+
+
+def _peer_name(transport: asyncio.Transport) -> str:
+    """Whom the certificate names, else the address: neither holds a patient."""
+    certificate = transport.get_extra_info("peercert") or {}
+    for relative in certificate.get("subject", ()):
+        for name, value in relative:
+            if name == "commonName":
+                return str(value)
+    address = transport.get_extra_info("peername")
+    return str(address[0]) if address else "unknown"
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    if connection is None:
+        return
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
