@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from edgeward.bedside.source.reading import Receipt
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -17,24 +19,23 @@ PATIENCE_S = 20.0
 
 
 class RimRecorder:
-    """The ``Rim`` port. ``refuse`` makes it say that it cannot take anything now."""
+    """The ``Rim`` port. ``answer``: what it says to every reading; only those taken are remembered."""
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.peers: list[tuple[str, bool]] = []
         self.threads: set[int] = set()
-        self.refuse = False
+        self.answer = Receipt.TAKEN
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rim", daemon=True)
         self._thread.start()
 
-    def take(self, reading: Reading) -> bool:
+    def take(self, reading: Reading) -> Receipt:
         """Remember one reading."""
         self.threads.add(threading.get_ident())
-        if self.refuse:
-            return False
-        self.readings.append(reading)
-        return True
+        if self.answer is Receipt.TAKEN:
+            self.readings.append(reading)
+        return self.answer
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:
         """Remember that somebody came or went."""

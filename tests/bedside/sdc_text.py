@@ -31,8 +31,16 @@ def waveforms(states: str, number: int = 1, sequence: str = "urn:uuid:1") -> byt
 
 
 def numeric(
-    handle: str, value: str, *, version: int = 1, descriptor: int = 0, validity: str = "Vld", at_ms: int | None = 1000,
-    mode: str = "Real", active: str = "On", tag: str = "msg:MetricState",
+    handle: str,
+    value: str,
+    *,
+    version: int = 1,
+    descriptor: int = 0,
+    validity: str = "Vld",
+    at_ms: int | None = 1000,
+    mode: str = "Real",
+    active: str = "On",
+    tag: str = "msg:MetricState",
 ) -> str:
     """A NumericMetricState; an empty ``value`` leaves it out."""
     stamp = "" if at_ms is None else f' DeterminationTime="{at_ms}"'
@@ -53,8 +61,15 @@ def wave(handle: str, samples: str, *, version: int = 1, validity: str = "Vld", 
 
 
 def patient(
-    handle: str, association: str = "Assoc", *, version: int = 0, descriptor: str = "pc", root: str = "urn:oid:1.2.3",
-    extension: str = "P1", core: str = "", tag: str = "msg:ContextState",
+    handle: str,
+    association: str = "Assoc",
+    *,
+    version: int = 0,
+    descriptor: str = "pc",
+    root: str = "urn:oid:1.2.3",
+    extension: str = "P1",
+    core: str = "",
+    tag: str = "msg:ContextState",
 ) -> str:
     """A PatientContextState; an empty ``extension`` leaves its identification out."""
     known = f'<pm:Identification Root="{root}" Extension="{extension}"/>' if extension else ""
@@ -65,7 +80,12 @@ def patient(
 
 
 def location(
-    handle: str, bed: str, association: str = "Assoc", *, version: int = 0, descriptor: str = "lc",
+    handle: str,
+    bed: str,
+    association: str = "Assoc",
+    *,
+    version: int = 0,
+    descriptor: str = "lc",
     tag: str = "msg:ContextState",
 ) -> str:
     """A LocationContextState."""

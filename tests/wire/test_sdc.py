@@ -37,7 +37,11 @@ def test_an_mdib_is_read_with_its_tree() -> None:
         + '<pm:State xsi:type="pm:AlertSystemState" DescriptorHandle="a"/>'
     )
     message = decode(text.mdib(text.mds(metrics), states, number=7))
-    assert (message.name, message.version, message.refused) == ("GetMdibResponse", MdibVersion("urn:uuid:1", None, 7), 0)
+    assert (message.name, message.version, message.refused) == (
+        "GetMdibResponse",
+        MdibVersion("urn:uuid:1", None, 7),
+        0,
+    )
     tree = {one.handle: one for one in message.descriptors}
     assert [one.what for one in message.descriptors] == [
         "Mds", "SystemContext", "PatientContext", "LocationContext", "Vmd", "Channel", "NumericMetric",

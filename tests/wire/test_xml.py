@@ -17,7 +17,9 @@ XSI = 'xmlns:x="http://www.w3.org/2001/XMLSchema-instance"'
 
 def test_names_types_and_text_are_resolved() -> None:
     """Prefixes mean what they are bound to where they stand, in types as in names."""
-    root = parse(f'<a xmlns="u" xmlns:p="q" {XSI}><b x:type="p:T" h="1">te<c xmlns:p="r" x:type="p:T"/>xt</b></a>'.encode())
+    root = parse(
+        f'<a xmlns="u" xmlns:p="q" {XSI}><b x:type="p:T" h="1">te<c xmlns:p="r" x:type="p:T"/>xt</b></a>'.encode()
+    )
     (b,) = root.children
     assert (root.tag, b.tag, b.type, b.attributes["h"], b.text) == ("u}a", "u}b", "q}T", "1", "text")
     assert b.children[0].type == "r}T"

@@ -14,7 +14,7 @@ import trustme
 from rim_recorder import RimRecorder
 
 from edgeward.bedside.source import sdc_link
-from edgeward.bedside.source.reading import Change, Reading
+from edgeward.bedside.source.reading import Change, Reading, Receipt
 from edgeward.bedside.source.sdc import QUEUE_MAX, SdcSource
 from edgeward.bedside.source.sdc_link import SdcAddress, sdc_address
 from edgeward.bedside.source.sdc_session import SdcTls, discover, sdc_tls
@@ -199,12 +199,12 @@ def test_a_rim_that_cannot_take_gets_it_again(rim: RimRecorder) -> None:
     """Nothing is lost and nothing overtakes."""
     with SdcMonitor() as monitor, _listening(rim, sdc_address(monitor.url)):
         rim.wait(lambda: rim.peers)
-        rim.refuse = True
+        rim.answer = Receipt.LATER
         for value in (70, 71, 72):
             monitor.set_numerics({Kind.HR: value})
         time.sleep(0.3)
         assert rim.values(Kind.HR) == []
-        rim.refuse = False
+        rim.answer = Receipt.TAKEN
         rim.wait(lambda: rim.values(Kind.HR) == [70.0, 71.0, 72.0])
 
 
@@ -212,8 +212,8 @@ def test_the_queue_to_a_stuck_rim_is_bounded() -> None:
     """The oldest numerics go, counted; word of who lies where stays."""
 
     class _Stuck:
-        def take(self, reading: Reading) -> bool:
-            return False
+        def take(self, reading: Reading) -> Receipt:
+            return Receipt.LATER
 
         def peer(self, source: str, peer: str, *, connected: bool) -> None:
             raise AssertionError("nothing was connected")
@@ -235,7 +235,9 @@ def test_the_queue_to_a_stuck_rim_is_bounded() -> None:
     assert queue[0].change is Change.DISCHARGE
 
 
-def test_no_log_holds_a_message(rim: RimRecorder, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_log_holds_a_message(
+    rim: RimRecorder, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The library would log whole messages, patients included; nothing of it reaches a log or a terminal."""
     caplog.set_level(logging.DEBUG)
     with SdcMonitor() as monitor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pytest
 import sdc_text as text
 
@@ -15,16 +13,17 @@ from edgeward.signal.numeric import Kind
 from edgeward.wire.codes import CodeTable, SiteCode
 from edgeward.wire.sdc import decode
 
-BOOT_MS = 1_700_000_000_000
-TODAY = date(2026, 1, 1)
+BOOT_MS = 1_767_225_600_000  # 2026-01-01, at monotonic 0
 HR = text.metric("hr", "147842", "264864")
 
 
 class _Device:
     """A device and what was read of it; one second passes with each message."""
 
-    def __init__(self, metrics: str, states: str = "", *, codes: CodeTable | None = None, description: str = "") -> None:
-        self.numerics = SdcNumerics("dev", codes or CodeTable(), -BOOT_MS * NS_PER_MS)
+    def __init__(
+        self, metrics: str, states: str = "", *, codes: CodeTable | None = None, description: str = ""
+    ) -> None:
+        self.numerics = SdcNumerics("dev", codes or CodeTable())
         self.description = description or text.mds(metrics)
         self.now_s = 1000.0
         self.number = 1
@@ -35,19 +34,19 @@ class _Device:
         """The device's own time."""
         return BOOT_MS + round(self.now_s * 1000)
 
-    def _tick(self) -> int:
+    def _tick(self) -> tuple[int, int]:
         self.now_s += 1.0
         self.number += 1
-        return round(self.now_s * NS_PER_S)
+        return round(self.now_s * NS_PER_S), self.now_ms * NS_PER_MS
 
     def load(self, states: str = "") -> list[Reading]:
         self.numerics.asked()
-        received = self._tick()
-        return self.numerics.load([decode(text.mdib(self.description, states, self.number))], received, TODAY)
+        now = self._tick()
+        return self.numerics.load([decode(text.mdib(self.description, states, self.number))], *now)
 
     def report(self, *states: str, name: str = "EpisodicMetricReport") -> list[Reading]:
-        received = self._tick()
-        return self.numerics.report(decode(text.report(name, "".join(states), self.number)), received, TODAY)
+        now = self._tick()
+        return self.numerics.report(decode(text.report(name, "".join(states), self.number)), *now)
 
     def context(self, *states: str) -> list[Reading]:
         return self.report(*states, name="EpisodicContextReport")
@@ -133,11 +132,12 @@ def test_an_implausible_value_is_refused() -> None:
 
 
 def test_a_numeric_carries_the_time_of_its_determination() -> None:
-    """Not that of its report; a value of the day before is left out of a fresh MDIB, one of ten minutes ago is not."""
+    """Not that of its report; of a fresh MDIB a value of ten minutes ago is taken, one of the day before is not."""
     device = _Device(HR + text.metric("nibp", "150021", "266016"))
     at = device.now_ms
-    ((numeric,),) = [reading.numerics for reading in device.report(text.numeric("hr", "70", at_ms=at + 600))]
-    assert numeric.at_ns == round((device.now_s - 0.4) * NS_PER_S)
+    (reading,) = device.report(text.numeric("hr", "70", at_ms=at), text.numeric("nibp", "120", at_ms=at - 60_000))
+    pulse, cuff = reading.numerics
+    assert (pulse.at_ns, cuff.at_ns) == (reading.received_ns, reading.received_ns - 60 * NS_PER_S)
     late = _Device(
         HR + text.metric("nibp", "150021", "266016"),
         text.numeric("hr", "70", tag="pm:State", at_ms=BOOT_MS + 401_000)
@@ -145,7 +145,7 @@ def test_a_numeric_carries_the_time_of_its_determination() -> None:
     )
     ((old,),) = [reading.numerics for reading in late.first if reading.numerics]
     assert (old.kind, old.at_ns) == (Kind.HR, 401 * NS_PER_S)
-    assert _codes(late.first) == ["value-old"]
+    assert _codes(late.first) == ["time-old"]
 
 
 def test_a_determination_is_told_once() -> None:

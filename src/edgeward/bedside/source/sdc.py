@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from edgeward.bedside.source.reading import Reading, Refusal
+from edgeward.bedside.source.reading import Reading, Receipt, Refusal
 from edgeward.bedside.source.sdc_hub import SdcHub, wall_ns
 from edgeward.bedside.source.sdc_link import Listener, SdcLink
 from edgeward.bedside.source.sdc_mdib import Need
@@ -130,7 +130,7 @@ class SdcSource:
                     return
                 item = self._queue[0]
             if isinstance(item, Reading):
-                if not self._rim.take(item):
+                if self._rim.take(item) is Receipt.LATER:
                     self._wake(RETRY_S)
                     return
             else:
@@ -155,7 +155,7 @@ class _Device(Listener):
     ) -> None:
         self._put, self._clock = put, clock
         self._name = address.name
-        self._numerics = SdcNumerics(address.name, codes, clock.monotonic_ns() - wall_ns(clock))
+        self._numerics = SdcNumerics(address.name, codes)
         self._connected = False
         self.link = SdcLink(address, self, hub, clock, wanted=WANTED, tls=tls)
 
@@ -168,15 +168,15 @@ class _Device(Listener):
         if not self._connected:
             self._connected = True
             self._put((self._name, True))
-        self._give(self._numerics.load(answers, received_ns, self._clock.wall().date()))
+        self._give(self._numerics.load(answers, received_ns, wall_ns(self._clock)))
 
     def reported(self, message: Message, received_ns: int) -> None:
         """A report."""
-        self._give(self._numerics.report(message, received_ns, self._clock.wall().date()))
+        self._give(self._numerics.report(message, received_ns, wall_ns(self._clock)))
 
     def answered(self, message: Message, received_ns: int) -> None:
         """An answer to a question for states."""
-        readings, silent = self._numerics.answer(message, received_ns, self._clock.wall().date())
+        readings, silent = self._numerics.answer(message, received_ns, wall_ns(self._clock))
         self._give(readings)
         if silent:
             self.link.renew("sdc-silent")

@@ -2,26 +2,30 @@
 
 Whose a number is, is asked before whose it was: while nobody, or more than one patient, is associated with a device
 (11073-10207, 5.4.3 allows one), no number goes under the name of the patient before.
+
+When it was measured is reckoned on our own clock: a device's timestamps are compared with each other, and its clock
+with ours as that of an HL7 sender is (``wire/hl7v2_clock.py``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from edgeward.bedside.source.device_clock import DeviceClock
+from edgeward.bedside.source.hl7_reading import AGE_MAX_NS
 from edgeward.bedside.source.reading import Change, PatientRef, Reading, Refusal
 from edgeward.bedside.source.sdc_mdib import Mdib, Need, Taken
-from edgeward.kernel.clock import NS_PER_S
+from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.units import conversion
 from edgeward.signal.numeric import KINDS, Kind, Numeric, plausible
+from edgeward.wire.hl7v2_clock import PeerClock
 from edgeward.wire.sdc import MDC, Descriptor, LocationState, NumericState, PatientState, Validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date
 
     from edgeward.kernel.units import Linear
     from edgeward.wire.codes import CodeTable
@@ -37,8 +41,6 @@ WANTED = (
     "DescriptionModificationReport",
 )
 """Reports that numerics, patients and places come in."""
-AGE_S_MAX = 24 * 3_600.0
-"""A value of a fresh MDIB that was determined longer ago is history and left out."""
 _SYSTEMS = {MDC: "MDC", "urn:oid:2.16.840.1.113883.6.1": "LN", "http://loinc.org": "LN"}
 
 
@@ -71,14 +73,15 @@ class _Batch:
 class SdcNumerics:
     """One device. Give it what the link hears; it gives readings, and ``need`` says what the link should do.
 
-    ``name``: of the device, without PHI; ``codes``: the site's table; ``ahead_ns``: monotonic minus wall time.
+    ``name``: of the device, without PHI; ``codes``: the site's table. With every message come the moment of its
+    reception, monotonic and wall time (ns since 1970, UTC).
     """
 
-    def __init__(self, name: str, codes: CodeTable, ahead_ns: int) -> None:
+    def __init__(self, name: str, codes: CodeTable) -> None:
         self._name = name
         self._codes = codes
         self._mdib = Mdib()
-        self._clock = DeviceClock(ahead_ns)
+        self._clock = PeerClock()
         self._metrics: dict[str, _Metric] = {}
         self._unread: Counter[tuple[str, str]] = Counter()
         self._told: dict[str, NumericState] = {}
@@ -98,20 +101,20 @@ class SdcNumerics:
         """The connection is gone; what the device says next is said by a new run, for all that is known."""
         self._mdib = Mdib()
 
-    def load(self, answers: Sequence[Message], received_ns: int, today: date) -> list[Reading]:
+    def load(self, answers: Sequence[Message], received_ns: int, wall_ns: int) -> list[Reading]:
         """Readings of a fresh MDIB."""
         taken = self._mdib.load(answers)
         self._describe()
-        return self._read(taken, received_ns, today, fresh=False)
+        return self._read(taken, received_ns, wall_ns, fresh=False)
 
-    def report(self, message: Message, received_ns: int, today: date) -> list[Reading]:
+    def report(self, message: Message, received_ns: int, wall_ns: int) -> list[Reading]:
         """Readings of a report."""
-        return self._read(self._mdib.report(message), received_ns, today, fresh=True)
+        return self._read(self._mdib.report(message), received_ns, wall_ns, fresh=True)
 
-    def answer(self, message: Message, received_ns: int, today: date) -> tuple[list[Reading], bool]:
+    def answer(self, message: Message, received_ns: int, wall_ns: int) -> tuple[list[Reading], bool]:
         """Readings of an answer to a question for states, and whether reports have failed to come."""
         taken, silent = self._mdib.poll(message)
-        return self._read(taken, received_ns, today, fresh=False), silent
+        return self._read(taken, received_ns, wall_ns, fresh=False), silent
 
     # --- which metrics are read, and how
 
@@ -155,23 +158,22 @@ class SdcNumerics:
 
     # --- readings
 
-    def _read(self, taken: Taken, received_ns: int, today: date, *, fresh: bool) -> list[Reading]:
+    def _read(self, taken: Taken, received_ns: int, wall_ns: int, *, fresh: bool) -> list[Reading]:
         self.need = taken.need
         self.skipped += taken.skipped
+        today = datetime.fromtimestamp(wall_ns / NS_PER_S, UTC).date()
         readings: list[Reading] = []
         for mds in sorted(taken.contexts):
             readings += self._who_and_where(mds, received_ns, today)
         states = [state for state in taken.states if isinstance(state, NumericState)]
-        stamps = [state.determined_ms for state in states if state.determined_ms is not None]
-        if fresh and stamps:
-            self._clock.heard(max(stamps), received_ns)
+        ahead_ns = self._ahead(states, received_ns, wall_ns, fresh=fresh)
         batches: dict[tuple[str, bool], _Batch] = {}
         for state in states:
             metric = self._metrics.get(state.descriptor)
             if metric is not None:
                 mds = self._mdib.descriptors[state.descriptor].mds
                 batch = batches.setdefault((mds, not state.real or self._mdib.demo(mds)), _Batch())
-                self._numeric(batch, mds, metric, state, received_ns, fresh=fresh)
+                self._numeric(batch, mds, metric, state, received_ns, ahead_ns, fresh=fresh)
         for (mds, simulated), batch in batches.items():
             readings += self._reading(mds, batch, received_ns, simulated=simulated)
         unread = self._unread + Counter({("sdc-state-unreadable", ""): taken.refused})
@@ -180,8 +182,27 @@ class SdcNumerics:
             readings.append(Reading("sdc", "", self._name, received_ns, refusals=_refusals(unread)))
         return readings
 
+    def _ahead(self, states: Sequence[NumericState], received_ns: int, wall_ns: int, *, fresh: bool) -> int:
+        """How far our monotonic clock is ahead of the device's, ns.
+
+        The newest stamp of a report stands for the report; the states of an MDIB may all be old and teach nothing.
+        """
+        stamps = [state.determined_ms for state in states if state.determined_ms is not None]
+        if fresh and stamps:
+            newest_ns = max(stamps) * NS_PER_MS
+            return received_ns - self._clock.heard(newest_ns, NS_PER_MS, received_ns, wall_ns) - newest_ns
+        return received_ns - wall_ns if self._clock.offset_ns is None else self._clock.offset_ns
+
     def _numeric(
-        self, batch: _Batch, mds: str, metric: _Metric, state: NumericState, received_ns: int, *, fresh: bool
+        self,
+        batch: _Batch,
+        mds: str,
+        metric: _Metric,
+        state: NumericState,
+        received_ns: int,
+        ahead_ns: int,
+        *,
+        fresh: bool,
     ) -> None:
         told = self._told.get(state.descriptor)
         if told is not None and _same_measurement(told, state) and not (fresh and state.determined_ms is None):
@@ -192,9 +213,11 @@ class SdcNumerics:
         if not self._choose(mds, metric, state):
             return
         where = KINDS[metric.kind].label
-        at_ns = received_ns if state.determined_ms is None else self._clock.at_ns(state.determined_ms, received_ns)
-        if received_ns - at_ns > AGE_S_MAX * NS_PER_S:
-            batch.refusals["value-old", where] += 1
+        at_ns = received_ns
+        if state.determined_ms is not None:
+            at_ns = min(received_ns, state.determined_ms * NS_PER_MS + ahead_ns)
+        if received_ns - at_ns > AGE_MAX_NS[KINDS[metric.kind].group]:
+            batch.refusals["time-old", where] += 1
             return
         if not _measured(state):
             if state.validity in {Validity.OVERFLOW, Validity.UNDERFLOW}:
