@@ -96,11 +96,11 @@ def location(
     )
 
 
-def metric(handle: str, code: str, unit: str, *, version: int = 0, attributes: str = "", name: str = "") -> str:
+def metric(handle: str, code: str, unit: str, *, version: int = 0, name: str = "") -> str:
     """A NumericMetricDescriptor."""
     symbol = f' SymbolicCodeName="{name}"' if name else ""
     return (
-        f'<pm:Metric xsi:type="pm:NumericMetricDescriptor" Handle="{handle}" DescriptorVersion="{version}" {attributes}>'
+        f'<pm:Metric xsi:type="pm:NumericMetricDescriptor" Handle="{handle}" DescriptorVersion="{version}">'
         f'<pm:Type Code="{code}"{symbol}/><pm:Unit Code="{unit}"/></pm:Metric>'
     )
 

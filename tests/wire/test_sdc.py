@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import sdc_text as text
@@ -157,7 +159,5 @@ _SAMPLE = text.mdib(
 @given(st.integers(0, len(_SAMPLE) - 1), st.binary(max_size=6), st.integers(0, 8))
 def test_a_damaged_message_is_read_or_refused(at: int, junk: bytes, cut: int) -> None:
     """Any bytes put anywhere: an InputError or a message, never anything else."""
-    try:
+    with contextlib.suppress(InputError):
         decode(_SAMPLE[:at] + junk + _SAMPLE[at + cut :])
-    except InputError:
-        pass

@@ -186,12 +186,12 @@ def test_a_device_is_found_by_its_endpoint_reference(rim: RimRecorder) -> None:
 
 def test_several_devices_share_one_source(rim: RimRecorder) -> None:
     """Each is a peer of its own."""
-    with SdcMonitor(kinds=[Kind.HR]) as one, SdcMonitor(kinds=[Kind.HR]) as two:
-        with _listening(rim, sdc_address(one.url), sdc_address(two.url)):
-            rim.wait(lambda: len(rim.peers) == 2)
-            one.set_numerics({Kind.HR: 61})
-            two.set_numerics({Kind.HR: 62})
-            rim.wait(lambda: sorted(map(float, filter(None, rim.values(Kind.HR)))) == [61.0, 62.0])
+    one, two = SdcMonitor(kinds=[Kind.HR]), SdcMonitor(kinds=[Kind.HR])
+    with one, two, _listening(rim, sdc_address(one.url), sdc_address(two.url)):
+        rim.wait(lambda: len(rim.peers) == 2)
+        one.set_numerics({Kind.HR: 61})
+        two.set_numerics({Kind.HR: 62})
+        rim.wait(lambda: sorted(map(float, filter(None, rim.values(Kind.HR)))) == [61.0, 62.0])
     assert len({reading.peer for reading in rim.readings if reading.numerics}) == 2
 
 

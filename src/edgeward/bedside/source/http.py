@@ -119,8 +119,14 @@ class HttpServer:
         try:
             if len(self._tasks) > CONNECTIONS_MAX:
                 self.refused += 1
-                return
-            await self._serve(reader, writer, peer)
+                busy = Response(HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "1"})
+                await self._answer(writer, self._handler.failed(busy), keep_alive=False)
+                await self._linger(reader, writer)
+            else:
+                await self._serve(reader, writer, peer)
+            writer.close()
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass  # the peer went away, was too slow, or the server closes: nothing was promised
         finally:
