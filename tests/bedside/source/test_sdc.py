@@ -83,7 +83,7 @@ def test_numerics_arrive_under_the_patient_and_place(rim: RimRecorder, tmp_path:
             rim.wait(lambda: rim.values(Kind.HR) == [72.0, None])
     assert rim.peers[0] == (sdc_address(monitor.url).name, True)
     measured = [reading for reading in rim.readings if reading.numerics]
-    assert {reading.place for reading in measured} == {"ICU^^5^H"}
+    assert {reading.place for reading in measured} == {"ICU^^5"}
     for reading in measured:
         assert reading.patient is not None
         assert reading.patient.identifiers == {"P1^^^urn:oid:1.2.3^"}

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.source.hl7_reading import AGE_MAX_NS
 from edgeward.bedside.source.reading import Change, PatientRef, Reading, Refusal
 from edgeward.bedside.source.sdc_mdib import Mdib, Need, Taken
-from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
+from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.units import conversion
 from edgeward.signal.numeric import KINDS, Kind, Numeric, plausible
 from edgeward.wire.hl7v2_clock import PeerClock
+from edgeward.wire.hl7v2_patient import cx
+from edgeward.wire.iso8601 import age_y
 from edgeward.wire.sdc import MDC, Descriptor, LocationState, NumericState, PatientState, Validity
 
 if TYPE_CHECKING:
@@ -161,10 +162,9 @@ class SdcNumerics:
     def _read(self, taken: Taken, received_ns: int, wall_ns: int, *, fresh: bool) -> list[Reading]:
         self.need = taken.need
         self.skipped += taken.skipped
-        today = datetime.fromtimestamp(wall_ns / NS_PER_S, UTC).date()
         readings: list[Reading] = []
         for mds in sorted(taken.contexts):
-            readings += self._who_and_where(mds, received_ns, today)
+            readings += self._who_and_where(mds, received_ns, wall_ns)
         states = [state for state in taken.states if isinstance(state, NumericState)]
         ahead_ns = self._ahead(states, received_ns, wall_ns, fresh=fresh)
         batches: dict[tuple[str, bool], _Batch] = {}
@@ -221,13 +221,13 @@ class SdcNumerics:
             return
         if not _measured(state):
             if state.validity in {Validity.OVERFLOW, Validity.UNDERFLOW}:
-                batch.refusals["value-out-of-range", where] += 1
+                batch.refusals["overflow", where] += 1
             batch.numerics.append(Numeric(metric.kind, None, at_ns))
             return
         assert state.value is not None
         value = metric.convert(state.value)
         if not plausible(metric.kind, value):
-            batch.refusals["value-implausible", where] += 1
+            batch.refusals["out-of-range", where] += 1
             return
         batch.numerics.append(Numeric(metric.kind, value, at_ns))
 
@@ -268,7 +268,7 @@ class SdcNumerics:
 
     # --- who and where
 
-    def _who_and_where(self, mds: str, received_ns: int, today: date) -> list[Reading]:
+    def _who_and_where(self, mds: str, received_ns: int, wall_ns: int) -> list[Reading]:
         bed = self._beds.setdefault(mds, _Bed())
         location = self._mdib.location(mds)
         place = "" if location is None else _place(location)
@@ -281,7 +281,7 @@ class SdcNumerics:
             )
 
         bed.ambiguous = len(patients) > 1
-        now = _patient(patients[0], self._name, today) if len(patients) == 1 else None
+        now = _patient(patients[0], self._name, wall_ns) if len(patients) == 1 else None
         association = patients[0].handle if len(patients) == 1 else ""
         before, moved = bed.patient, bool(place and bed.stood) and place != bed.stood
         nameless = before is not None and bed.association == association and not _named(before, self._name)
@@ -334,39 +334,31 @@ def _conversion(units: Sequence[Coded], to: str, of: str, assumed: str) -> Linea
 
 
 def _place(location: LocationState) -> str:
-    """As HL7v2 writes it (PL: point of care, room, bed, facility, status, type, building, floor), ends cut off."""
-    parts = (location.point_of_care, location.room, location.bed, location.facility, "", "", location.building)
-    return "^".join(part.replace("^", " ").strip() for part in (*parts, location.floor)).rstrip("^")
+    """Point of care, room and bed as HL7v2 writes them ("ICU^^5"), so that a place has one name in every protocol."""
+    parts = (location.point_of_care, location.room, location.bed)
+    return "^".join(part.replace("^", " ").strip() for part in parts).rstrip("^")
 
 
-def _patient(state: PatientState, device: str, today: date) -> PatientRef:
-    """Identifiers as in HL7v2 CX: extension^^^root^type. One without any is known by its association alone."""
-    identifiers = {
-        f"{extension or root}^^^{root if extension else ''}^{kind}" for root, extension, kind in state.identifiers
-    }
+def _patient(state: PatientState, device: str, wall_ns: int) -> PatientRef:
+    """Identifiers as in HL7v2 CX: extension^^^root^type; what has no root is known to this device alone.
+
+    A patient without any is known by the association, and only by that.
+    """
+    found = (
+        cx(extension or root, (root or device) if extension else "", kind)
+        for root, extension, kind in state.identifiers
+    )
+    identifiers = frozenset(identifier for identifier in found if identifier)
     sex = {"M": "m", "F": "f"}.get(state.sex)
-    return PatientRef(frozenset(identifiers or {_nameless(state.handle, device)}), _age(state.born, today), sex)
+    return PatientRef(
+        identifiers or frozenset({f"{state.handle}{_association(device)}"}), age_y(state.born, wall_ns), sex
+    )
 
 
-def _nameless(association: str, device: str) -> str:
-    return f"{association}^^^{device}^"
+def _association(device: str) -> str:
+    """How the identifier of an association ends."""
+    return f"^^^{device}^ASSOC"
 
 
 def _named(patient: PatientRef, device: str) -> bool:
-    return any(not identifier.endswith(f"^^^{device}^") for identifier in patient.identifiers)
-
-
-def _age(born: str, today: date) -> float | None:
-    """Years since "YYYY", "YYYY-MM" or "YYYY-MM-DD…"; the middle of what is not stated. None where it is no date."""
-    words = born.split("T")[0].split("-")[:3]
-    if not words[0].isdecimal() or len(words[0]) != 4 or not all(word[:2].isdecimal() for word in words[1:]):
-        return None
-    year = int(words[0])
-    month = int(words[1][:2]) if len(words) > 1 else 7
-    day = int(words[2][:2]) if len(words) > 2 else (15 if len(words) > 1 else 1)
-    age = (today.toordinal() - _ordinal(year, month, day)) / 365.2425
-    return round(age, 2) if 0 <= age < 130 else None
-
-
-def _ordinal(year: int, month: int, day: int) -> float:
-    return (year - 1) * 365.2425 + (month - 1) * 30.44 + day
+    return any(not identifier.endswith(_association(device)) for identifier in patient.identifiers)
