@@ -15,13 +15,14 @@ NOW_NS = 1_767_225_600 * 1_000_000_000  # 2026-01-01
 
 
 @given(
-    st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)),
+    st.integers(-2_208_988_800, 7_258_118_400),
     st.integers(-14 * 60 + 1, 14 * 60 - 1),
     st.integers(0, 999),
 )
-def test_an_instant_is_the_same_in_every_zone(local: datetime, minutes: int, millis: int) -> None:
+def test_an_instant_is_the_same_in_every_zone(second: int, minutes: int, millis: int) -> None:
     """Read and written again, whatever the zone."""
-    moment = local.replace(microsecond=millis * 1000, tzinfo=timezone(timedelta(minutes=minutes)))
+    utc = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second, milliseconds=millis)
+    moment = utc.astimezone(timezone(timedelta(minutes=minutes)))
     ns = instant_ns(moment.isoformat(timespec="milliseconds"))
     assert instant(ns) == moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{millis:03d}Z"
     assert instant_ns(instant(ns)) == ns
@@ -65,7 +66,9 @@ def test_age_comes_of_whatever_is_known_of_birth(born: str, age: float | None) -
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Nothing but an InputError ever comes of it."""
     assert age_y(text, NOW_NS) is None or text[:4].isdigit()
+    code = "time-"
     try:
         instant_ns(text)
     except InputError as error:
-        assert error.code.startswith("time-")
+        code = error.code
+    assert code.startswith("time-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -109,9 +110,7 @@ def test_twelve_leads_arrive_sample_by_sample(tmp_path: Path, secure: bool) -> N
         taking.wait(lambda: taking.samples().shape[1] >= ecg.shape[1])
         np.testing.assert_array_equal(taking.samples(), ecg)
         present = taking.present()
-        assert [b.start - a.start for a, b in zip(present, present[1:], strict=False)] == [
-            block.samples.shape[1] for block in present[:-1]
-        ]
+        assert all(b.start == a.start + a.samples.shape[1] for a, b in itertools.pairwise(present))
         assert source.dropped == 0
 
 
