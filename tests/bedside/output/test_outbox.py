@@ -370,8 +370,9 @@ def test_a_courier_takes_everything_in_order(tmp_path: Path) -> None:
     with _courier(outbox, sender) as courier:
         for number in (1, 2, 3):
             outbox.put(_item(number))
-        _until(lambda: outbox.state().waiting == 0)
+        _until(lambda: courier.state.sent + courier.state.refused == 3)
         state = courier.state
+        assert outbox.state().waiting == 0
     outbox.close()
     assert sender.tried == ["id-1", "id-1", "id-1", "id-2", "id-3", "id-3"]
     assert (state.sent, state.refused, state.failures, state.code) == (2, 1, 3, "")
@@ -385,7 +386,7 @@ def test_an_item_that_makes_the_receiver_fail_is_given_up(tmp_path: Path, monkey
     outbox.put(_item(1))
     outbox.put(_item(2))
     with _courier(outbox, sender) as courier:
-        _until(lambda: outbox.state().waiting == 0)
+        _until(lambda: courier.state.sent + courier.state.refused == 2)
         assert (courier.state.sent, courier.state.refused) == (1, 1)
     outbox.close()
     assert sender.tried == ["id-1"] * 8 + ["id-2"]
