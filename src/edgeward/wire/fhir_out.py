@@ -208,7 +208,7 @@ def news2(one: News2, patient: dict[str, Any], author: Author) -> bytes:
         observation["interpretation"] = [_coded(f"{author.own}:news2-risk", one.risk)]
     if one.missing:
         observation["note"] = [{"text": f"Missing: {', '.join(one.missing)}"}]
-    return _transaction([_create({name: value for name, value in observation.items() if value != []})])
+    return _transaction([_create(observation)])
 
 
 def notice(one: Notice, patient: dict[str, Any], author: Author) -> bytes:
@@ -351,8 +351,18 @@ def _create(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transaction(entries: list[dict[str, Any]]) -> bytes:
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    bundle = _spoken({"resourceType": "Bundle", "type": "transaction", "entry": entries})
     return json.dumps(bundle, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _spoken(value: Any) -> Any:
+    """Without what says nothing: FHIR has no empty text, list or object (2.24.0.1, 2.1.6.1)."""
+    if isinstance(value, dict):
+        kept = ((name, _spoken(inner)) for name, inner in value.items())
+        return {name: inner for name, inner in kept if inner is not None and inner not in ("", [], {})}
+    if isinstance(value, list):
+        return [inner for inner in map(_spoken, value) if inner is not None and inner not in ("", [], {})]
+    return value.strip() if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
