@@ -170,7 +170,8 @@ _SHARE = st.floats(0, 1)
 @given(
     st.builds(
         Score, key=_WORD, task=_WORD, version=_WORD, rung=_WORD, at_ns=st.integers(0, 4 * 10**18),
-        outcome=st.sampled_from(["accepted", "withheld", "fallback"]), why=_WORD | st.just(""), probability=st.none() | _SHARE,
+        outcome=st.sampled_from(["accepted", "withheld", "fallback"]), why=_WORD | st.just(""),
+        probability=st.none() | _SHARE,
         level=st.sampled_from(["none", "watch", "act"]), missing_share=_SHARE, stale_share=_SHARE,
         simulated=st.booleans(),
         drivers=st.lists(
