@@ -263,7 +263,7 @@ class Ward:
         for plan in self._beds.plans:
             if plan.name in occupied:
                 continue
-            data = {
+            data: dict[str, Any] = {
                 "bed": plan.name,
                 "stay": None,
                 "state": "empty",
