@@ -22,9 +22,7 @@ from edgeward.signal.news2 import (
 )
 from edgeward.signal.numeric import Kind
 
-WELL = Observations(
-    respiration=16, spo2=97, oxygen=False, systolic=120, pulse=70, consciousness=0, temperature=37.0
-)
+WELL = Observations(respiration=16, spo2=97, oxygen=False, systolic=120, pulse=70, consciousness=0, temperature=37.0)
 
 # The chart, written once more by hand: points, lowest and highest value of each cell, from the lowest value up.
 CHART: dict[str, list[tuple[int, float, float]]] = {
@@ -94,9 +92,7 @@ def test_the_bands_of_risk_and_the_single_three() -> None:
     assert (six.score, six.risk) == (6, Risk.MEDIUM)
     seven = score(replace(WELL, systolic=95, respiration=22, spo2=93, pulse=91))
     assert (seven.score, seven.risk) == (7, Risk.HIGH)
-    worst = Observations(
-        respiration=4, spo2=70, oxygen=True, systolic=60, pulse=160, consciousness=4, temperature=34
-    )
+    worst = Observations(respiration=4, spo2=70, oxygen=True, systolic=60, pulse=160, consciousness=4, temperature=34)
     assert score(worst).score == 20
 
 

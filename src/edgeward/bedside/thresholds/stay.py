@@ -59,6 +59,7 @@ class StayWatch:
         self._told_ns: int | None = None
         self._scored_ns: int | None = None
         self._unscored = True
+        self._some_over = False  # an alert has ended that may have stood for a lower level
         self._changed = False  # since the last memory: alerts or suspension
         self._measured = False  # since the last memory: numerics
         self._memory_ns = admitted.at_ns
@@ -91,7 +92,8 @@ class StayWatch:
                     self._judge(check, min(numeric.at_ns, now_ns), now_ns)
                     if numeric.at_ns < now_ns:
                         lasted[check.code] = check
-        for check in lasted.values():  # what was observed last has lasted until now
+        # What was observed last has lasted until now; what an ended alert stood for is raised without a tick between.
+        for check in self._checks if self._some_over else lasted.values():
             self._judge(check, now_ns, now_ns)
         return self._flush(now_ns)
 
@@ -213,6 +215,7 @@ class StayWatch:
             latch = self._settings.latch
             wanted = latch is Latch.ALL or (latch is Latch.HIGH and alert.priority is Priority.HIGH)
             alert.end(latches=wanted and alert.cause is Cause.PHYSIOLOGICAL)
+            self._some_over = True
             self._tell(alert, now_ns)
 
     def _active(self, code: str) -> bool:
@@ -301,6 +304,7 @@ class StayWatch:
         self._out.append((kind, {"bed": self.bed, "stay": self._admitted.stay, **data}))
 
     def _flush(self, now_ns: int) -> list[Message]:
+        self._some_over = False
         if self._changed or (self._measured and now_ns - self._memory_ns >= _MEMORY_EVERY_NS):
             self._changed = self._measured = False
             self._memory_ns = now_ns
