@@ -30,7 +30,7 @@ from edgeward.kernel.limits import NOTICE_MS_MAX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Message
     from edgeward.kernel.clock import Clock
 
 CHECK_MS = 100

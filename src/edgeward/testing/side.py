@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeward.bedside.behind import Core
-    from edgeward.bedside.feed import Feed
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Feed, Message
     from edgeward.kernel.clock import Clock
 
 

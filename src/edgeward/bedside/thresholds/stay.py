@@ -24,8 +24,7 @@ from edgeward.signal.numeric import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeward.bedside.feed import Admitted
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Admitted, Message
     from edgeward.bedside.thresholds.checks import Check, Measurement
     from edgeward.bedside.thresholds.settings import ThresholdSettings
     from edgeward.signal.news2 import News2
