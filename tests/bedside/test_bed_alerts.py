@@ -9,7 +9,7 @@ import pytest
 from ecg import regular, synthetic
 from test_bed import SPEC, FakeClock, FakeEngine, Heard, S
 
-from edgeward.bedside.bed import Bed
+from edgeward.bedside.bed import Bed, Rung
 from edgeward.bedside.bed_alerts import LOOK_NS, BedAlerts
 from edgeward.bedside.decide import Decision
 from edgeward.bedside.fallback import Mode
@@ -42,7 +42,8 @@ class Watched:
         latency = StageLatency(self.clock)
         pipeline = EcgPipeline(("II", "V1"), 250.0, SPEC, Decision((0.0,) * 5), deadline_ms=4.0, timer=latency)
         self.alerts = BedAlerts(self.side, 1, "bed", self.clock.now, **patient)
-        self.bed = Bed(pipeline, engine, [self.heard], self.clock, latency, alerts=self.alerts, budget_ms=4.0)
+        rungs = {Mode.LOCAL: Rung(engine, Decision((0.0,) * 5))} if engine is not None else {}
+        self.bed = Bed(pipeline, rungs, [self.heard], self.clock, latency, alerts=self.alerts, budget_ms=4.0)
 
     def play(self, wave: np.ndarray, start: int = 0, before: Callable[[float], None] | None = None) -> None:
         """Blocks of 40 ms at their time; ``before`` is called with the second before each."""

@@ -74,7 +74,7 @@ def bed_of(
     )
     bed = Bed(
         pipeline,
-        served.engine,
+        served.rungs,
         outputs,
         clock,
         latency,
@@ -96,8 +96,10 @@ def warm_up(info: SourceInfo, served: Served) -> None:
     block = max(1, round(info.rate_hz * _WARM_BLOCK_S))
     for start in range(0, wave.shape[1], block):
         for effect in pipeline.step(SamplesArrived(wave[:, start : start + block], start, 0), 0):
-            if isinstance(effect, ScoreWindow) and served.engine is not None:
-                served.engine.infer({"wave": effect.wave, "rhythm": effect.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
+            if isinstance(effect, ScoreWindow):
+                inputs = {"wave": effect.wave, "rhythm": effect.rhythm}
+                for rung in served.rungs.values():
+                    rung.engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
 
 
 def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:
