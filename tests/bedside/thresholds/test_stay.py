@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threshold_play import Play, S
 
-from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved, Population
+from edgeward.bedside.feed import (
+    Acknowledged,
+    Admitted,
+    Discharged,
+    Feed,
+    Measured,
+    Moved,
+    Population,
+    Resumed,
+    Suspended,
+)
 from edgeward.bedside.thresholds.core import STAYS_MAX, ThresholdCore
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
 from edgeward.bedside.thresholds.stay import GAP_NS, UNSEEN_NS
@@ -227,6 +241,64 @@ def test_a_stamp_from_the_future_shuts_nothing_out() -> None:
     wrong = play.now + 7200 * S
     play.feed(Measured(1, (Numeric(Kind.HR, 130.0, wrong), Numeric(Kind.HR, 80.0, wrong + S))))
     assert play.active == set()
+
+
+def test_a_value_that_no_patient_shows_is_none() -> None:
+    """It raises nothing and ends nothing; if only such come, the measurement is missed."""
+    play = Play(NO_LATCH)
+    play.wait(5, every=1, hr=130)
+    play.wait(5, every=1, hr=9999)
+    assert play.active == {"hr-high"}
+    play.wait(10, every=1, hr=-5, spo2=97)
+    assert play.active == {"hr-high", "heart-not-measured"}
+
+
+VALUES = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.integers(-10, 400).map(float))
+AT = st.one_of(st.integers(0, 3000 * S), st.integers(-(2**63), 2**63))
+FEEDS = st.one_of(
+    st.builds(
+        Admitted,
+        st.integers(1, 3),
+        st.text(max_size=3),
+        AT,
+        st.sampled_from(Population),
+        st.one_of(st.none(), st.floats()),
+        st.sampled_from([None, "f"]),
+        st.integers(-1, 4),
+    ),
+    st.builds(Moved, st.integers(1, 3), st.text(max_size=3), AT),
+    st.builds(Discharged, st.integers(1, 3), AT),
+    st.builds(
+        Measured,
+        st.integers(1, 3),
+        st.lists(st.builds(Numeric, st.sampled_from(Kind), VALUES, AT), max_size=6).map(tuple),
+    ),
+    st.builds(Acknowledged, st.integers(1, 3), st.text(max_size=3), AT),
+    st.builds(Suspended, st.integers(1, 3), AT, AT),
+    st.builds(
+        Resumed,
+        st.integers(1, 3),
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=4),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["version", "latest", "alerts", "pending", "heard", "seen"]), inner)
+            ),
+            max_leaves=8,
+        ),
+    ),
+)
+
+
+@given(st.lists(FEEDS, max_size=25))
+def test_nothing_that_can_be_fed_stops_the_checks(feeds: list[Feed]) -> None:
+    """Whatever the rim might say, the core lives, and what it says is plain JSON."""
+    core = ThresholdCore(ThresholdSettings())
+    now = 1_000 * S
+    for message in feeds:
+        now += S
+        json.dumps(core.take(message, now), allow_nan=False)
+        json.dumps(core.tick(now), allow_nan=False)
 
 
 # --- what is not measured
@@ -486,12 +558,10 @@ def test_a_restarted_process_goes_on_where_the_other_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    "memory", [None, 5, {}, {"version": 1}, {"version": 2, "evidence": {}}, {"version": 1, "evidence": {"heard": 1}}]
+    "memory", [None, 5, {}, {"version": 1}, {"version": 2, "latest": {}}, {"version": 1, "latest": {"heard": 1}}]
 )
 def test_a_memory_that_is_none_is_ignored(memory: object) -> None:
     """The stay goes on from its numerics, and the process counts what it could not use."""
-    from edgeward.bedside.feed import Resumed
-
     play = Play()
     play.feed(Resumed(1, memory))
     assert play.core.ignored == 1
