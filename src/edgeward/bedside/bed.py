@@ -71,8 +71,8 @@ class Bed:
 
     ``rungs`` is empty where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
     same. Nothing here raises for trouble with an engine or with one block. ``ladder``: that of the bed before with
-    the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and back;
-    without it, as in a measurement of the pipeline alone, there are none.
+    the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and
+    back; without it, as in a measurement of the pipeline alone, there are none.
     """
 
     def __init__(
