@@ -39,6 +39,8 @@ TURN_NS = 20 * NS_PER_MS
 WRITE_HIGH_BYTES = 1 << 16
 DRAIN_S = 2.0
 HANDSHAKE_S = 10.0
+LINGER_S = 0.5
+"""After the last answer the peer has this long to close first; what it still sends is not taken."""
 _WATCH_S = 0.5
 _BACKLOG = 64
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -193,6 +195,8 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[bytes | Broken] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._heard_all = False
         self._since_ns = 0  # when the message at hand began, or the connection
         self._spoken = False
         self._scheduled = False
@@ -226,13 +230,17 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer sends no more: what was read is answered, then the connection closes."""
+        if self._ending_ns is not None:
+            return False
+        self._heard_all = True
         self._give_up("mllp-no-end")
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The peer has gone."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._linger):
+            if timer is not None:
+                timer.cancel()
         self._waiting.clear()
         self._listener._left(self)  # noqa: SLF001
 
@@ -250,8 +258,6 @@ class _Connection(asyncio.Protocol):
         if self._ending_ns is not None or self._transport is None:
             return
         self._ending_ns = self._now()
-        with contextlib.suppress(RuntimeError):
-            self._transport.pause_reading()
         self._work()
 
     def drop(self) -> None:
@@ -281,10 +287,18 @@ class _Connection(asyncio.Protocol):
                 break
         if self._waiting:
             transport.pause_reading()
-        elif self._ending_ns is not None:
-            transport.close()
         elif self._blocked_ns is None:
             transport.resume_reading()
+            if self._ending_ns is not None:
+                self._shut(transport)
+
+    def _shut(self, transport: asyncio.Transport) -> None:
+        """Close so that the last answers arrive: bytes that nobody has read would turn a close into a reset."""
+        if self._heard_all or not transport.can_write_eof():
+            transport.close()
+        elif self._linger is None:
+            transport.write_eof()
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
     def _again(self) -> None:
         self._scheduled = False
