@@ -16,7 +16,8 @@ import trustme
 from hl7_seeds import seed
 
 from edgeward.bedside.source import hl7
-from edgeward.bedside.source.hl7 import Hl7Listener, Hl7Settings, Hl7Tls
+from edgeward.bedside.source.hl7 import Hl7Listener
+from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
 from edgeward.bedside.system import SystemClock
 from edgeward.kernel.errors import ConfigError
 from edgeward.kernel.limits import HL7_MESSAGE_BYTES_MAX
