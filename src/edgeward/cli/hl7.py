@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeward.wire.hl7v2_observation import Reader
 
 FILE_BYTES_MAX = 64 << 20
+MESSAGES_MAX = 1_000_000
 _TAKEN, _PARTLY, _REFUSED = 0, 1, 3
 
 
@@ -84,7 +85,7 @@ class _Session:
         from edgeward.wire.hl7v2_ack import Judgement
 
         if isinstance(item, bytes):
-            for part in hl7v2.split(item):
+            for part in hl7v2.split(item, MESSAGES_MAX):
                 self._message(part)
             return
         code, head = item

@@ -3,8 +3,9 @@
 Taken: ORU^R01 (PCD-01 and the plainer dialects) and the ADT events that say who lies where. Everything else is refused
 in the terms of HL7 2.9.2 or, where it is an ADT event that changes nothing for a bed, acknowledged and left aside.
 
-An observation belongs to the PID before it, and to no other. Where a message holds several patients its structure must
-be beyond doubt: an unknown segment may be a damaged PID, so such a message is refused as a whole.
+An observation belongs to the PID before it, and to no other. Where a message holds several patients, or may hold them,
+its structure must be beyond doubt: an unknown segment among results may be a damaged PID, so such a message is refused
+as a whole. (HL7 2.6.2 would have unknown segments ignored; before the results they are.)
 
 Source: HL7 v2.8.2 sections 3.3 (ADT), 7.3.1 (ORU); IHE PCD TF-2 3.1 (PCD-01), 3.4 (PCD-04).
 """
@@ -249,13 +250,12 @@ def _check_structure(message: Message) -> None:
     names = [row[0] for row in message.rows]
     if names.count("MSH") > 1:
         raise Hl7Error("segment-order", "a second MSH stands inside a message; look at what sends it", "MSH")
-    if names.count("PID") < 2:
-        return
-    unknown = next((name for name in names if name not in _KNOWN and not name.startswith("Z")), None)
-    if unknown is not None:
+    results = next((at for at, name in enumerate(names) if name in {"OBR", "OBX"}), len(names))
+    begin = 0 if names.count("PID") > 1 else results
+    if any(name not in _KNOWN and not name.startswith("Z") for name in names[begin:]):
         raise Hl7Error(
             "segment-unknown",
-            "a message with several patients holds an unknown segment, which may be a damaged PID; look at its sender",
+            "an unknown segment stands where another patient may begin, so it may be a damaged PID; look at the sender",
         )
 
 

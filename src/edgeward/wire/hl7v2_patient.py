@@ -30,6 +30,7 @@ PLACEHOLDERS = frozenset(
 
 AGE_Y_MAX = 130.0
 IDENTIFIER_CHARS_MAX = 128
+PLACE_CHARS_MAX = 512
 _YEAR_NS = 365.2425 * 86_400 * NS_PER_S
 _ESCAPED = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
 _SEXES = {"F": "f", "M": "m"}
@@ -70,9 +71,9 @@ def read_prior(message: Message, row: Row) -> Patient | None:
 
 
 def read_place(message: Message, row: Row, field: int) -> str:
-    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing."""
+    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing, or far too much."""
     raw = message.raw(row, field)
-    if not raw or raw == NULL:
+    if not raw or raw == NULL or len(raw) > PLACE_CHARS_MAX:
         return ""
     parts = message.components(message.repetitions(raw, 1)[0])[:3]
     return "^".join(_canonical(message, part) for part in parts).rstrip("^")

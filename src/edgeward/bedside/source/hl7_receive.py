@@ -94,7 +94,7 @@ class Receiver:
         except Hl7Error as error:
             self.counts.refused += 1
             judgement = Judgement(error.code, error.where)
-            message = message or hl7v2_ack.salvage(content[: mllp.HEAD_BYTES])
+            message = message or hl7v2_ack.salvage(content)
         except Exception:  # noqa: BLE001  (one message must not end a connection, whatever is wrong with it or with us)
             self.counts.internal += 1
             judgement = Judgement("internal")
