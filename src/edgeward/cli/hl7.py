@@ -105,14 +105,13 @@ class _Session:
         from edgeward.wire.hl7v2_header import read_header
 
         self._title()
-        message: Message | None = None
+        heard: tuple[Message, Header] | None = None
         try:
             message = hl7v2.parse(content, self._codec)
-            header = read_header(message)
-            decoded = decode(message, header, self._reader, self._made_ns(header))
+            heard = message, read_header(message)
+            decoded = decode(*heard, self._reader, self._made_ns(heard[1]))
         except hl7v2.Hl7Error as error:
-            salvaged = message or hl7v2_ack.salvage(content)
-            self._refuse(salvaged, Judgement(error.code, error.where), str(error))
+            self._refuse(heard or hl7v2_ack.salvage(content), Judgement(error.code, error.where), str(error))
             return
         self._decoded(decoded)
 
@@ -170,18 +169,16 @@ class _Session:
             return header.stamp.utc_ns(None, self._zone)
         return round(datetime.now(UTC).timestamp()) * NS_PER_S
 
-    def _refuse(self, message: Message | None, judgement: Judgement, why: str) -> None:
+    def _refuse(self, heard: tuple[Message, Header] | None, judgement: Judgement, why: str) -> None:
         from edgeward.cli.hl7_text import header_lines
-        from edgeward.wire.hl7v2_header import read_header
 
         style = self._style
-        if message is not None:
-            header = read_header(message)
-            print("\n".join(header_lines(message, header, style)))
+        if heard is not None:
+            print("\n".join(header_lines(*heard, style)))
         where = f" ({judgement.where})" if judgement.where else ""
         print(f"  {style.bad}refused{where}: {judgement.code}{style.end}  {why}")
-        if message is not None:
-            self._answer(header, judgement)
+        if heard is not None:
+            self._answer(heard[1], judgement)
         else:
             print("  answer   AR without a control id")
         self.result = _REFUSED

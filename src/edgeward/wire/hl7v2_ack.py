@@ -123,25 +123,28 @@ def replies(header: Header, judgement: Judgement) -> list[str]:
     return codes
 
 
-def salvage(head: bytes) -> Message | None:
+def salvage(head: bytes) -> tuple[Message, Header] | None:
     """The MSH row alone of something that is no message, so that it can be answered; None where there is none."""
     at = head.find(b"MSH")
     line = head[at:].split(b"\r", 1)[0].split(b"\n", 1)[0] if at >= 0 else b""
     # Fields behind those that an answer needs may be what is wrong with it.
     line = line[3:4].join(line.split(line[3:4], _FIELDS)[:_FIELDS]) if len(line) > 3 else line
     try:
-        return parse(line + b"\r")
+        message = parse(line + b"\r")
     except Hl7Error:
         return None
+    return message, read_header(message)
 
 
-def encode_ack(message: Message | None, judgement: Judgement, code: str, *, now: datetime, control: str) -> bytes:
+def encode_ack(
+    heard: tuple[Message, Header] | None, judgement: Judgement, code: str, *, now: datetime, control: str
+) -> bytes:
     """The bytes of one acknowledgement (without MLLP blocks).
 
-    ``message``: what is answered, None where not even its MSH could be read; ``code``: MSA-1, one of ``replies``;
+    ``heard``: what is answered, None where not even its MSH could be read; ``code``: MSA-1, one of ``replies``;
     ``now``: wall time with its zone; ``control``: MSH-10 of the answer.
     """
-    header = read_header(message) if message is not None else None
+    message, header = heard or (None, None)
     field, component = (message.separators if message is not None else STANDARD)[:2]
     # With separators that cannot build an acknowledgement (no component separator), only plain fields are sent.
     joint = component or ""
