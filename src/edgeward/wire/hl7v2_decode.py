@@ -173,11 +173,11 @@ def _check_trigger(trigger: str) -> None:
 
 
 def _results(message: Message, header: Header, reader: Reader, now_utc_ns: int) -> list[Group]:
+    """Patients in the order of ORU_R01: PID, PV1, then results; anything else may be a damaged or lost PID."""
     groups: list[Group] = []
     current: Group | None = None
-    visited = False
+    visited = reported = named = False
     observed = ""
-    filled = True  # the patient named last has results
     for index, row in enumerate(message.rows):
         name = row[0]
         if name == "OBX":
@@ -185,24 +185,24 @@ def _results(message: Message, header: Header, reader: Reader, now_utc_ns: int) 
                 current = Group()
                 groups.append(current)
             current.outcomes.append(reader.read(message, index, observed, simulated=header.simulated))
-            filled = True
+            reported = True
         elif name == "OBR":
             observed = message.raw(row, 7)
-            filled = True
+            reported = True
         elif name == "PID":
-            if not filled:
-                raise Hl7Error("segment-order", "two PID segments follow each other without results between", "PID")
+            if named != reported or (groups and not named):
+                raise Hl7Error("segment-order", "a PID stands behind what is of nobody, or behind another PID", "PID")
             if len(groups) >= HL7_PATIENTS_MAX:
                 raise Hl7Error("patients-too-many", f"a message is of over {HL7_PATIENTS_MAX} patients", "PID")
             current = _patient_group(message, row, now_utc_ns)
             groups.append(current)
-            visited, observed, filled = False, "", False
+            visited, observed, reported, named = False, "", False, True
         elif name == "PV1":
+            if visited or reported:
+                raise Hl7Error("segment-order", "a PV1 stands behind another or behind results", "PV1")
             if current is None:
                 current = Group()
                 groups.append(current)
-            if visited:
-                raise Hl7Error("segment-order", "two PV1 segments stand under one patient", "PV1")
             current.place = read_place(message, row, 3)
             visited = True
     _check_structure(message)
