@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hl7_seeds import FOLDER, names, seed
@@ -16,9 +17,7 @@ from edgeward.kernel.errors import ConfigError
 from edgeward.signal.numeric import Kind
 from edgeward.wire import mllp
 from edgeward.wire.codes import site_codes
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from edgeward.wire.hl7v2_ack import CONDITIONS
 
 PRIVATE = ("4711", "Muster", "1954", "0815", "884422", "Jane", "40817", "Иванов", "MRN1001", "TEMP0099", "ACC-3344")
 
@@ -54,15 +53,19 @@ def test_what_became_of_each_observation_stands_in_a_line(capsys: pytest.Capture
     assert "9 observations taken, 3 refusals" in text
 
 
-def test_the_lines_it_proposes_can_be_put_into_the_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", names())
+def test_the_lines_it_proposes_settle_what_was_refused(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """They are TOML, they are accepted, and then nothing is refused for its code any more."""
-    _, text = _explain(capsys, str(FOLDER / "egateway_empty_pid.hl7"))
-    proposed = text[text.index("[[codes]]") :]
+    _, text = _explain(capsys, str(FOLDER / f"{name}.hl7"))
+    if "[[codes]]\n" not in text:
+        assert "code-unknown" not in text
+        return
     settings = tmp_path / "site.toml"
-    settings.write_text('[hl7]\nzone = "Europe/Berlin"\n\n' + proposed, "utf-8")
-    code, text = _explain(capsys, str(FOLDER / "egateway_empty_pid.hl7"), "--settings", str(settings))
-    assert code == 0
-    assert "refused" not in text
+    settings.write_text('[hl7]\nzone = "Europe/Berlin"\n\n' + text[text.index("[[codes]]\n") :], "utf-8")
+    _, text = _explain(capsys, str(FOLDER / f"{name}.hl7"), "--settings", str(settings))
+    assert not re.search(r"code-unknown|code-name-mismatch|unit-missing", text)
 
 
 def test_patients_are_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +98,15 @@ def test_standard_input_and_files_that_are_none(
     assert main(["hl7", "explain", str(tmp_path / "empty")]) == 3
     assert main(["hl7", "explain", str(tmp_path / "absent")]) == 3
     assert _explain(capsys, str(tmp_path / "foreign"))[0] == 3
+
+
+def test_the_document_names_every_refusal_and_every_kind() -> None:
+    """docs/hl7.md is where an engineer looks a code up."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "hl7.md").read_text()
+    named = set(re.findall(r"`([a-z0-9-]+)`", text))
+    notes = {"charset-mismatch", "charset-unknown", "charset-unstated"}  # written `charset-mismatch`, `-unknown` …
+    assert (set(ADVICE) | set(CONDITIONS)) - notes <= named
+    assert {kind.value for kind in Kind} - {"beat_silence"} <= set(re.findall(r"[a-z0-9_]+", text))
 
 
 def test_settings_of_a_site(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from edgeward.wire.mllp import Broken, Decoder
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from pathlib import Path
 
 START = datetime(2026, 3, 4, 9, 15, 2, tzinfo=UTC)
 
@@ -121,6 +122,35 @@ def test_every_seed_has_a_test_of_its_answer_or_its_change() -> None:
     """No seed lies unused."""
     for name in names():
         assert _Device().receive(seed(name)), name
+
+
+@pytest.mark.parametrize(
+    ("name", "wall", "answer", "numerics", "refused"),
+    [
+        ("acme_pcd01_nibp_ucum_v26", datetime(2011, 6, 2, 5, 0, 1, tzinfo=UTC), "CA", 3, []),
+        (
+            "draeger_pcd04_watchdog_r40_v26",
+            datetime(2019, 11, 5, 17, 39, 42, tzinfo=UTC),
+            "CR",
+            0,
+            ["alerts-unsupported"],
+        ),
+        ("ge_b1x5_vsp_vitals_v26", datetime(2024, 12, 19, 17, 30, 1, tzinfo=UTC), "AA", 8, []),
+        ("mindray_egateway_pcd01_v26", datetime(2026, 9, 12, 6, 30, 1, tzinfo=UTC), "CA", 6, ["code-unknown"]),
+        ("philips_intellivue_mx500_pcd01_wave_v26", datetime(2021, 4, 26, 3, 3, 33, tzinfo=UTC), "CA", 1, []),
+    ],
+)
+def test_real_messages_of_gateways(
+    name: str, wall: datetime, answer: str, numerics: int, refused: list[str], shared_data: Path
+) -> None:
+    """Five makers' messages as they are."""
+    path = shared_data / "hl7" / f"{name}.hl7"
+    if not path.is_file():
+        pytest.skip("REAL DATA ABSENT: no hl7/ in the data folder")
+    device = _Device(wall=wall)
+    assert device.receive(path.read_bytes())[0].startswith(answer)
+    assert sum(len(reading.numerics) for reading in device.rim.readings) == numerics
+    assert device.rim.refusals == refused
 
 
 def test_an_empty_pid_says_nothing_of_who() -> None:
