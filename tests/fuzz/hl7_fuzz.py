@@ -6,7 +6,7 @@ Of every mutation: nothing raises and nothing counts as an internal fault; nothi
 what the sender's MSH asks for (worked out here, apart from the code under test), names its control id and carries a
 fault where the message was refused; every number is plausible and not of the future; and no number and no identifier is
 given to a patient or place other than the seed's own, unless the very segment that names it was mutated. An input that
-breaks a promise is kept under tests/fuzz/found/.
+breaks a promise is left under tests/fuzz/found/; what it taught goes to tests/fuzz/kept/.
 """
 
 from __future__ import annotations
@@ -303,10 +303,10 @@ class _Origin:
 
     def check(self, mutant: Mutant, readings: list[Reading]) -> None:
         """Identifiers and places are the seed's unless their own segment was mutated; numbers keep their patient."""
-        lines = [line.strip() for line in re.split(rb"[\r\n]+", mutant.content.replace(b"\x00", b""))]
+        lines = [line.strip(b" \t") for line in re.split(rb"[\r\n]+", mutant.content.replace(b"\x00", b""))]
         intact = {
             name: all(line in originals for line in lines if line[:3] == name)
-            for name, originals in ((key, {o.strip() for o in value}) for key, value in self._naming.items())
+            for name, originals in ((key, set(value)) for key, value in self._naming.items())
         }
         header = bool(lines) and lines[0].startswith(b"MSH|^~\\&|") and mutant.content.isascii()
         for reading in readings:

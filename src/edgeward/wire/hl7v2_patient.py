@@ -9,6 +9,7 @@ Source: HL7 v2.8.2 sections 3.4.2 (PID), 3.4.3 (PV1), 3.4.9 (MRG), 2A.14 (CX), 2
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.kernel.clock import NS_PER_S
@@ -33,6 +34,7 @@ IDENTIFIER_CHARS_MAX = 128
 PLACE_CHARS_MAX = 512
 _YEAR_NS = 365.2425 * 86_400 * NS_PER_S
 _ESCAPED = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = {"F": "f", "M": "m"}
 
 
@@ -96,6 +98,8 @@ def _identifiers(
             continue
         if len(repetition) > IDENTIFIER_CHARS_MAX:
             refused.append(("identifier-too-long", f"{name}-{field}"))
+        elif _CONTROL.search(number):
+            refused.append(("identifier-malformed", f"{name}-{field}"))
         elif _is_placeholder(number):
             refused.append(("identifier-placeholder", f"{name}-{field}"))
         else:
