@@ -1,8 +1,8 @@
 """An ECG bed's stream as a process of the ward: started, heard, replaced when it ends or falls silent.
 
-It is the whole single-bed device (``edgeward bedside run``) with its messages on standard output as JSON lines: its page,
-its engine and its 4 ms are its own, and nothing that the ward does can delay a beat. The ward takes its heart rate, its
-modes and its advisories.
+It is the whole single-bed device (``edgeward bedside run``) with its messages on standard output as JSON lines: its
+page, its engine and its 4 ms are its own, and nothing that the ward does can delay a beat. The ward takes its numerics,
+its modes and its advisories.
 """
 
 from __future__ import annotations
