@@ -25,13 +25,16 @@ def _shipped() -> None:
 
 
 def test_the_demo_breaks_and_recovers_and_says_so() -> None:
-    """Install, trial, beats, leads off, a killed engine, and windows accepted again; exit code 0."""
+    """Install, trial, beats, leads off, killed checks and a killed engine, and both back again; exit code 0."""
     done = _edgeward("demo", "--for", "20")
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "update: installed",
         "mode: AI LOCAL",
         "lead_off",
+        "killing the threshold checks",
+        "threshold checks run again",
+        "killing the engine",
         "SIGKILL",
         "THRESHOLD ONLY",
         "first accepted window",

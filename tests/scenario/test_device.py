@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def _workers() -> set[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"edgeward.inference.worker" in line:
+            if b"edgeward.inference.worker" in line or b"edgeward.bedside.thresholds.process" in line:
                 found.add(int(entry.name))
     return found
 
@@ -123,6 +124,36 @@ def test_without_bundle_or_repository_the_heart_rate_is_watched(tmp_path: Path) 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert next(line for line in lines if line["kind"] == "mode")["reason"] == "no_bundle"
     assert any(line["kind"] == "rate" and line["hr_bpm"] for line in lines)
+
+
+def test_a_killed_thresholds_process_is_told_and_replaced_while_the_stream_runs_on(tmp_path: Path) -> None:
+    """SIGKILL from outside: a technical alert of high priority at once, another process, and the alert taken back."""
+    device = subprocess.Popen(
+        _command(tmp_path, None, "--json-lines", "-"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert device.stdout is not None
+        killed = None
+        story: list[tuple[str, Any]] = []
+        for line in device.stdout:
+            message = json.loads(line)
+            if message["kind"] == "thresholds" and killed is not None:
+                story.append((message["state"], message["pid"]))
+            elif message["kind"] == "thresholds" and message["state"] == "back":
+                killed = message["pid"]
+                os.kill(killed, signal.SIGKILL)
+            if message["kind"] == "alert" and message["code"] == "thresholds-down" and story:
+                story.append(("down", message["active"]))
+                assert (message["priority"], message["cause"]) == ("high", "technical")
+                if not message["active"]:
+                    break
+        states = [state for state, _ in story]
+        assert states == ["crashed", "down", "back", "down"], story
+        assert story[2][1] not in (None, killed)
+        assert device.poll() is None
+    finally:
+        device.send_signal(signal.SIGINT)
+        device.communicate(timeout=30)
 
 
 def test_a_new_bundle_is_fetched_behind_the_stream_and_runs_from_the_next_start(

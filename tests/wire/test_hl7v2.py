@@ -12,7 +12,7 @@ from hl7_seeds import names, seed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeward.kernel.limits import HL7_FIELDS_MAX, HL7_MESSAGE_BYTES_MAX, HL7_SEGMENTS_MAX
+from edgeward.kernel.limits import HL7_FIELDS_MAX, HL7_JOINED_MAX, HL7_MESSAGE_BYTES_MAX, HL7_SEGMENTS_MAX
 from edgeward.wire.hl7v2 import NULL, STANDARD, Hl7Error, Message, Separators, parse, split
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def test_a_message_brings_its_own_separators() -> None:
         ("\\Zsite\\ stays", "\\Zsite\\ stays"),
         ("a lone \\ stays", "a lone \\ stays"),
         ("\\P\\", "#"),
+        ("\\\\", "\\\\"),
+        ("\\E\\" * 2000, "\\E\\" * 2000),  # too long to be anything that is read
     ],
 )
 def test_escapes(escaped: str, plain: str) -> None:
@@ -183,6 +185,8 @@ def test_several_messages_in_one_block_are_split() -> None:
     assert split(b"garbage\r" + one + two)[0].startswith(b"garbage")
     assert split(b"NTE|1||says MSH| in a text\r" + one) == [b"NTE|1||says MSH| in a text\r" + one]
     assert split(b"") == [b""]
+    assert len(split(one * HL7_JOINED_MAX)) == HL7_JOINED_MAX
+    assert len(split(one * (HL7_JOINED_MAX + 1))) == 1  # a block of headers alone would hold a device up
 
 
 @pytest.mark.parametrize("name", names())

@@ -64,8 +64,12 @@ def test_a_second_patient_without_a_place_has_none() -> None:
     [
         ("PID|1||1001\rPID|2||1002\rOBR|1\r" + HR, "segment-order"),
         ("PID|1||1001\rPV1|1|I|A\rPV1|1|I|B\rOBR|1\r" + HR, "segment-order"),
+        ("PID|1||1001\rOBR|1\r" + HR + "PV1|1|I|B\rOBR|1\r" + HR, "segment-order"),
+        ("PV1|1|I|A\rOBR|1\r" + HR + "PID|1||1001\rOBR|1\r" + HR, "segment-order"),
+        ("PV1|1|I|A\rPID|1||1001\rOBR|1\r" + HR, "segment-order"),
         ("PID|1||1001\rOBR|1\r" + HR + "PIX|2||1002\rOBR|1\r" + HR + "PID|3||1003\rOBR|1\r" + HR, "segment-unknown"),
         ("PID|1||1001\rOBR|1\r" + HR + "PID|2||1002\rMSX|^~\\&|A\rOBR|1\r" + HR, "segment-unknown"),
+        ("PID|1||1001\rOBR|1\r" + HR + "PIX|2||1002\rOBR|1\r" + HR, "segment-unknown"),
         ("".join(f"PID|1||{1000 + n}\rOBR|1\r" for n in range(66)), "patients-too-many"),
     ],
 )

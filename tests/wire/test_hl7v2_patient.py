@@ -73,6 +73,7 @@ def test_identifiers_are_bounded() -> None:
     assert len(patient.identifiers) == 32
     assert refused == [("identifiers-too-many", "PID-3")]
     assert _pid(f"1||{'7' * 500}^^^H^MR") == (None, [("identifier-too-long", "PID-3")])
+    assert _pid("1||7\x0b7^^^H^MR") == (None, [("identifier-malformed", "PID-3")])
 
 
 @pytest.mark.parametrize(

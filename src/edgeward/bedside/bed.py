@@ -71,8 +71,8 @@ class Bed:
 
     ``rungs`` is empty where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
     same. Nothing here raises for trouble with an engine or with one block. ``ladder``: that of the bed before with
-    the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and back;
-    without it, as in a measurement of the pipeline alone, there are none.
+    the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and
+    back; without it, as in a measurement of the pipeline alone, there are none.
     """
 
     def __init__(
@@ -149,7 +149,9 @@ class Bed:
         now = self._clock.monotonic_ns()
         if self._alerts is not None and now >= self._next_numerics_ns:
             self._next_numerics_ns = now + _NUMERICS_EVERY_NS
-            self._alerts.offer(self._pipeline.numerics(now))
+            numerics = self._pipeline.numerics(now)
+            self._alerts.offer(numerics)
+            self._tell("numerics", {"values": {numeric.kind.value: numeric.value for numeric in numerics}})
 
     def _carry_out(self, effects: list[Effect]) -> None:
         # Windows first: nothing that only tells somebody something may stand between a sample and its scores.

@@ -16,7 +16,7 @@ from edgeward.kernel.clock import NS_PER_MS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Message
     from edgeward.bedside.side import Happening
     from edgeward.signal.numeric import Numeric
 

@@ -25,8 +25,7 @@ from edgeward.kernel.errors import ConfigError, EdgewardError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeward.bedside.feed import Feed
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Feed, Message
 
 TICK_MS = 100
 ALIVE_MS = 200

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.decide import Advisory
     from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Banner
-
-Message = tuple[str, dict[str, Any]]
+    from edgeward.bedside.feed import Message as Message
 
 
 def message_of(effect: Effect) -> Message | None:

@@ -90,7 +90,7 @@ class Recall:
         """All that a new process is told first, in order; its lines are counted from here on."""
         self._line = 0
         told: list[Feed] = []
-        for number, stay in self._stays.items():
+        for number, stay in sorted(self._stays.items()):
             told.append(stay.admitted)
             if care >= Care.BEDS:
                 stay.memory = None

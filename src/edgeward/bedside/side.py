@@ -30,7 +30,7 @@ from edgeward.kernel.limits import NOTICE_MS_MAX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Message
     from edgeward.kernel.clock import Clock
 
 CHECK_MS = 100
@@ -48,6 +48,10 @@ STABLE_S = 2.0
 _READ_BYTES = 262_144
 _READS_MAX = 16
 _REAP_S_MAX = 2.0
+_HUNG_UP = "hung-up"
+"""Its pipe has ended and its exit status is still on the way."""
+_FROM_OUTSIDE = frozenset({_HUNG_UP, *(f"signal-{number.value}" for number in (signal.SIGKILL, signal.SIGTERM))})
+"""Deaths that no message brings about, once the process had taken them all."""
 
 assert HANG_MS + CHECK_MS < NOTICE_MS_MAX, "a hang is noticed within the time in which a failure must be shown"
 
@@ -212,11 +216,12 @@ class SideProcess:
 
     def _replace(self, child: _Child, trouble: tuple[What, str], now_ns: int) -> None:
         what, how = trouble
-        words, stable = child.words(), child.stable(now_ns)
+        words = child.words()
+        blameless = child.stable(now_ns) or (child.caught_up and how in _FROM_OUTSIDE)
         self._bury(child)
         self.restarts += 1
         self._backoff.failed(now_ns)
-        self._care = Care.WHOLE if stable else Care(min(self._care + 1, Care.BEDS))
+        self._care = Care.WHOLE if blameless else Care(min(self._care + 1, Care.BEDS))
         self._happened.append(Happening(self.name, what, now_ns, how, words, self._care))
 
     def _spawn(self, now_ns: int) -> None:
@@ -337,7 +342,7 @@ class _Child:
         if code is not None:
             return What.CRASHED, ending(code)
         if self._ended:
-            return What.CRASHED, "hung-up"
+            return What.CRASHED, _HUNG_UP
         if self._nonsense:
             return What.NONSENSE, "nonsense"
         if len(self._backlog) > BACKLOG_BYTES_MAX:

@@ -1,7 +1,7 @@
 """``edgeward demo``: the whole road on this machine, with what happens told as it happens.
 
 A monitor and a device run as processes of their own, as they would at a bedside; the bundle goes through a signed
-repository made for the occasion. The engine is killed from outside, with SIGKILL, not by a hook.
+repository made for the occasion. Threshold checks and engine are killed from outside, with SIGKILL, not by a hook.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 _DWELL_S = 5.0
 _KILL_AT = 0.62
+_KILL_CHECKS_AT = 0.5
+"""When the engine and the threshold checks are killed, as shares of the demo's length."""
+_KILL_AFTER_S = 40.0
+_KILL_CHECKS_AFTER_S = 25.0
+"""The same for a demo without an end."""
 _START_S = 60.0
 _END_S = 15.0
 
@@ -37,7 +42,8 @@ def register(verbs: Any) -> None:
         "demo",
         help="the whole road on this machine: publish, install, trial, stream, break, recover",
         description="Publishes the shipped bundle to a signed repository of its own, starts a monitor and a device, "
-        "opens the page, and tells what happens, with leads taken off and the engine killed on the way.",
+        "opens the page, and tells what happens, with leads taken off and both the threshold checks and the engine "
+        "killed on the way.",
         epilog="Exit code 0 when everything that was to happen did happen, else 1.",
     )
     parser.add_argument(
@@ -60,6 +66,10 @@ class _Story:
     installed: bool = False
     lead_off: bool = False
     engine_pid: int | None = None
+    checks_pid: int | None = None
+    checks_killed_at: float | None = None
+    unchecked_told_s: float | None = None
+    unchecked_s: float | None = None
     killed_at: float | None = None
     scored_again_s: float | None = None
     accepted_again_s: float | None = None
@@ -131,13 +141,10 @@ class _Demo:
             now = time.monotonic()
             if streaming_since is None and now - self._began > _START_S:
                 raise EngineError("demo-stuck", f"the device gave no verdict within {_START_S:g} s")
-            if streaming_since is not None and self._seconds is not None:
-                if self._story.killed_at is None and now - streaming_since > _KILL_AT * self._seconds:
-                    self._kill_engine()
-                if now - streaming_since > self._seconds:
+            if streaming_since is not None:
+                if self._seconds is not None and now - streaming_since > self._seconds:
                     return
-            elif streaming_since is not None and self._story.killed_at is None and now - streaming_since > 40.0:
-                self._kill_engine()
+                self._harm(now - streaming_since)
             try:
                 origin, line = self._lines.get(timeout=0.2)
             except queue.Empty:
@@ -147,13 +154,20 @@ class _Demo:
                 if streaming_since is None and self._story.accepted + self._story.withheld:
                     streaming_since = time.monotonic()
 
-    def _kill_engine(self) -> None:
-        pid = self._story.engine_pid
-        if pid is None:
-            return
-        self._story.killed_at = time.monotonic()
-        self._tell(f"killing the engine (process {pid}) with SIGKILL …")
+    def _harm(self, streamed_s: float) -> None:
+        """Kill the threshold checks, and later the engine, once each."""
+        story, seconds = self._story, self._seconds
+        checks_at = _KILL_CHECKS_AFTER_S if seconds is None else _KILL_CHECKS_AT * seconds
+        engine_at = _KILL_AFTER_S if seconds is None else _KILL_AT * seconds
+        if story.checks_killed_at is None and story.checks_pid is not None and streamed_s > checks_at:
+            story.checks_killed_at = self._kill("the threshold checks", story.checks_pid)
+        if story.killed_at is None and story.engine_pid is not None and streamed_s > engine_at:
+            story.killed_at = self._kill("the engine", story.engine_pid)
+
+    def _kill(self, what: str, pid: int) -> float:
+        self._tell(f"killing {what} (process {pid}) with SIGKILL …")
         os.kill(pid, signal.SIGKILL)
+        return time.monotonic()
 
     def _heard(self, line: str) -> None:
         if not line.startswith("{"):
@@ -229,6 +243,18 @@ class _Demo:
             f"threshold alert {'raised' if alert['active'] else 'cleared'} ({alert['priority']}): {alert['text']}"
         )
 
+        story = self._story
+        if alert["code"] == "thresholds-down" and story.checks_killed_at is not None:
+            since_s = time.monotonic() - story.checks_killed_at
+            if alert["active"]:
+                story.unchecked_told_s = since_s
+            elif story.unchecked_s is None:
+                story.unchecked_s = since_s
+                self._tell(f"threshold checks run again {since_s:.2f} s after the kill")
+
+    def _on_thresholds(self, thresholds: dict[str, Any]) -> None:
+        self._story.checks_pid = thresholds["pid"]
+
     def _on_latency(self, latency: dict[str, Any]) -> None:
         self._story.latency = latency
 
@@ -299,6 +325,12 @@ class _Demo:
         }
         if not self._data and self._seconds is not None:
             checks["leads off: noticed, and no class given"] = story.lead_off
+        if story.checks_killed_at is not None:
+            checks["threshold checks killed: told, and running again"] = (
+                story.unchecked_told_s is not None and story.unchecked_s is not None
+            )
+        elif self._seconds is not None:
+            checks["threshold checks killed"] = False
         if story.killed_at is not None:
             checks["engine killed: dropped to threshold only"] = "THRESHOLD_ONLY" in story.modes
             checks["engine killed: windows accepted again"] = story.accepted_again_s is not None

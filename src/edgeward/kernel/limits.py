@@ -40,6 +40,8 @@ GOLDEN_VECTORS_MAX = 256
 # --- HL7v2
 HL7_MESSAGE_BYTES_MAX = 1 << 20
 """One message; twelve leads of one second as text are a tenth of it."""
+HL7_JOINED_MAX = 256
+"""Messages that a sender joined in one MLLP block."""
 HL7_SEGMENTS_MAX = 4_096
 HL7_FIELDS_MAX = 512
 """Fields of one HL7 segment; the longest that the standard defines has under sixty."""

@@ -179,11 +179,6 @@ _FOLDED: dict[str, _Unit] = {
 assert sum(len(spellings.split()) for *_, spellings in _TABLE) == len(_EXACT), "a spelling stands for two units"
 
 
-def is_unit(spelling: str) -> bool:
-    """Whether the table knows the spelling."""
-    return _find(spelling) is not None
-
-
 def conversion(unit: str, to: str, of: str = "") -> Linear:
     """How a value stated in ``unit`` becomes one in ``to``; ``of``: kind's short name or key of ``SUBSTANCES``.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.behind import MEMORY
-from edgeward.bedside.recall import Recall
+from edgeward.bedside.recall import Care, Recall
 from edgeward.bedside.side import Happening, What
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeward.bedside.behind import Core
-    from edgeward.bedside.feed import Feed
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Feed, Message
     from edgeward.kernel.clock import Clock
 
 
@@ -66,11 +65,11 @@ class LocalSide:
         self.restarts += 1
         self._happened.append(Happening(self.name, What.CRASHED, self._clock.monotonic_ns(), "signal-9"))
 
-    def revive(self) -> None:
-        """Another takes its place and is told what the rim remembers."""
+    def revive(self, care: Care = Care.WHOLE) -> None:
+        """Another takes its place and is told what the rim remembers, with as much ``care``."""
         self._core = self._make()
         self._taken = 0
-        for message in self._recall.replay():
+        for message in self._recall.replay(care):
             self._taken += 1
             self._hear(self._core.take(message, self._clock.monotonic_ns()))
         self._happened.append(Happening(self.name, What.BACK, self._clock.monotonic_ns()))

@@ -100,7 +100,7 @@ class CodeTable:
         for line in sorted(self.site, key=lambda line: bool(line.name)):
             names = frozenset({squeeze(line.name)}) if line.name else frozenset()
             kind = line.kind
-            system = system_of(line.system)
+            system = _system(line.system, line.name)
             code = Code(system, canonical(system, line.code), kind, of=kind or "", unit=line.unit, names=names)
             self._by_code.setdefault((code.system, code.code), []).insert(0, code)
 
@@ -117,9 +117,7 @@ class CodeTable:
             raise InputError(
                 "code-unknown", f"a code, its system and its name have at most {CODE_CHARS_MAX} characters"
             )
-        plain = system_of(system)
-        if not plain and name.startswith("MDC_"):
-            plain = "MDC"  # a reference id names its own system
+        plain = _system(system, name)
         key = (plain, canonical(plain, code))
         entries = self._by_code.get(key)
         if entries is None:
@@ -227,6 +225,11 @@ def _site_code(row: Mapping[str, Any], where: str) -> SiteCode:
                 "codes-invalid", f"{where}: {texts['unit']!r} is no unit of {kind.value} [{error.code}]"
             ) from error
     return SiteCode(system_of(texts["system"]), texts["code"], texts["name"], kind, texts["unit"])
+
+
+def _system(written: str, name: str) -> str:
+    plain = system_of(written)
+    return "MDC" if not plain and name.startswith("MDC_") else plain  # a reference id names its own system
 
 
 def _agrees(entry: Code, squeezed: str) -> bool:

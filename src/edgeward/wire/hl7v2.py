@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.limits import HL7_FIELDS_MAX, HL7_MESSAGE_BYTES_MAX, HL7_SEGMENTS_MAX
+from edgeward.kernel.limits import HL7_FIELDS_MAX, HL7_JOINED_MAX, HL7_MESSAGE_BYTES_MAX, HL7_SEGMENTS_MAX
 from edgeward.wire import hl7v2_charset
 
 NULL = '""'
@@ -37,6 +37,8 @@ _PADDING = b"\x00\t\n\r "
 _HEADER_BYTES_MAX = 4096
 _CARRIAGE_RETURN = 13
 _SKIP_MAX = 8
+TEXT_CHARS_MAX = 4096
+"""Longer than any identifier, code, number or place."""
 
 
 class Hl7Error(InputError):
@@ -104,34 +106,23 @@ class Message:
             component = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
         elif subcomponent > 1:
             return ""
-        return self.unescape(component).strip()
+        return self.unescape(component).strip(" \t")
 
     def unescape(self, text: str) -> str:
-        """Escapes undone (HL7 2.7): separators, hexadecimal bytes, formatting; an unknown one stays as it is."""
-        escape = self.separators.escape
-        if not escape or escape not in text:
-            return text
-        return _escapes(escape).sub(lambda match: self._unescaped(match.group(1), match.group(0)), text)
+        """Escapes undone (HL7 2.7): separators, hexadecimal bytes, formatting; an unknown one stays as it is.
 
-    def _unescaped(self, inner: str, whole: str) -> str:
-        separators = self.separators
-        plain = {
-            "F": separators.field,
-            "S": separators.component,
-            "T": separators.subcomponent,
-            "R": separators.repetition,
-            "E": separators.escape,
-            "P": "#",
-            "H": "",
-            "N": "",
-        }.get(inner)
-        if plain is not None:
-            return plain
-        if inner[:1] == "X":
-            return _hexadecimal(inner[1:], self.codec, whole)
-        if inner[:1] in {"C", "M"} and len(inner) in {5, 7}:
-            return ""  # switches of single- and multi-byte sets: the codec has dealt with them
-        return _formatting(inner, whole)
+        A text of more than ``TEXT_CHARS_MAX`` is nothing that is read here, and stays as it was sent.
+        """
+        escape = self.separators.escape
+        if not escape or escape not in text or len(text) > TEXT_CHARS_MAX:
+            return text
+        plain = _plain_escapes(self.separators)
+
+        def undone(match: re.Match[str]) -> str:
+            inner = match[1]
+            return plain[inner] if inner in plain else _unescaped(inner, match[0], self.codec)
+
+        return _escapes(escape).sub(undone, text)
 
 
 def parse(content: bytes, default_codec: str = "utf-8") -> Message:
@@ -157,12 +148,15 @@ def parse(content: bytes, default_codec: str = "utf-8") -> Message:
     return Message(separators, _rows(lines, separators.field), codec, doubt, terminated, tuple(notes))
 
 
-def split(content: bytes) -> list[bytes]:
-    """The messages in one block: usually one; a sender may have joined several, or wrapped them as a batch."""
+def split(content: bytes, most: int = HL7_JOINED_MAX) -> list[bytes]:
+    """The messages in one block: usually one; a sender may have joined several, or wrapped them as a batch.
+
+    More than ``most`` are not split, so that ``parse`` refuses them as one.
+    """
     if content.count(b"MSH") < 2 and not content.startswith((b"FHS", b"BHS")):
         return [content]
-    starts = [match.end() for match in _MESSAGE_START.finditer(content)]
-    if not starts:
+    starts = [match.end() for match in itertools.islice(_MESSAGE_START.finditer(content), most + 1)]
+    if not starts or len(starts) > most:
         return [content]
     lead = content[: starts[0]].strip(_PADDING)
     batch = not lead or lead in _BYTE_ORDER_MARKS or lead.startswith((b"FHS", b"BHS"))
@@ -248,7 +242,29 @@ def _rows(lines: list[str], separator: str) -> list[Row]:
 @lru_cache(maxsize=16)
 def _escapes(escape: str) -> re.Pattern[str]:
     mark = re.escape(escape)
-    return re.compile(f"{mark}([^{mark}]{{0,64}}){mark}")
+    return re.compile(f"{mark}([^{mark}]{{1,64}}){mark}")
+
+
+@lru_cache(maxsize=16)
+def _plain_escapes(separators: Separators) -> dict[str, str]:
+    return {
+        "F": separators.field,
+        "S": separators.component,
+        "T": separators.subcomponent,
+        "R": separators.repetition,
+        "E": separators.escape,
+        "P": "#",
+        "H": "",
+        "N": "",
+    }
+
+
+def _unescaped(inner: str, whole: str, codec: str) -> str:
+    if inner[0] == "X":
+        return _hexadecimal(inner[1:], codec, whole)
+    if inner[0] in {"C", "M"} and len(inner) in {5, 7}:
+        return ""  # switches of single- and multi-byte sets: the codec has dealt with them
+    return _formatting(inner, whole)
 
 
 def _hexadecimal(digits: str, codec: str, whole: str) -> str:

@@ -16,17 +16,21 @@ ERR are ours. Source: HL7 v2.8.2 sections 2.9, 2.14.5 (ERR), 2.14.8 (MSA), table
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.wire.hl7v2 import STANDARD, Hl7Error, Message, parse
-from edgeward.wire.hl7v2_header import Header, read_header
+from edgeward.wire.hl7v2_header import VERSION, Header, read_header
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 SENDER = "EDGEWARD"
 _ECHO_CHARS_MAX = 227
+_FIELDS = 18
+"""MSH-1 to MSH-18; the separator itself is the first."""
+_TRIGGER = re.compile(r"[A-Z]\d\d", re.ASCII)
 _ERR_IN_FIELDS = (2, 5)
 """From this version on ERR has fields of its own (2.5); before, one composite."""
 
@@ -119,28 +123,34 @@ def replies(header: Header, judgement: Judgement) -> list[str]:
     return codes
 
 
-def salvage(head: bytes) -> Message | None:
+def salvage(head: bytes) -> tuple[Message, Header] | None:
     """The MSH row alone of something that is no message, so that it can be answered; None where there is none."""
     at = head.find(b"MSH")
     line = head[at:].split(b"\r", 1)[0].split(b"\n", 1)[0] if at >= 0 else b""
+    # Fields behind those that an answer needs may be what is wrong with it.
+    line = line[3:4].join(line.split(line[3:4], _FIELDS)[:_FIELDS]) if len(line) > 3 else line
     try:
-        return parse(line + b"\r")
+        message = parse(line + b"\r")
     except Hl7Error:
         return None
+    return message, read_header(message)
 
 
-def encode_ack(message: Message | None, judgement: Judgement, code: str, *, now: datetime, control: str) -> bytes:
+def encode_ack(
+    heard: tuple[Message, Header] | None, judgement: Judgement, code: str, *, now: datetime, control: str
+) -> bytes:
     """The bytes of one acknowledgement (without MLLP blocks).
 
-    ``message``: what is answered, None where not even its MSH could be read; ``code``: MSA-1, one of ``replies``;
+    ``heard``: what is answered, None where not even its MSH could be read; ``code``: MSA-1, one of ``replies``;
     ``now``: wall time with its zone; ``control``: MSH-10 of the answer.
     """
-    header = read_header(message) if message is not None else None
+    message, header = heard or (None, None)
     field, component = (message.separators if message is not None else STANDARD)[:2]
     # With separators that cannot build an acknowledgement (no component separator), only plain fields are sent.
     joint = component or ""
     version = _version(header)
-    kind = joint.join(["ACK", header.trigger, "ACK"]) if header is not None and header.trigger and joint else "ACK"
+    trigger = header.trigger if header is not None and _TRIGGER.fullmatch(header.trigger) else ""
+    kind = joint.join(["ACK", trigger, "ACK"]) if trigger and joint else "ACK"
     wants = ["NE", "NE"] if code in {"AA", "AE", "AR"} and header is not None and header.enhanced else ["", ""]
     msh = [
         "MSH",
@@ -189,12 +199,11 @@ def _advice(fault: Fault) -> str:
 
 
 def _version(header: Header | None) -> str:
-    return header.version if header is not None and header.version and _numbers(header.version)[0] == 2 else "2.6"
+    return header.version if header is not None and VERSION.fullmatch(header.version) else "2.6"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdecimal() and len(part) < 3 for part in parts) else (0,)
+    return tuple(int(part) for part in version.split("."))
 
 
 def _encoding(message: Message | None) -> str:

@@ -3,8 +3,9 @@
 Taken: ORU^R01 (PCD-01 and the plainer dialects) and the ADT events that say who lies where. Everything else is refused
 in the terms of HL7 2.9.2 or, where it is an ADT event that changes nothing for a bed, acknowledged and left aside.
 
-An observation belongs to the PID before it, and to no other. Where a message holds several patients its structure must
-be beyond doubt: an unknown segment may be a damaged PID, so such a message is refused as a whole.
+An observation belongs to the PID before it, and to no other. Where a message holds several patients, or may hold them,
+its structure must be beyond doubt: an unknown segment among results may be a damaged PID, so such a message is refused
+as a whole. (HL7 2.6.2 would have unknown segments ignored; before the results they are.)
 
 Source: HL7 v2.8.2 sections 3.3 (ADT), 7.3.1 (ORU); IHE PCD TF-2 3.1 (PCD-01), 3.4 (PCD-04).
 """
@@ -172,11 +173,11 @@ def _check_trigger(trigger: str) -> None:
 
 
 def _results(message: Message, header: Header, reader: Reader, now_utc_ns: int) -> list[Group]:
+    """Patients in the order of ORU_R01: PID, PV1, then results; anything else may be a damaged or lost PID."""
     groups: list[Group] = []
     current: Group | None = None
-    visited = False
+    visited = reported = named = False
     observed = ""
-    filled = True  # the patient named last has results
     for index, row in enumerate(message.rows):
         name = row[0]
         if name == "OBX":
@@ -184,24 +185,24 @@ def _results(message: Message, header: Header, reader: Reader, now_utc_ns: int) 
                 current = Group()
                 groups.append(current)
             current.outcomes.append(reader.read(message, index, observed, simulated=header.simulated))
-            filled = True
+            reported = True
         elif name == "OBR":
             observed = message.raw(row, 7)
-            filled = True
+            reported = True
         elif name == "PID":
-            if not filled:
-                raise Hl7Error("segment-order", "two PID segments follow each other without results between", "PID")
+            if named != reported or (groups and not named):
+                raise Hl7Error("segment-order", "a PID stands behind what is of nobody, or behind another PID", "PID")
             if len(groups) >= HL7_PATIENTS_MAX:
                 raise Hl7Error("patients-too-many", f"a message is of over {HL7_PATIENTS_MAX} patients", "PID")
             current = _patient_group(message, row, now_utc_ns)
             groups.append(current)
-            visited, observed, filled = False, "", False
+            visited, observed, reported, named = False, "", False, True
         elif name == "PV1":
+            if visited or reported:
+                raise Hl7Error("segment-order", "a PV1 stands behind another or behind results", "PV1")
             if current is None:
                 current = Group()
                 groups.append(current)
-            if visited:
-                raise Hl7Error("segment-order", "two PV1 segments stand under one patient", "PV1")
             current.place = read_place(message, row, 3)
             visited = True
     _check_structure(message)
@@ -249,13 +250,12 @@ def _check_structure(message: Message) -> None:
     names = [row[0] for row in message.rows]
     if names.count("MSH") > 1:
         raise Hl7Error("segment-order", "a second MSH stands inside a message; look at what sends it", "MSH")
-    if names.count("PID") < 2:
-        return
-    unknown = next((name for name in names if name not in _KNOWN and not name.startswith("Z")), None)
-    if unknown is not None:
+    results = next((at for at, name in enumerate(names) if name in {"OBR", "OBX"}), len(names))
+    begin = 0 if names.count("PID") > 1 else results
+    if any(name not in _KNOWN and not name.startswith("Z") for name in names[begin:]):
         raise Hl7Error(
             "segment-unknown",
-            "a message with several patients holds an unknown segment, which may be a damaged PID; look at its sender",
+            "an unknown segment stands where another patient may begin, so it may be a damaged PID; look at the sender",
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONTROL_CHARS_MAX = 199
 """HL7 v2.7 on: MSH-10 has at most 199 characters."""
 
-_VERSION = re.compile(r"2(?:\.\d){0,3}", re.ASCII)
+VERSION = re.compile(r"2(?:\.\d){0,3}", re.ASCII)
 _PROCESSING = frozenset({"P", "T", "D"})
 _CONDITIONS = frozenset({"AL", "NE", "ER", "SU"})
 
@@ -64,7 +64,7 @@ def read_header(message: Message) -> Header:
         stamp=_stamp(message),
         kind=kind,
         trigger=trigger,
-        control=message.raw(row, 10).strip()[:CONTROL_CHARS_MAX],
+        control=message.raw(row, 10).strip(" \t")[:CONTROL_CHARS_MAX],
         processing=message.text(row, 11) or "P",
         version=message.text(row, 12),
         accept=_condition(message.text(row, 15)),
@@ -82,7 +82,7 @@ def check_header(header: Header) -> None:
         raise Hl7Error("message-type-missing", "a message does not say what it is (MSH-9); correct the sender", "MSH-9")
     if header.processing not in _PROCESSING:
         raise Hl7Error("processing-unknown", "MSH-11 is none of P, T, D; correct the sender", "MSH-11")
-    if header.version and _VERSION.fullmatch(header.version) is None:
+    if header.version and VERSION.fullmatch(header.version) is None:
         raise Hl7Error("version-unknown", "a message is not of an HL7 version 2 (MSH-12); correct the sender", "MSH-12")
 
 

@@ -77,6 +77,7 @@ class Reader:
         self.table = table
         self._codes: dict[str, Code | str] = {}
         self._units: dict[tuple[str, str, str, str], Linear | str] = {}
+        self._last_time: tuple[str, str, tuple[Stamp | None, str]] = ("", "", (None, ""))
 
     def read(self, message: Message, index: int, observed: str, *, simulated: bool = False) -> Outcome:
         """Outcome of the OBX at ``rows[index]``; ``observed``: OBR-7 as sent, for an OBX without a time of its own."""
@@ -103,7 +104,7 @@ class Reader:
             return Refused(index, measured, "OBX-8" if status in TAKEN else "OBX-11")
         try:
             value = None if measured else self._value(message, row, value_type, stated, code)
-            stamp, field = _time(message, row, observed)
+            stamp, field = self._time(message, row[14] if count > 14 else "", observed)
         except _FieldError as error:
             return Refused(index, error.code, error.field)
         return Observation(index, code.kind, value, stamp, field, code.rank)
@@ -150,6 +151,15 @@ class Reader:
             return agreed(found)
         except InputError as error:
             return error.code
+
+    def _time(self, message: Message, own: str, observed: str) -> tuple[Stamp | None, str]:
+        """Time and the field that gave it; most OBX of a message say the same as the one before."""
+        last_own, last_observed, found = self._last_time
+        if own != last_own or observed != last_observed or message.separators is not STANDARD:
+            found = _time(message, own, observed)
+            if message.separators is STANDARD:
+                self._last_time = own, observed, found
+        return found
 
     def _measured(self, message: Message, row: Row, status: str, *, simulated: bool) -> str:
         """Empty for a value, "unmeasured", "no-result", or the code of a refusal, by OBX-11 and OBX-8."""
@@ -220,9 +230,8 @@ def _unit(message: Message, raw: str, code: Code) -> Linear | str:
     return meant.pop() if meant else "unit-unknown"
 
 
-def _time(message: Message, row: Row, observed: str) -> tuple[Stamp | None, str]:
+def _time(message: Message, own: str, observed: str) -> tuple[Stamp | None, str]:
     """OBX-14, else OBR-7; a day or an hour is no instant and gives way to the other."""
-    own = row[14] if len(row) > 14 else ""
     for raw, field in ((own, "OBX-14"), (observed, "OBR-7")):
         if raw:
             try:

@@ -9,6 +9,7 @@ Source: HL7 v2.8.2 sections 3.4.2 (PID), 3.4.3 (PV1), 3.4.9 (MRG), 2A.14 (CX), 2
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.kernel.clock import NS_PER_S
@@ -30,8 +31,10 @@ PLACEHOLDERS = frozenset(
 
 AGE_Y_MAX = 130.0
 IDENTIFIER_CHARS_MAX = 128
+PLACE_CHARS_MAX = 512
 _YEAR_NS = 365.2425 * 86_400 * NS_PER_S
 _ESCAPED = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = {"F": "f", "M": "m"}
 
 
@@ -70,9 +73,9 @@ def read_prior(message: Message, row: Row) -> Patient | None:
 
 
 def read_place(message: Message, row: Row, field: int) -> str:
-    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing."""
+    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing, or far too much."""
     raw = message.raw(row, field)
-    if not raw or raw == NULL:
+    if not raw or raw == NULL or len(raw) > PLACE_CHARS_MAX:
         return ""
     parts = message.components(message.repetitions(raw, 1)[0])[:3]
     return "^".join(_canonical(message, part) for part in parts).rstrip("^")
@@ -102,6 +105,8 @@ def _identifiers(
             continue
         if len(repetition) > IDENTIFIER_CHARS_MAX:
             refused.append(("identifier-too-long", f"{name}-{field}"))
+        elif _CONTROL.search(number):
+            refused.append(("identifier-malformed", f"{name}-{field}"))
         elif _is_placeholder(number):
             refused.append(("identifier-placeholder", f"{name}-{field}"))
         else:

@@ -22,7 +22,7 @@ from edgeward.kernel.limits import HL7_MESSAGE_BYTES_MAX
 
 START = b"\x0b"
 END = b"\x1c"
-HEAD_BYTES = 1024
+HEAD_BYTES = 4096
 """How much of a broken message is kept, so that it can be answered: its MSH segment lies within."""
 
 _BETWEEN = re.compile(rb"[\x00\x09\x0a\x0d\x1c\x20]*")

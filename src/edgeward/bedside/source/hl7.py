@@ -15,23 +15,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.source.hl7_reading import SOURCE
 from edgeward.bedside.source.hl7_receive import Receiver
+from edgeward.bedside.source.hl7_settings import Hl7Settings
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import ConfigError
 from edgeward.wire.codes import CodeTable
 from edgeward.wire.mllp import Broken, Decoder
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-    from pathlib import Path
-
     from edgeward.bedside.source.reading import Rim
     from edgeward.kernel.clock import Clock
 
@@ -39,60 +35,11 @@ TURN_NS = 20 * NS_PER_MS
 WRITE_HIGH_BYTES = 1 << 16
 DRAIN_S = 2.0
 HANDSHAKE_S = 10.0
+LINGER_S = 0.5
+"""After the last answer the peer has this long to close first; what it still sends is not taken."""
 _WATCH_S = 0.5
 _BACKLOG = 64
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-
-
-@dataclass(frozen=True, slots=True)
-class Hl7Tls:
-    """TLS for the listener, PEM files. ``client_ca``: who may connect; None: anybody who can reach the port."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """A server context of TLS 1.2 or newer. Raises ``ConfigError`` (``hl7-tls``)."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.certificate, self.key)
-            if self.client_ca is not None:
-                context.load_verify_locations(self.client_ca)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                "hl7-tls", f"the HL7 listener's certificate, key or client CA cannot be used: {error.strerror or error}"
-            ) from error
-        return context
-
-
-@dataclass(frozen=True, slots=True)
-class Hl7Settings:
-    """How to listen. ``zone``: of stamps without one; ``codec``: of messages that name no character set.
-
-    ``mute_s``: a connection that never said anything is dropped; ``half_s``: one that leaves a message half.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 2575
-    connections_max: int = 128
-    mute_s: float = 60.0
-    half_s: float = 30.0
-    zone: tzinfo = UTC
-    codec: str = "utf-8"
-    tls: Hl7Tls | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535 or not 1 <= self.connections_max <= 1_024:
-            raise ConfigError(
-                "setting-invalid",
-                "the HL7 port lies between 0 (any free port) and 65535, connections_max from 1 to 1024",
-            )
-        # Comparisons are written so that a NaN fails them.
-        if not 1 <= self.mute_s <= 86_400 or not 1 <= self.half_s <= 600:
-            raise ConfigError("setting-invalid", "mute_s lies between 1 and 86400 seconds, half_s between 1 and 600")
 
 
 @dataclass(slots=True)
@@ -193,6 +140,8 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[bytes | Broken] = deque()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._heard_all = False
         self._since_ns = 0  # when the message at hand began, or the connection
         self._spoken = False
         self._scheduled = False
@@ -226,13 +175,17 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer sends no more: what was read is answered, then the connection closes."""
+        if self._ending_ns is not None:
+            return False
+        self._heard_all = True
         self._give_up("mllp-no-end")
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The peer has gone."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._linger):
+            if timer is not None:
+                timer.cancel()
         self._waiting.clear()
         self._listener._left(self)  # noqa: SLF001
 
@@ -250,8 +203,6 @@ class _Connection(asyncio.Protocol):
         if self._ending_ns is not None or self._transport is None:
             return
         self._ending_ns = self._now()
-        with contextlib.suppress(RuntimeError):
-            self._transport.pause_reading()
         self._work()
 
     def drop(self) -> None:
@@ -281,10 +232,18 @@ class _Connection(asyncio.Protocol):
                 break
         if self._waiting:
             transport.pause_reading()
-        elif self._ending_ns is not None:
-            transport.close()
         elif self._blocked_ns is None:
             transport.resume_reading()
+            if self._ending_ns is not None:
+                self._shut(transport)
+
+    def _shut(self, transport: asyncio.Transport) -> None:
+        """Close so that the last answers arrive: bytes that nobody has read would turn a close into a reset."""
+        if self._heard_all or not transport.can_write_eof():
+            transport.close()
+        elif self._linger is None:
+            transport.write_eof()
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
     def _again(self) -> None:
         self._scheduled = False

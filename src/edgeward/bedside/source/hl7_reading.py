@@ -52,10 +52,6 @@ def readings(decoded: Decoded, clock: PeerClock, arrival: Arrival, zone: tzinfo)
         message_ns = stamp.utc_ns(None, zone)
         delay_ns = clock.heard(message_ns, stamp.step_ns, arrival.received_ns, arrival.wall_ns)
     offset_s = stamp.offset_s if stamp is not None else None
-
-    def moment(observation: Observation) -> int | str:
-        return moment_of(observation, arrival.received_ns - delay_ns, message_ns, offset_s, zone)
-
     notes: Counter[tuple[str, str]] = Counter()
     if decoded.message.doubt:
         notes[decoded.message.doubt, "MSH-18"] += 1
@@ -68,13 +64,11 @@ def readings(decoded: Decoded, clock: PeerClock, arrival: Arrival, zone: tzinfo)
         numerics = []
         for outcome in group.outcomes:
             if isinstance(outcome, Observation):
-                at_ns = moment(outcome)
-                if isinstance(at_ns, str):
-                    refused[at_ns, outcome.field or "MSH-7"] += 1
-                elif arrival.received_ns - at_ns > AGE_MAX_NS[KINDS[outcome.kind].group]:
-                    refused["time-old", outcome.field or "MSH-7"] += 1
+                age = age_of(outcome, message_ns, offset_s, zone, delay_ns)
+                if isinstance(age, str):
+                    refused[age, outcome.field or "MSH-7"] += 1
                 else:
-                    numerics.append(Numeric(outcome.kind, outcome.value, at_ns))
+                    numerics.append(Numeric(outcome.kind, outcome.value, arrival.received_ns - age))
             elif isinstance(outcome, Refused):
                 refused[outcome.code, outcome.field] += 1
         numerics.sort(key=lambda numeric: numeric.at_ns)
@@ -82,16 +76,19 @@ def readings(decoded: Decoded, clock: PeerClock, arrival: Arrival, zone: tzinfo)
     return result or [Reading(SOURCE, "", arrival.peer, arrival.received_ns, refusals=_refusals(notes))]
 
 
-def moment_of(observation: Observation, made_ns: int, message_ns: int, offset_s: int | None, zone: tzinfo) -> int | str:
-    """Monotonic moment of an observation whose message was made at monotonic ``made_ns``; ``time-future`` if none fits.
+def age_of(observation: Observation, message_ns: int, offset_s: int | None, zone: tzinfo, delay_ns: int) -> int | str:
+    """How old an observation is on arrival, ns, or why it has no usable time: ``time-future``, ``time-old``.
 
-    ``message_ns``: the same on the sender's clock (since 1970 UTC); ``offset_s``: MSH-7's zone; ``zone``: the site's.
+    ``message_ns``: when its message was made, on the sender's clock (since 1970 UTC); ``offset_s``: MSH-7's zone;
+    ``zone``: the site's; ``delay_ns``: how long the message was on its way.
     """
     stamp = observation.stamp
-    if stamp is None:
-        return made_ns
-    age = age_ns(message_ns, stamp.utc_ns(offset_s, zone), stamp.step_ns)
-    return "time-future" if age is None else made_ns - age
+    age: int | None = 0
+    if stamp is not None:
+        age = age_ns(message_ns, stamp.utc_ns(offset_s, zone), stamp.step_ns)
+    if age is None:
+        return "time-future"
+    return age + delay_ns if age + delay_ns <= AGE_MAX_NS[KINDS[observation.kind].group] else "time-old"
 
 
 def refusal_of(code: str, where: str, arrival: Arrival) -> Reading:

@@ -80,27 +80,27 @@ class Receiver:
         self.counts.broken += 1
         arrival = self._arrival(peer)
         self.rim.take(refusal_of(broken.code, "", arrival))
-        message = hl7v2_ack.salvage(broken.head)
-        if message is None or broken.code not in hl7v2_ack.CONDITIONS:
+        heard = hl7v2_ack.salvage(broken.head)
+        if heard is None or broken.code not in hl7v2_ack.CONDITIONS:
             return b""
-        return self._reply(message, Judgement(broken.code))
+        return self._reply(heard, Judgement(broken.code))
 
     def _one(self, content: bytes, arrival: Arrival) -> bytes:
-        message: Message | None = None
+        heard: tuple[Message, Header] | None = None
         try:
             message = hl7v2.parse(content, self.codec)
-            header = read_header(message)
-            judgement = self._judge(message, header, content, arrival)
+            heard = message, read_header(message)
+            judgement = self._judge(*heard, content, arrival)
         except Hl7Error as error:
             self.counts.refused += 1
             judgement = Judgement(error.code, error.where)
-            message = message or hl7v2_ack.salvage(content[: mllp.HEAD_BYTES])
+            heard = heard or hl7v2_ack.salvage(content)
         except Exception:  # noqa: BLE001  (one message must not end a connection, whatever is wrong with it or with us)
             self.counts.internal += 1
             judgement = Judgement("internal")
         if not judgement.taken and judgement.code != BUSY:
             self.rim.take(refusal_of(judgement.code, judgement.where, arrival))
-        return self._reply(message, judgement)
+        return self._reply(heard, judgement)
 
     def _judge(self, message: Message, header: Header, content: bytes, arrival: Arrival) -> Judgement:
         key = _key(header, content)
@@ -136,15 +136,15 @@ class Receiver:
             self._clocks.popitem(last=False)
         return clock
 
-    def _reply(self, message: Message | None, judgement: Judgement) -> bytes:
-        codes = ["AR"] if message is None else hl7v2_ack.replies(read_header(message), judgement)
-        return b"".join(mllp.encode(self._ack(message, judgement, code)) for code in codes)
+    def _reply(self, heard: tuple[Message, Header] | None, judgement: Judgement) -> bytes:
+        codes = ["AR"] if heard is None else hl7v2_ack.replies(heard[1], judgement)
+        return b"".join(mllp.encode(self._ack(heard, judgement, code)) for code in codes)
 
-    def _ack(self, message: Message | None, judgement: Judgement, code: str) -> bytes:
+    def _ack(self, heard: tuple[Message, Header] | None, judgement: Judgement, code: str) -> bytes:
         now = self.clock.wall()
         self._answers += 1
         control = f"EW{int(now.timestamp())}.{self._answers}"
-        content = hl7v2_ack.encode_ack(message, judgement, code, now=now, control=control)
+        content = hl7v2_ack.encode_ack(heard, judgement, code, now=now, control=control)
         return content.replace(mllp.START, b"").replace(mllp.END, b"")
 
     def _arrival(self, peer: str) -> Arrival:

@@ -9,7 +9,7 @@ from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Meas
 from edgeward.bedside.thresholds.stay import StayWatch
 
 if TYPE_CHECKING:
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Message
     from edgeward.bedside.thresholds.settings import ThresholdSettings
 
 STAYS_MAX = 1024

@@ -9,7 +9,7 @@ from edgeward.bedside.thresholds.alert import Alert, Cause
 from edgeward.kernel.clock import NS_PER_MS
 
 if TYPE_CHECKING:
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Message
 
 START_NS = 800 * NS_PER_MS
 """A process that was just started for the first time is not missed before this: the notice stays within 1 s."""

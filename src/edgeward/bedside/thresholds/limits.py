@@ -236,7 +236,7 @@ def defaults(population: Population, age_y: float | None = None) -> Limits:
         return NEONATAL
     if age_y is None:
         return PAEDIATRIC_UNKNOWN_AGE
-    return next(limits for below_y, limits in _AGE_BANDS if age_y < below_y)
+    return next((limits for below_y, limits in _AGE_BANDS if age_y < below_y), PAEDIATRIC_UNKNOWN_AGE)
 
 
 def every_default(population: Population) -> tuple[Limits, ...]:

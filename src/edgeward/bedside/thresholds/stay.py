@@ -14,7 +14,7 @@ from edgeward.bedside.feed import Population
 from edgeward.bedside.priority import Priority
 from edgeward.bedside.thresholds.alert import Alert, Cause
 from edgeward.bedside.thresholds.checks import KINDS_CHECKED, MEASUREMENTS, SILENT, checks_of
-from edgeward.bedside.thresholds.evidence import Evidence
+from edgeward.bedside.thresholds.latest import Latest
 from edgeward.bedside.thresholds.settings import Latch
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.signal import news2
@@ -24,8 +24,7 @@ from edgeward.signal.numeric import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeward.bedside.feed import Admitted
-    from edgeward.bedside.messages import Message
+    from edgeward.bedside.feed import Admitted, Message
     from edgeward.bedside.thresholds.checks import Check, Measurement
     from edgeward.bedside.thresholds.settings import ThresholdSettings
     from edgeward.signal.news2 import News2
@@ -48,7 +47,7 @@ class StayWatch:
 
     def __init__(self, admitted: Admitted, settings: ThresholdSettings) -> None:
         self._settings = settings
-        self._evidence = Evidence(KINDS_CHECKED)
+        self._latest = Latest(KINDS_CHECKED)
         self._alerts: dict[str, Alert] = {}
         self._pending: dict[str, tuple[int, int | None]] = {}  # code: violated since, nothing seen since
         self._unseen: dict[str, int] = {}  # code of a raised alert: since when nothing shows its condition
@@ -59,6 +58,7 @@ class StayWatch:
         self._told_ns: int | None = None
         self._scored_ns: int | None = None
         self._unscored = True
+        self._some_over = False  # an alert has ended that may have stood for a lower level
         self._changed = False  # since the last memory: alerts or suspension
         self._measured = False  # since the last memory: numerics
         self._memory_ns = admitted.at_ns
@@ -85,13 +85,14 @@ class StayWatch:
         """Take numerics in the order in which they were observed."""
         lasted: dict[str, Check] = {}
         for numeric in numerics:
-            if self._evidence.take(numeric, now_ns):
+            if self._latest.take(numeric, now_ns):
                 self._measured = self._unscored = True
                 for check in self._checks_of[numeric.kind]:
                     self._judge(check, min(numeric.at_ns, now_ns), now_ns)
                     if numeric.at_ns < now_ns:
                         lasted[check.code] = check
-        for check in lasted.values():  # what was observed last has lasted until now
+        # What was observed last has lasted until now; what an ended alert stood for is raised without a tick between.
+        for check in self._checks if self._some_over else lasted.values():
             self._judge(check, now_ns, now_ns)
         return self._flush(now_ns)
 
@@ -134,7 +135,7 @@ class StayWatch:
         if check.on_oxygen_only and not self._on_oxygen(now_ns):
             self._over(code, now_ns)
             return
-        found = self._evidence.first(check.kinds, now_ns)
+        found = self._latest.first(check.kinds, now_ns)
         if found is None:
             self._see_nothing(code, now_ns, raised=raised)
             return
@@ -159,14 +160,14 @@ class StayWatch:
             self._pending[code] = (self._pending[code][0], now_ns)
 
     def _judge_measurements(self, now_ns: int) -> None:
-        silent = self._evidence.silent(now_ns)
+        silent = self._latest.silent(now_ns)
         self._judge_loss(SILENT, silent, now_ns)
         delay_ns = self._limits.lost_delay_s * NS_PER_S
         for measurement in MEASUREMENTS:
-            since_ns = None if silent else self._evidence.lost_since(measurement.kinds, now_ns)
+            since_ns = None if silent else self._latest.lost_since(measurement.kinds, now_ns)
             lost = since_ns is not None and now_ns - since_ns >= delay_ns
             if lost and measurement.beside:
-                lost = self._evidence.first(measurement.beside, now_ns) is not None
+                lost = self._latest.first(measurement.beside, now_ns) is not None
             self._judge_loss(measurement, lost, now_ns)
 
     def _judge_loss(self, measurement: Measurement, lost: bool, now_ns: int) -> None:
@@ -213,6 +214,7 @@ class StayWatch:
             latch = self._settings.latch
             wanted = latch is Latch.ALL or (latch is Latch.HIGH and alert.priority is Priority.HIGH)
             alert.end(latches=wanted and alert.cause is Cause.PHYSIOLOGICAL)
+            self._some_over = True
             self._tell(alert, now_ns)
 
     def _active(self, code: str) -> bool:
@@ -249,7 +251,7 @@ class StayWatch:
 
     def _on_oxygen(self, now_ns: int) -> bool:
         within_s = FRESH_S[Item.OXYGEN]
-        known = [self._evidence.value_within(kind, within_s, now_ns) for kind in (Kind.FIO2, Kind.O2_FLOW)]
+        known = [self._latest.value_within(kind, within_s, now_ns) for kind in (Kind.FIO2, Kind.O2_FLOW)]
         return news2.oxygen_given(*known) is True
 
     # --- NEWS2
@@ -262,7 +264,7 @@ class StayWatch:
         who = self._admitted
         adult = who.population is Population.ADULT  # a child of unknown age is a child
         applies = news2.applies(who.age_y) and (adult or who.age_y is not None)
-        seen = news2.observe(lambda kind, within_s: self._evidence.value_within(kind, within_s, now_ns))
+        seen = news2.observe(lambda kind, within_s: self._latest.value_within(kind, within_s, now_ns))
         scored = news2.score(seen, who.spo2_scale if who.spo2_scale in (1, 2) else 1)
         again = self._told_ns is None or now_ns - self._told_ns >= _NEWS2_RETELL_NS
         if scored == self._told and not again:
@@ -301,6 +303,7 @@ class StayWatch:
         self._out.append((kind, {"bed": self.bed, "stay": self._admitted.stay, **data}))
 
     def _flush(self, now_ns: int) -> list[Message]:
+        self._some_over = False
         if self._changed or (self._measured and now_ns - self._memory_ns >= _MEMORY_EVERY_NS):
             self._changed = self._measured = False
             self._memory_ns = now_ns
@@ -311,7 +314,7 @@ class StayWatch:
     def _memory(self) -> dict[str, Any]:
         return {
             "version": _MEMORY_VERSION,
-            "evidence": self._evidence.to_memory(),
+            "latest": self._latest.to_memory(),
             "alerts": [alert.to_memory() for alert in self._alerts.values()],
             "pending": {code: list(times) for code, times in self._pending.items()},
             "unseen": dict(self._unseen),
@@ -324,9 +327,9 @@ class StayWatch:
         Raises ``ValueError`` for what is no such memory; the stay then goes on as it was.
         """
         codes = {check.code for check in self._checks} | {m.code for m in (SILENT, *MEASUREMENTS)}
-        evidence = Evidence(KINDS_CHECKED)
+        latest = Latest(KINDS_CHECKED)
         try:
-            evidence.from_memory(memory["evidence"])
+            latest.from_memory(memory["latest"])
             alerts = [Alert.from_memory(alert) for alert in memory["alerts"]]
             pending = {
                 str(code): (int(since), None if blind is None else int(blind))
@@ -339,7 +342,7 @@ class StayWatch:
             raise ValueError("this is no memory of a stay") from error
         if not known:
             raise ValueError("this memory is of another version")
-        self._evidence = evidence
+        self._latest = latest
         self._alerts = {alert.code: alert for alert in alerts if alert.code in codes and not alert.over}
         self._pending = {code: times for code, times in pending.items() if code in codes}
         self._unseen = {code: since for code, since in unseen.items() if code in codes}

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgeward.kernel.clock import NS_PER_S
-from edgeward.signal.numeric import Kind
+from edgeward.signal.numeric import Kind, plausible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class Seen:
         return longest if longest <= REGULAR_MAX_NS else None
 
 
-class Evidence:
+class Latest:
     """The newest numerics of one stay, of the kinds in ``kinds``; memory is bounded by their number."""
 
     def __init__(self, kinds: frozenset[Kind]) -> None:
@@ -87,8 +87,12 @@ class Evidence:
         """When any numeric last arrived; None before the first."""
 
     def take(self, numeric: Numeric, now_ns: int) -> bool:
-        """Take one numeric; False when it changes nothing: none of our kinds, a duplicate, older than what is known."""
-        if numeric.kind not in self._kinds:
+        """Take one numeric; False when it changes nothing.
+
+        So it is with one of other kinds, a duplicate, one older than what is known, and a value that no living patient
+        shows, which a source should have refused: if nothing better follows, its kind is missed.
+        """
+        if numeric.kind not in self._kinds or not (numeric.value is None or plausible(numeric.kind, numeric.value)):
             return False
         at_ns = min(numeric.at_ns, now_ns)
         seen = self._seen.get(numeric.kind)
