@@ -172,7 +172,8 @@ _SHARE = st.floats(0, 1)
         Score, key=_WORD, task=_WORD, version=_WORD, rung=_WORD, at_ns=st.integers(0, 4 * 10**18),
         outcome=st.sampled_from(["accepted", "withheld", "fallback"]), why=_WORD | st.just(""),
         probability=st.none() | _SHARE,
-        level=st.sampled_from(["none", "watch", "act"]), missing_share=_SHARE, stale_share=_SHARE,
+        level=st.sampled_from(["none", "watch", "act"]),
+        missing_share=st.none() | _SHARE, stale_share=st.none() | _SHARE,
         simulated=st.booleans(),
         drivers=st.lists(
             st.builds(Driver, _WORD, _WORD, st.none() | st.floats(-1e6, 1e6), _WORD | st.just(""), st.floats(-9, 9)),

@@ -99,8 +99,8 @@ class Score:
     probability: float | None = field(repr=False)
     level: str
     drivers: tuple[Driver, ...] = field(default=(), repr=False)
-    missing_share: float = 0.0
-    stale_share: float = 0.0
+    missing_share: float | None = None
+    stale_share: float | None = None
     simulated: bool = False
 
 
@@ -323,7 +323,9 @@ def _moved(drivers: Sequence[Driver]) -> str:
 
 
 def _notes(one: Score) -> list[str]:
-    notes = [f"Inputs missing {one.missing_share:.0%}, stale {one.stale_share:.0%}"]
+    shares = (("missing", one.missing_share), ("stale", one.stale_share))
+    known = [f"{name} {share:.0%}" for name, share in shares if share is not None]
+    notes = [f"Inputs {', '.join(known)}"] if known else []
     if one.drivers:
         notes.append(_moved(one.drivers))
     if one.simulated:

@@ -174,7 +174,18 @@ def test_scores_go_when_they_are_news(tmp_path: Path) -> None:
         assert len(_drain(outbox)) == 0  # none is worth sending any more: their time to live is over
         assert outbox.state().expired == 2
         output.write("score", {**SCORE, "level": "act"})
-        output.write("score", {**SCORE, "level": "act", "outcome": "withheld", "why": "stale", "probability": None})
+        output.write(
+            "score",
+            {
+                **SCORE,
+                "level": "act",
+                "outcome": "withheld",
+                "why": "stale",
+                "probability": None,
+                "missing_share": None,
+                "stale_share": None,
+            },
+        )
         output.write("score", {**SCORE, "task": "hypotension"})
         output.write("score", {**SCORE, "stay": 8})
         output.write("score", {**SCORE, "stay": 8})

@@ -203,6 +203,19 @@ def test_numbers_go_under_the_name_and_place_of_the_device() -> None:
     assert reading.patient.age_y == pytest.approx(76.0, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("core", "age"),
+    [("<pm:PatientType>Neo</pm:PatientType>", 0.04), ("<pm:PatientType>Ped</pm:PatientType>", 7.0),
+     ("<pm:PatientType>Ad</pm:PatientType>", None), ("", None),
+     ("<pm:PatientType>Neo</pm:PatientType><pm:DateOfBirth>1950</pm:DateOfBirth>", 75.5)],
+)  # fmt: skip
+def test_a_child_is_known_for_one(core: str, age: float | None) -> None:
+    """By its category where its date of birth is not known: adult limits must not be taken for a newborn's."""
+    (reading,) = _Device(HR, text.patient("p", tag="pm:State", core=core)).first
+    assert reading.patient is not None
+    assert reading.patient.age_y == (None if age is None else pytest.approx(age, abs=0.01))
+
+
 def test_a_number_that_stands_for_nobody_is_no_identifier() -> None:
     """What a device writes when nobody has entered one does not make one patient of many (11073-10207, R5009)."""
     for placeholder in ("Unknown", "0000", "999999"):

@@ -153,20 +153,20 @@ class FhirOutput:
             at_ns,
             str(data["outcome"]),
             str(data["why"] or ""),
-            None if data["probability"] is None else float(data["probability"]),
+            _number(data["probability"]),
             str(data["level"]),
             tuple(
                 Driver(
                     str(driver["feature"]),
                     str(driver["label"]),
-                    None if driver["value"] is None else float(driver["value"]),
+                    _number(driver["value"]),
                     str(driver["unit"] or ""),
                     float(driver["effect"]),
                 )
                 for driver in data["drivers"]
             ),
-            float(data["missing_share"]),
-            float(data["stale_share"]),
+            _number(data["missing_share"]),
+            _number(data["stale_share"]),
             self._is_simulated(data),
         )
         self._put(stay, f"score.{one.key}", "score", lambda who: fhir_out.score(one, who, self._author), lives_ns)
@@ -352,6 +352,10 @@ class FhirSender:
                 raise ConfigError("fhir-token", "the file with the token for the FHIR server holds no token")
             headers["Authorization"] = f"Bearer {token}"
         return headers
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _context(settings: FhirOutSettings) -> ssl.SSLContext | None:

@@ -42,6 +42,9 @@ WANTED = (
     "DescriptionModificationReport",
 )
 """Reports that numerics, patients and places come in."""
+_AGE_OF = {"Neo": 0.04, "Inf": 1.0, "Ped": 7.0}
+"""Years: the middle of what 11073-10207 (PatientType) means, where a child's date of birth is not known. Whether adult
+limits fit an adolescent, it does not say."""
 _SYSTEMS = {MDC: "MDC", "urn:oid:2.16.840.1.113883.6.1": "LN", "http://loinc.org": "LN"}
 
 
@@ -350,9 +353,8 @@ def _patient(state: PatientState, device: str, wall_ns: int) -> PatientRef:
     )
     identifiers = frozenset(identifier for identifier in found if identifier)
     sex = {"M": "m", "F": "f"}.get(state.sex)
-    return PatientRef(
-        identifiers or frozenset({f"{state.handle}{_association(device)}"}), age_y(state.born, wall_ns), sex
-    )
+    age = age_y(state.born, wall_ns) if state.born else _AGE_OF.get(state.category)
+    return PatientRef(identifiers or frozenset({f"{state.handle}{_association(device)}"}), age, sex)
 
 
 def _association(device: str) -> str:
