@@ -123,17 +123,35 @@ def test_a_lead_that_stays_away_holds_up_the_others_once() -> None:
     np.testing.assert_array_equal(samples, TRUTH[:, 50:75])
 
 
-def test_samples_whose_place_was_given_away_are_dropped() -> None:
-    """Time that was told to be missing is not told again otherwise."""
-    track = WaveTrack(1, RATE)
-    _put(track, 0, 0)
+def test_samples_that_come_after_a_silence_follow_it() -> None:
+    """Time that was told to be missing is not told again otherwise, and no sample is lost for it."""
+    track = WaveTrack(2, RATE)
+    for lead in range(2):
+        _put(track, lead, 0)
     assert [start for start, _ in track.take(_ns(0.1))] == [0]
-    track.skip(60)
-    _put(track, 0, 1, late_s=0.2)
-    _put(track, 0, 2, late_s=0.2)
-    ((start, samples),) = track.take(_ns(0.4))
-    assert (start, track.dropped) == (60, 35)
-    np.testing.assert_array_equal(samples[0], TRUTH[0, 60:75])
+    track.skip(160)
+    for number in (1, 2, 3):
+        for lead in range(2):
+            _put(track, lead, number, late_s=0.6)
+    ((start, samples),) = track.take(_ns(1.0))
+    assert (start, track.dropped) == (160, 0)
+    np.testing.assert_array_equal(samples, TRUTH[:, 25:100])
+
+
+def test_a_lead_that_comes_too_late_alone_is_dropped() -> None:
+    """The others were given without it, and it must not be moved beside what it does not belong to."""
+    track = WaveTrack(2, RATE)
+    for number in range(3):
+        _put(track, 0, number)
+    _put(track, 1, 0)
+    assert [samples.shape[1] for _, samples in track.take(_ns(0.3 + WAIT_S))] == [25]
+    assert [samples.shape[1] for _, samples in track.take(_ns(0.3 + WAIT_S))] == [50]
+    for number in (1, 2, 3):
+        _put(track, 1, number)
+    _put(track, 0, 3)
+    ((start, samples),) = track.take(_ns(0.8))
+    assert (start, track.dropped) == (75, 50)
+    np.testing.assert_array_equal(samples, TRUTH[:, 75:100])
 
 
 @pytest.mark.parametrize("set_ms", [3_600_000, -3_600_000, 500, -500])

@@ -2,8 +2,9 @@
 
 Each piece says of which lead it is, when its first sample was taken and which version it is; pieces of several leads
 may come together or apart, late, twice, or not at all. Every sample gets the index that its time gives it. What comes
-again, or after its place was given away, is dropped and counted; what never comes is a hole: a jump of the index where
-no lead has samples, missing samples where some have.
+again, or later than its neighbours in other leads were waited for, is dropped and counted; what never comes is a hole:
+a jump of the index where no lead has samples, missing samples where some have. When all leads come late, after their
+time was told to be missing (``skip``), they follow it, as a silence over TCP is followed (``tcp``).
 
 Timestamps are whole milliseconds of a clock of their own: pieces in unbroken order of versions are joined whatever the
 timestamps say, within ``SLACK_S``, and the index follows the device's clock slowly. A clock that is set leaves the
@@ -109,6 +110,9 @@ class WaveTrack:
         slack = SLACK_S * self._rate_hz
         if known and unbroken and abs(index - expected) <= slack:
             self._origin_ms += (index - expected) * 1000.0 / self._rate_hz * _FOLLOW
+            if behind < self.next:  # no lead was in time: all of them follow what was given away
+                self._origin_ms -= (self.next - expected) * 1000.0 / self._rate_hz
+                return self.next
             return expected
         # A hole, or a clock that was set. The former cannot be longer than the time since anything was heard.
         passed = round((received_ns - self._heard_ns) / NS_PER_S * self._rate_hz) if self._heard_ns else 0
