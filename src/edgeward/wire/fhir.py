@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.units import Linear, conversion
+from edgeward.kernel.units import Linear
 from edgeward.signal.numeric import KINDS, Kind, plausible
-from edgeward.wire.codes import agreed
+from edgeward.wire.codes import agreed, unit_of
 from edgeward.wire.fhir_json import At, FhirError
 from edgeward.wire.hl7v2_patient import Patient, cx
 from edgeward.wire.hl7v2_value import CONSCIOUSNESS
@@ -367,24 +367,13 @@ def _quantity(quantity: At, code: Code) -> tuple[float | None, Linear]:
     """A Quantity's number and how it becomes canonical."""
     if quantity.text("comparator"):
         raise FhirError("value-bounded", quantity.where, "is only a bound; a bound is not a measurement")
-    spellings = [quantity.text("code"), quantity.text("unit")]
-    stated = [spelling for spelling in spellings if spelling] or ([code.unit] if code.unit else [])
-    assert code.kind is not None
-    target = KINDS[code.kind].unit
-    if not stated and target != "1":
-        raise FhirError("unit-missing", quantity.where, "states no unit; a unit is never guessed", issue="required")
-    meant: set[Linear] = set()
-    for spelling in stated:
-        try:
-            meant.add(conversion(spelling, target, code.of or code.kind))
-        except InputError as error:
-            if error.code == "unit-mismatch":
-                raise FhirError(error.code, quantity.where, "states a unit of another quantity") from error
-    if len(meant) > 1:
-        raise FhirError("unit-contradiction", quantity.where, "states two units that differ")
-    if stated and not meant:
-        raise FhirError("unit-unknown", quantity.where, "states a unit that is not in the table", issue="value")
-    return quantity.number("value"), meant.pop() if meant else Linear()
+    try:
+        convert = unit_of(code, (quantity.text("code"), quantity.text("unit")))
+    except FhirError:
+        raise
+    except InputError as error:
+        raise FhirError(error.code, quantity.where, "has no unit that can be used", issue="value") from error
+    return quantity.number("value"), convert
 
 
 def _level(part: At, name: str) -> float:

@@ -45,7 +45,7 @@ class Head:
     method: str
     path: str
     query: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     keep_alive: bool
     continue_wanted: bool = False
 

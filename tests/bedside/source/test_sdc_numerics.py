@@ -85,14 +85,20 @@ def test_units_become_canonical() -> None:
 
 def test_what_is_not_known_is_told_once_and_left_aside() -> None:
     """An unknown code, a name that contradicts its code, a wrong unit: one word each with the MDIB, and no numbers."""
+    pleth = text.metric("d", "147842", "264864").replace(
+        'Code="147842"/>', 'Code="147842"><pm:Translation Code="149530"/></pm:Type>'
+    )
     device = _Device(
         text.metric("a", "999999", "264864")
         + text.metric("b", "150456", "262688", name="MDC_AWAY_CO2_ET")
         + text.metric("c", "147842", "266016")
+        + pleth
     )
-    assert sorted(_codes(device.first)) == ["code-name-mismatch", "code-unknown", "unit-mismatch"]
+    assert sorted(_codes(device.first)) == [
+        "code-contradiction", "code-name-mismatch", "code-unknown", "unit-mismatch",
+    ]  # fmt: skip
     assert {refusal.where for reading in device.first for refusal in reading.refusals} == {"999999", "150456", "147842"}
-    readings = device.report(*(text.numeric(handle, "70", at_ms=device.now_ms) for handle in "abc"))
+    readings = device.report(*(text.numeric(handle, "70", at_ms=device.now_ms) for handle in "abcd"))
     assert _values(readings) == []
 
 
@@ -309,6 +315,17 @@ def test_two_beds_behind_one_provider_are_two() -> None:
     assert second.patient is not None
     assert (first.peer, *first.patient.identifiers) == ("dev/mds", "A^^^urn:oid:1.2.3^")
     assert (second.peer, *second.patient.identifiers) == ("dev/mds2", "B^^^urn:oid:1.2.3^")
+
+
+def test_a_system_that_is_gone_discharges() -> None:
+    """A gateway takes a bed out of its description: its patient lies there no more, and the other bed goes on."""
+    both = text.mds(HR) + text.mds(text.metric("hr2", "147842", "264864"), "mds2", "2")
+    states = text.patient("a", tag="pm:State", extension="A")
+    device = _Device("", states + text.patient("b", tag="pm:State", extension="B", descriptor="pc2"), description=both)
+    device.description = text.mds(HR)
+    assert [(change, who) for change, who, _ in _changes(device.load(states))] == [
+        (Change.DISCHARGE, {"B^^^urn:oid:1.2.3^"})
+    ]
 
 
 def test_what_the_link_must_do_is_said() -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DEVICES_MAX = 128
 QUEUE_MAX = 4_096
 """Readings that wait for the rim: a minute of 64 devices that report once a second."""
+TURN_MAX = 128
+"""Readings given in one turn of the rim's loop; then others have theirs."""
 RETRY_S = 0.1
 _Item = Reading | tuple[str, bool]
 
@@ -123,7 +125,7 @@ class SdcSource:
 
     def _drain(self) -> None:
         """On the rim's loop: give what is queued, a bounded number at a time."""
-        for _ in range(QUEUE_MAX):
+        for _ in range(TURN_MAX):
             with self._lock:
                 if not self._queue or self._loop is None:
                     self._woken = False
@@ -138,7 +140,7 @@ class SdcSource:
             with self._lock:
                 if self._queue and self._queue[0] is item:
                     self._queue.popleft()
-        self._wake(RETRY_S)
+        self._wake(0.0)
 
 
 class _Device(Listener):

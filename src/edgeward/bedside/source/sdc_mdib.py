@@ -70,6 +70,7 @@ class Mdib:
         self._asked = True
         self._reported: dict[str, int] = {}
         self._polled: dict[str, int] = {}
+        self._heard = False  # a report since the latest poll
 
     @property
     def loaded(self) -> bool:
@@ -122,20 +123,22 @@ class Mdib:
             del self._waiting[:-WAITING_MAX]
         if self._version is None:
             return Taken()
+        self._heard = True
         taken = self._take(message)
         for state in message.states:
             self._reported[_key(state)] = max(state.version, self._reported.get(_key(state), 0))
         return taken
 
     def poll(self, message: Message) -> tuple[Taken, bool]:
-        """Take an answer to GetMdState. The second: reports have been missing since the poll before.
+        """Take an answer to GetMdState. The second: a subscription that looks alive is silent.
 
-        A state that a poll showed must have been reported by the next poll; else a subscription that looks alive
-        is silent.
+        That is so when a state that a poll showed was not reported by the next poll, and nothing else was either: a
+        device may leave single states to be asked for (11073-20701, Retrievability).
         """
         if self._version is None:
             return Taken(), False
-        silent = any(version > self._reported.get(key, -1) for key, version in self._polled.items())
+        unreported = any(version > self._reported.get(key, -1) for key, version in self._polled.items())
+        silent, self._heard = unreported and not self._heard, False
         taken = self._take(message)
         self._polled = {_key(state): state.version for state in message.states}
         return taken, silent

@@ -18,8 +18,8 @@ from edgeward.bedside.source.reading import Change, PatientRef, Reading, Refusal
 from edgeward.bedside.source.sdc_mdib import Mdib, Need, Taken
 from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.units import conversion
 from edgeward.signal.numeric import KINDS, Kind, Numeric, plausible
+from edgeward.wire.codes import agreed, unit_of
 from edgeward.wire.hl7v2_clock import PeerClock
 from edgeward.wire.hl7v2_patient import cx
 from edgeward.wire.iso8601 import age_y
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from edgeward.kernel.units import Linear
-    from edgeward.wire.codes import CodeTable
-    from edgeward.wire.sdc import Coded, Message
+    from edgeward.wire.codes import Code, CodeTable
+    from edgeward.wire.sdc import Message
 
 WANTED = (
     "EpisodicMetricReport",
@@ -109,7 +109,11 @@ class SdcNumerics:
         """Readings of a fresh MDIB."""
         taken = self._mdib.load(answers)
         self._describe()
-        return self._read(taken, received_ns, wall_ns, fresh=False)
+        gone = [mds for mds in self._beds if mds not in self._mdib.descriptors]
+        left = [reading for mds in gone for reading in self._who_and_where(mds, received_ns, wall_ns)]
+        for mds in gone:
+            del self._beds[mds]
+        return left + self._read(taken, received_ns, wall_ns, fresh=False)
 
     def report(self, message: Message, received_ns: int, wall_ns: int) -> list[Reading]:
         """Readings of a report."""
@@ -143,22 +147,24 @@ class SdcNumerics:
         self.of_interest = (*contexts, *self._metrics)
 
     def _metric(self, descriptor: Descriptor, number: int) -> _Metric | None:
-        """None for what is known and of no use; ``InputError`` (codes of ``CodeTable`` and ``conversion``)."""
-        found = None
+        """None for what is known and of no use; ``InputError`` (codes of ``wire.codes``) where it cannot be read."""
+        found: list[Code] = []
         problem = InputError("code-missing", "a metric has no code; have the device code it")
         for coded in descriptor.codes:
             try:
-                found = self._codes.look_up(_SYSTEMS.get(coded.system, coded.system), coded.code, coded.name)
-                break
+                found.append(self._codes.look_up(_SYSTEMS.get(coded.system, coded.system), coded.code, coded.name))
             except InputError as error:
                 problem = error
-        if found is None:
+                if error.code == "code-name-mismatch":
+                    raise
+        if not found:
             raise problem
-        if found.kind is None:
+        code = agreed(found)
+        if code.kind is None:
             return None
-        kind = found.kind
-        convert = _conversion(descriptor.units, KINDS[kind].unit, found.of or kind, found.unit)
-        return _Metric(kind, convert, (found.rank, number))
+        # A unit and its translations each come as a code and, perhaps, a symbolic name.
+        convert = unit_of(code, [word for unit in descriptor.units for word in (unit.code, unit.name)])
+        return _Metric(code.kind, convert, (code.rank, number))
 
     # --- readings
 
@@ -320,20 +326,6 @@ def _measured(state: NumericState) -> bool:
 def _same_measurement(a: NumericState, b: NumericState) -> bool:
     """Whether two states tell of one determination."""
     return (a.determined_ms, a.value, a.validity, a.active) == (b.determined_ms, b.value, b.validity, b.active)
-
-
-def _conversion(units: Sequence[Coded], to: str, of: str, assumed: str) -> Linear:
-    """From the first unit that is known (a code, then its translations) to the kind's own."""
-    problem = InputError("unit-missing", "a metric has no unit; a unit is never guessed: have the device state it")
-    for spelling in (
-        *(word for unit in units for word in (unit.code, unit.name) if word),
-        *([assumed] if assumed else []),
-    ):
-        try:
-            return conversion(spelling, to, of)
-        except InputError as error:
-            problem = error
-    raise problem
 
 
 def _place(location: LocationState) -> str:
