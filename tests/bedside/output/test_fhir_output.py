@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import trustme
@@ -233,6 +233,21 @@ def test_an_advisory_ends_with_its_stay(tmp_path: Path, bed: dict[str, Any]) -> 
         assert ended["subject"]["identifier"]["value"] == "SECRET-P1"
 
 
+def test_an_advisory_is_taken_back_after_a_restart(tmp_path: Path) -> None:
+    """Nobody knows any more who lies where; the record must not say for ever that somebody is at risk."""
+    with _output(tmp_path) as (output, outbox, _):
+        output.write("advisory", ADVISORY)
+        output.write("advisory", {**ADVISORY, "id": "a2"})
+        output.write("advisory", {**ADVISORY, "id": "a2", "active": False})
+        assert len(_drain(outbox)) == 3
+    with _output(tmp_path) as (output, outbox, _):
+        ((_, flag),) = _drain(outbox)
+        assert (flag["status"], flag["identifier"][0]["value"]) == ("inactive", "advisory.7.a1")
+        assert flag["subject"]["identifier"]["value"] == "SECRET-P1"
+    with _output(tmp_path) as (output, outbox, _):
+        assert (_drain(outbox), output.failed) == ([], 0)
+
+
 def test_news2_goes_when_it_changes(tmp_path: Path) -> None:
     """And not where it does not apply."""
     with _output(tmp_path) as (output, outbox, _):
@@ -273,6 +288,8 @@ def _item(number: int = 1) -> Item:
     kept: list[Item] = []
 
     class Keep:
+        notes: ClassVar[dict[str, bytes]] = {}
+
         def put(self, item: Item) -> None:
             kept.append(item)
 

@@ -151,6 +151,19 @@ def test_a_log_cut_short_anywhere_is_a_prefix(tmp_path_factory: pytest.TempPathF
     found.close()
 
 
+def test_notes_survive_a_restart(tmp_path: Path) -> None:
+    """The latest under each key; what was forgotten is gone."""
+    with _open(tmp_path) as outbox:
+        assert outbox.notes == {}
+        for key, payload in (("a", b"1"), ("a", b"2"), ("b", b"3"), ("c", b"4"), ("c", None)):
+            outbox.note(key, payload)
+            if key == "b":
+                assert outbox.flush()
+    with _open(tmp_path) as outbox:
+        assert outbox.notes == {"a": b"2", "b": b"3"}
+        assert outbox.state().waiting == 0
+
+
 # --- what is worth sending
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import http.client
+import json
 import ssl
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ STAYS_MAX = 1_024
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _REFUSED = frozenset({400, 412, 413, 422})
 """The server understood, and will not take this item (FHIR R4, 3.1.0.8.1): sending it again changes nothing."""
+_NOTE = "fhir.raised."
 _AT_ITEM = frozenset({409, 500})
 
 
@@ -112,6 +114,7 @@ class FhirOutput:
         self._all_simulated = False
         self._stamp = 0
         self.unidentified = self.failed = 0
+        self._take_back_all()
 
     def write(self, kind: str, data: dict[str, Any]) -> None:
         """Put a message that is for the record into the outbox; others pass by."""
@@ -215,6 +218,7 @@ class FhirOutput:
         self._raised[key] = _Raised(stay, str(data["bed"]), who, one)
         if len(self._raised) > STAYS_MAX:
             self._raised.popitem(last=False)
+        self._outbox.note(_NOTE + key, json.dumps({"who": who, "notice": asdict(one)}).encode())
         self._send_notice(one, who)
 
     def _take_back(self, key: str) -> None:
@@ -222,6 +226,20 @@ class FhirOutput:
         raised = self._raised.pop(key, None)
         if raised is not None:
             self._send_notice(replace(raised.notice, ended_ns=self._wall_ns()), raised.who)
+            self._outbox.note(_NOTE + key, None)
+
+    def _take_back_all(self) -> None:
+        """What was raised before a restart: its stay is over, for nobody knows any more who lies where."""
+        for key, note in self._outbox.notes.items():
+            if not key.startswith(_NOTE):
+                continue
+            try:
+                document = json.loads(note)
+                notice = Notice(**document["notice"])
+                self._send_notice(replace(notice, ended_ns=self._wall_ns()), document["who"])
+            except (LookupError, TypeError, ValueError):
+                self.failed += 1
+            self._outbox.note(key, None)
 
     def _send_notice(self, one: Notice, who: dict[str, Any]) -> None:
         key = f"advisory.{one.key}.{'off' if one.ended_ns else 'on'}.{self._stamp_ms(self._wall_ns())}"

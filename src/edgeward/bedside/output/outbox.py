@@ -8,6 +8,8 @@ or gone, it waits in memory and is sent from there: a disk costs durability, and
 An item is known by destination and id: put twice while it waits, it is there once. One that expires is not sent after
 its time. When there are more than ``count_max`` items or ``bytes_max`` bytes, those that expire go first, oldest first,
 then the oldest; all that is lost is counted in ``state``.
+
+Beside items it keeps ``notes``: what a destination has been told and must be told otherwise after a restart.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ HELD_MAX = 10_000
 HELD_BYTES_MAX = 32 << 20
 PAYLOAD_BYTES_MAX = 1 << 20
 GROUP_MAX = 256
+NOTES_MAX = 4_096
 RETRY_S = 1.0
 CLOSE_S = 5.0
 _LOOK_S = 0.2
@@ -83,6 +86,7 @@ class Outbox:
         self._boot = boot or _boot()
         self._count_max, self._bytes_max = count_max, bytes_max
         self._held: deque[Row] = deque()
+        self._noted: dict[str, bytes | None] = {}  # on their way to the disk
         self._held_bytes = 0
         self._changed = threading.Condition()
         self._file = threading.Lock()
@@ -97,6 +101,8 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._unlock.enter_context(locked(path.with_name(path.name + ".lock"), "outbox-in-use", "the outbox"))
             self._store = Store(path)
+            self.notes = self._store.notes()
+            """Notes as they stood at the start, by key."""
         except (OSError, sqlite3.Error) as error:
             self._unlock.close()
             cause = error if isinstance(error, OSError) else OSError(str(error))
@@ -133,6 +139,13 @@ class Outbox:
             while len(self._held) > HELD_MAX or self._held_bytes > HELD_BYTES_MAX:
                 self._drop_held()
             self._changed.notify_all()
+
+    def note(self, key: str, payload: bytes | None) -> None:
+        """Keep a note under ``key``, or forget it (None); returns at once. Beyond ``NOTES_MAX`` at once it is lost."""
+        with self._changed:
+            if key in self._noted or len(self._noted) < NOTES_MAX:
+                self._noted[key] = payload
+                self._changed.notify_all()
 
     def take(self, destination: str, timeout_s: float) -> Item | None:
         """The oldest item for ``destination`` that is still worth sending; None where none came in time.
@@ -201,9 +214,9 @@ class Outbox:
         """Wait until everything put so far is on the disk; whether it is."""
         until = time.monotonic() + timeout_s
         with self._changed:
-            while self._held and time.monotonic() < until:
+            while (self._held or self._noted) and time.monotonic() < until:
                 self._changed.wait(0.05)
-            return not self._held
+            return not self._held and not self._noted
 
     def close(self) -> None:
         """Save what is held, for a bounded time, and let go of the file."""
@@ -223,14 +236,16 @@ class Outbox:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._held and not self._closing:
+                while not self._held and not self._noted and not self._closing:
                     self._changed.wait()
                 group = [self._held[index] for index in range(min(GROUP_MAX, len(self._held)))]
-                if not group and self._closing:
+                notes = dict(self._noted)
+                if not group and not notes and self._closing:
                     return
                 self._saving = frozenset(row.key for row in group)
-            if self._save(group):
+            if self._save(group, notes):
                 with self._changed:
+                    self._noted = {key: note for key, note in self._noted.items() if notes.get(key, b"") != note}
                     self._held = deque(row for row in self._held if row.key not in self._saving)
                     self._saving = frozenset()
                     self._held_bytes = sum(len(row.payload) for row in self._held)
@@ -241,13 +256,18 @@ class Outbox:
                 with self._changed:
                     self._changed.wait(RETRY_S)
 
-    def _save(self, group: list[Row]) -> bool:
+    def _save(self, group: list[Row], notes: dict[str, bytes | None]) -> bool:
         try:
             with self._file:
-                self._store.add(group)
+                if notes:
+                    self._store.note(notes.items())
+                if group:
+                    self._store.add(group)
                 for key in tuple(self._gone):
                     self._store.remove(key)
                     self._gone.discard(key)
+                if notes and not self._store.count:
+                    self._store.settle()
                 while self._store.count > self._count_max or self._store.size > self._bytes_max:
                     if not self._store.drop_one():
                         break

@@ -24,6 +24,7 @@ CREATE TABLE item (
     made_wall_ns INTEGER NOT NULL, boot TEXT NOT NULL, until_wall_ns INTEGER, until_ns INTEGER,
     UNIQUE (destination, id)
 );
+CREATE TABLE note (key TEXT PRIMARY KEY, payload BLOB NOT NULL);
 CREATE INDEX by_destination ON item (destination, number);
 CREATE INDEX by_worth ON item (until_wall_ns IS NULL, number);
 PRAGMA user_version = 1;
@@ -131,6 +132,19 @@ class Store:
                 ).rowcount  # fmt: skip
                 if added:
                     self.count, self.size = self.count + 1, self.size + len(row.payload)
+
+    def notes(self) -> dict[str, bytes]:
+        """All notes."""
+        return dict(self._database.execute("SELECT key, payload FROM note ORDER BY key"))
+
+    def note(self, notes: Iterable[tuple[str, bytes | None]]) -> None:
+        """Keep notes durably under their keys, or forget those that are None."""
+        with self._transaction():
+            for key, payload in notes:
+                if payload is None:
+                    self._database.execute("DELETE FROM note WHERE key = ?", (key,))
+                else:
+                    self._database.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (key, payload))
 
     def first(self, destination: str) -> Row | None:
         """The oldest item for ``destination``."""
