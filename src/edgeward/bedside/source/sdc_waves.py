@@ -288,7 +288,7 @@ class _Device(Listener):
 
     def _follow(self, taken: Taken, received_ns: int) -> None:
         """What follows from a message but its samples."""
-        if self._mds in taken.contexts or self._patient is None:
+        if self._mdib.loaded and (self._mds in taken.contexts or self._patient is None):
             self._whose(received_ns)
         if taken.need is Need.RELOAD:
             self.link.reload()
