@@ -167,6 +167,14 @@ class SideProcess:
             child.reap(_REAP_S_MAX)
         self._dying = []
 
+    def restart(self, settings: Mapping[str, Any]) -> None:
+        """Replace the process by one with other settings; it is told again what the one before was told."""
+        self._argument = json.dumps({**json.loads(self._argument), "settings": settings})
+        if self._child is not None:
+            self._bury(self._child)
+        if not self._stopped:
+            self._spawn(self._clock.monotonic_ns())
+
     def close(self) -> None:
         """Stop for good."""
         self.stop()

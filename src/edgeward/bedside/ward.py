@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 BED_EVERY_NS = 5 * NS_PER_S
 SOURCE_EVERY_NS = 5 * NS_PER_S
-SUSPEND_MINUTES_MAX = 30
-"""Threshold alerts can be suspended, never switched off: IEC 60601-1-8 wants a stated time-out."""
 _SOURCES_KEPT = 8
 
 
@@ -92,6 +90,7 @@ class Ward:
         clock: Clock,
         *,
         tasks: Iterable[str] = (),
+        suspend_s_max: float = 180.0,
     ) -> None:
         self._beds = beds
         self._sides = sides
@@ -99,8 +98,10 @@ class Ward:
         self._audit = audit
         self._clock = clock
         self._tasks = tuple(tasks)
+        self._suspend_s_max = suspend_s_max
         self._stays: dict[int, _Bed] = {}
         self._empty_since: dict[str, int] = {}
+        self._stream_modes: dict[str, dict[str, Any]] = {}
         self._refused: Counter[tuple[str, str]] = Counter()
         self._next_bed_ns = 0
         self._next_source_ns = 0
@@ -114,9 +115,11 @@ class Ward:
 
     def take(self, reading: Reading) -> Receipt:
         """Take one reading and hand on what follows. Never waits."""
-        taken = self._beds.take(reading)
         for refusal in reading.refusals:
             self._refused[reading.source, refusal.code] += refusal.count
+        if not reading.numerics and reading.change is None and reading.patient is None:
+            return Receipt.TAKEN
+        taken = self._beds.take(reading)
         if taken.refused:
             self._refused[reading.source, taken.refused] += 1
             return Receipt.REFUSED
@@ -148,9 +151,10 @@ class Ward:
             case "acknowledge":
                 self._feed_sides(Acknowledged(stay, alert, now))
             case "suspend":
-                if not 0 <= minutes <= SUSPEND_MINUTES_MAX:
+                if not 0 <= minutes * 60 <= self._suspend_s_max:
+                    most = self._suspend_s_max / 60
                     raise InputError(
-                        "suspend-minutes", f"alerts can be suspended for up to {SUSPEND_MINUTES_MAX} minutes; 0 ends it"
+                        "suspend-minutes", f"alerts can be suspended for up to {most:g} minutes; 0 ends it"
                     )
                 held.suspended_until_ns = now + round(minutes * 60 * NS_PER_S)
                 self._feed_sides(Suspended(stay, held.suspended_until_ns, now))
@@ -164,10 +168,21 @@ class Ward:
 
     # --- processes
 
-    def hear(self, name: str) -> None:
-        """Pass on what a process behind the rim said."""
-        for kind, data in self._sides[name].hear():
+    def hear(self, name: str) -> list[Message]:
+        """Pass on what a process behind the rim said; returns it too."""
+        heard = self._sides[name].hear()
+        for kind, data in heard:
             self.said(kind, data)
+        return heard
+
+    def streamed(self, bed: str, kind: str, data: dict[str, Any]) -> None:
+        """Pass on what the ECG stream of ``bed`` said: it is about whoever lies there now."""
+        if kind == "mode":
+            count = self._stream_modes[bed]["changes"] + 1 if bed in self._stream_modes else 0
+            data = self._stream_modes[bed] = {**data, "changes": count}
+        stay = self._beds.stay_in(bed)
+        if stay is not None:
+            self.said(kind, {"bed": bed, "stay": stay, **data})
 
     def said(self, kind: str, data: dict[str, Any]) -> None:
         """Pass on one message of a process, unless its stay is over: no score of one patient is shown on another."""
@@ -257,6 +272,8 @@ class Ward:
             "suspended_ms_left": max(0, held.suspended_until_ns - now) // NS_PER_MS,
         }
         self._tell("bed", data)
+        if held.bed in self._stream_modes:  # a stream says its mode when it changes; a page that came later has it too
+            self.said("mode", {"bed": held.bed, "stay": stay, **self._stream_modes[held.bed]})
 
     def _tell_empty(self, now: int) -> None:
         occupied = {held.bed for held in self._stays.values()}
