@@ -9,10 +9,11 @@ const REJOIN_AFTER_MS = 3000; // a connection that is there but late or mute is 
 const SILENT_MS = 2500;
 const CLOCK_EVERY_MS = 5000;
 const ROUND_TRIP_MS_MAX = 400;
-const KINDS = ["sync", "ping", "hello", "mode", "rate", "quality", "latency", "advisory", "alert", "wave", "beat", "qrs"];
 
 export class Link {
-  constructor(onDatum) {
+  constructor(address, kinds, onDatum) {
+    this.address = address;
+    this.kinds = ["sync", "ping", ...kinds];
     this.onDatum = onDatum;
     this.offset = null; // browser ms minus server ms
     this.heard = null; // when the last ping left the server, in browser ms
@@ -32,9 +33,9 @@ export class Link {
     this.opened = performance.now();
     this.retryAt = Infinity;
     this.offset = null;
-    const source = new EventSource("/events");
+    const source = new EventSource(this.address);
     this.source = source;
-    for (const kind of KINDS) {
+    for (const kind of this.kinds) {
       source.addEventListener(kind, (message) => source === this.source && this.take(kind, message.data));
     }
     source.onerror = () => {
