@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PRIORITIES = ("high", "medium", "low")
 """In the order in which they claim attention (IEC 60601-1-8)."""
@@ -34,9 +34,13 @@ class Notes:
     def __init__(self) -> None:
         self._held: dict[str | int, dict[str, Any]] = {}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         """The notes in no order that matters."""
         return iter(self._held.values())
+
+    def find(self, name: Any) -> dict[str, Any] | None:
+        """The note of an id, as it stands in a message or in a form."""
+        return next((note for note in self._held.values() if str(note["id"]) == str(name)), None)
 
     def take(self, note: dict[str, Any]) -> None:
         """Keep ``note``, which carries ``t_ms``; adds ``raised_ms_ago`` at that time and, once it is over, its end."""

@@ -38,6 +38,8 @@ STREAM_BUFFER_BYTES_MAX = 262_144
 STREAM_STUCK_S = 5.0
 """A browser whose buffer has not once been empty for so long is dropped; it comes back by itself and starts afresh."""
 KERNEL_BUFFER_BYTES = 65_536
+DATUM_BYTES_MAX = 1 << 18
+"""A datum that is longer as JSON is not taken."""
 QUIET_S_MAX = 5.0
 """/healthz turns to 503 when nothing has been published for so long."""
 
@@ -83,7 +85,10 @@ class Hub:
             at_ms, kind, data = self._inbox.popleft()
             self._published_ms = at_ms
             try:
-                self._screen.apply(kind, json.loads(json_bytes(data)), at_ms)
+                text = json_bytes(data)
+                if len(text) > DATUM_BYTES_MAX:
+                    raise InputError("page-datum", "a datum for the page is too long; not shown")
+                self._screen.apply(kind, json.loads(text), at_ms)
             except (InputError, TypeError, ValueError, LookupError, AttributeError):
                 self.rejected += 1  # what cannot be shown never stops what can
 
@@ -137,7 +142,7 @@ class Hub:
 
     def handle(self, connection: Connection, request: Request) -> None:
         """Answer one admitted request."""
-        channel = self._screen.channel(request.path)
+        channel = self._screen.channel(request.path) if request.method == "GET" else None
         if channel is None:
             connection.finish(self._answer(request))
         elif self._followers() >= STREAMS_MAX:

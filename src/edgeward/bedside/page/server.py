@@ -17,10 +17,13 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from edgeward.bedside.page.deed import SUSPEND_MINUTES_MAX
 from edgeward.bedside.page.hub import Connection, Hub, Published, now_ms
 from edgeward.bedside.page.request import LOOPBACK_NAMES, host_name
 from edgeward.bedside.page.state import KINDS
 from edgeward.bedside.page.strip_screen import StripScreen
+from edgeward.bedside.page.ward import WARD_KINDS
+from edgeward.bedside.page.ward_screen import Act, WardScreen
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,6 +133,33 @@ class PageServer(Server):
         names: Iterable[str] = (),
     ) -> None:
         super().__init__(host, port, StripScreen(hello or {}, now_ms()), KINDS, names)
+
+
+class WardServer(Server):
+    """Serves a ward's page at ``url`` and each bed's at ``beds/<bed>`` below it.
+
+    ``hello`` and everything published as in docs/messages.md. ``act`` (see ``Act``): without it the pages change
+    nothing on the device. ``suspend_minutes``: what a person may choose from, the first being offered. ``host``,
+    ``port``, ``names`` and errors as for ``Server``; ConfigError ``page-suspend-minutes`` for minutes outside 1 to 60.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hello: Mapping[str, Any] | None = None,
+        *,
+        names: Iterable[str] = (),
+        act: Act | None = None,
+        suspend_minutes: Iterable[int] = (2, 5, 10),
+    ) -> None:
+        minutes = tuple(suspend_minutes)
+        if not minutes or not all(1 <= choice <= SUSPEND_MINUTES_MAX for choice in minutes):
+            raise ConfigError(
+                "page-suspend-minutes",
+                f"alerts are suspended for 1 to {SUSPEND_MINUTES_MAX} minutes: give at least one such choice",
+            )
+        super().__init__(host, port, WardScreen(hello or {}, now_ms(), act, minutes), WARD_KINDS, names)
 
 
 def _listen(host: str, port: int) -> socket.socket:

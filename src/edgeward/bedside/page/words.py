@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgeward.signal.numeric import KINDS, Kind
+
 _MODES = {
     "LOCAL": "AI local",
     "LOCAL_PREVIOUS": "AI local — previous bundle",
@@ -56,3 +58,50 @@ def age_words(age_ms: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+_UNITS = {"mm[Hg]": "mmHg", "Cel": "°C", "1": "", "10*3/uL": "10³/µL", "L/min": "l/min", "mL": "ml"}
+_TASKS = {
+    "sepsis": ("Sepsis risk", "Sepsis"),
+    "sepsis-risk": ("Sepsis risk", "Sepsis"),
+    "hypotension": ("Low pressure ahead", "Pressure"),
+    "deterioration": ("Deterioration risk", "Worsening"),
+    "vitals-forecast": ("Forecast", "Forecast"),
+}
+_PRESSURES = {"abp_mean": "Mean arterial pressure", "nibp_mean": "Mean cuff pressure", "abp_sys": "Systolic pressure"}
+_ITEMS = {
+    "rr": "Respiration",
+    "spo2": "SpO₂",
+    "oxygen": "Air or oxygen",
+    "air": "Air or oxygen",
+    "air_or_oxygen": "Air or oxygen",
+    "systolic": "Systolic pressure",
+    "sbp": "Systolic pressure",
+    "pulse": "Pulse",
+    "hr": "Pulse",
+    "consciousness": "Consciousness",
+    "acvpu": "Consciousness",
+    "temperature": "Temperature",
+    "temp": "Temperature",
+}
+
+
+def unit_words(unit: str) -> str:
+    """A UCUM code as people write it."""
+    return _UNITS.get(unit, unit)
+
+
+def kind_words(kind: str) -> str:
+    """A kind of numeric as a sentence names it."""
+    return _PRESSURES.get(kind, KINDS[Kind(kind)].label)
+
+
+def task_words(task: str, *, short: bool = False) -> str:
+    """A task's name for people; ``short``: in one word where there is one."""
+    unknown = task.replace("_", " ").replace("-", " ").strip().capitalize()
+    return _TASKS.get(task, (unknown, unknown))[short]
+
+
+def item_words(item: str) -> str:
+    """An item of NEWS2 for people."""
+    return _ITEMS.get(item, item.replace("_", " ").capitalize())
