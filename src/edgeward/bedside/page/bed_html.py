@@ -20,6 +20,7 @@ from edgeward.bedside.page.pieces import (
     live_modes,
     open_notes,
     percent,
+    refused_words,
     rung_words,
     simulated,
     why_no_score,
@@ -31,8 +32,9 @@ from edgeward.signal.numeric import ACVPU_LEVELS, KINDS, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from edgeward.bedside.page.stay import Stay
     from edgeward.bedside.page.vitals import Vital
-    from edgeward.bedside.page.ward import Bed, Stay
+    from edgeward.bedside.page.ward import Bed
 
 _ALWAYS = ("hr", "spo2", "rr")
 _IN_SLOTS = frozenset(kind for slot in SLOTS.values() for kind in slot.kinds)
@@ -270,16 +272,12 @@ def _driver(driver: Mapping[str, Any]) -> str:
 
 
 def _shares(score: Mapping[str, Any]) -> str:
-    told = [("missing_share", "missing"), ("stale_share", "old")]
-    parts = [
-        f"{share * 100:.0f} % {words}"
-        for name, words in told
-        if isinstance(share := score.get(name), (int, float)) and share > 0
-    ]
-    version = str(score.get("version") or "")
-    return " · ".join(
-        [f"inputs: {', '.join(parts)}" if parts else "all inputs there", *([escape(version)] if version else [])]
-    )
+    """How much of a score's input was missing or old, and which version made it."""
+    told = {"missing": score.get("missing_share"), "old": score.get("stale_share")}
+    parts = [f"{share * 100:.0f} % {name}" for name, share in told.items() if isinstance(share, (int, float)) and share]
+    whole = [] if told["missing"] is None else ["all inputs there"]
+    said = [f"inputs: {', '.join(parts)}"] if parts else whole
+    return " · ".join([*said, *([escape(str(score["version"]))] if score.get("version") else [])])
 
 
 def _forecasts(stay: Stay | None, moment: Moment) -> str:
@@ -355,9 +353,5 @@ def _fact(kind: Kind, vital: Vital, moment: Moment) -> str:
 def _sources(bed: Bed, moment: Moment) -> str:
     said = [f"Sources: {escape(', '.join(bed.sources)) or 'none'}"]
     if bed.refusal is not None:
-        count = bed.refusal.get("count", 1)
-        said.append(
-            f"refused from {escape(str(bed.refusal['source']))}: {escape(str(bed.refusal['refused']))} "
-            f"({escape(str(count))}×, {moment.age(bed.refusal['t_ms'])} ago)"
-        )
+        said.append(f"last refused: {refused_words(bed.refusal, moment)}")
     return " · ".join(said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from edgeward.kernel.errors import InputError
@@ -15,6 +17,8 @@ NOTES_KEPT_MAX = 32
 """Advisories (and, apart, alerts) kept of one place; the oldest ended one goes first."""
 ENDED_KEPT_MS = 600_000
 """An ended advisory or alert is shown as recent for ten minutes."""
+TEXT_MAX = 160
+"""Characters of a published text that are shown."""
 
 _ABSENT = object()
 
@@ -26,6 +30,18 @@ def require(kind: str, data: Mapping[str, Any], fields: Mapping[str, type | tupl
             raise InputError("page-datum", f"a {kind} for the page lacks {name}, or it has another type; not shown")
     if "priority" in fields and data["priority"] not in PRIORITIES:
         raise InputError("page-datum", f"the priority of an {kind} is not one of {', '.join(PRIORITIES)}; not shown")
+
+
+def real(value: Any) -> float:
+    """A published number; InputError where it is none or not finite."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InputError("page-datum", "a number for the page is none; not shown")
+    return float(value)
+
+
+def real_or_none(value: Any) -> float | None:
+    """The same, or None."""
+    return None if value is None else real(value)
 
 
 class Notes:

@@ -6,7 +6,6 @@ Everything here belongs to one asyncio loop, so nothing is locked.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import socket
 import time
@@ -15,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.request import REQUEST_BYTES_MAX, Refusal, admit, body_length, parse, refuse, stream_head
-from edgeward.bedside.page.screen import event, json_answer, json_bytes, not_found
+from edgeward.bedside.page.screen import event, json_answer, not_found, plain
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ STREAM_BUFFER_BYTES_MAX = 262_144
 STREAM_STUCK_S = 5.0
 """A browser whose buffer has not once been empty for so long is dropped; it comes back by itself and starts afresh."""
 KERNEL_BUFFER_BYTES = 65_536
-DATUM_BYTES_MAX = 1 << 18
-"""A datum that is longer as JSON is not taken."""
 QUIET_S_MAX = 5.0
 """/healthz turns to 503 when nothing has been published for so long."""
 
@@ -85,10 +82,7 @@ class Hub:
             at_ms, kind, data = self._inbox.popleft()
             self._published_ms = at_ms
             try:
-                text = json_bytes(data)
-                if len(text) > DATUM_BYTES_MAX:
-                    raise InputError("page-datum", "a datum for the page is too long; not shown")
-                self._screen.apply(kind, json.loads(text), at_ms)
+                self._screen.apply(kind, plain(data), at_ms)
             except (InputError, TypeError, ValueError, LookupError, AttributeError):
                 self.rejected += 1  # what cannot be shown never stops what can
 

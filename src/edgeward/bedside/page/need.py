@@ -14,7 +14,8 @@ from edgeward.bedside.page.datum import PRIORITIES, claims
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeward.bedside.page.ward import Bed, Stay
+    from edgeward.bedside.page.stay import Stay
+    from edgeward.bedside.page.ward import Bed
 
 HOLD_MS = 30_000
 """How long a bed keeps its place after its need has become less."""
@@ -30,20 +31,20 @@ class Need(IntEnum):
     SUSPENDED = 2
     TECHNICAL_LOW = 3
     TECHNICAL_MEDIUM = 4
-    TECHNICAL_HIGH = 5
-    NO_DATA = 6
-    NEWS2_SINGLE = 7
-    NEWS2_MEDIUM = 8
-    NEWS2_HIGH = 9
-    WATCH = 10
-    ACT = 11
-    LATCHED_LOW = 12
-    LATCHED_MEDIUM = 13
-    LATCHED_HIGH = 14
-    LOW_SEEN = 15
-    LOW = 16
-    MEDIUM_SEEN = 17
-    MEDIUM = 18
+    NO_DATA = 5
+    NEWS2_SINGLE = 6
+    NEWS2_MEDIUM = 7
+    NEWS2_HIGH = 8
+    WATCH = 9
+    ACT = 10
+    LATCHED_LOW = 11
+    LATCHED_MEDIUM = 12
+    LATCHED_HIGH = 13
+    LOW_SEEN = 14
+    LOW = 15
+    MEDIUM_SEEN = 16
+    MEDIUM = 17
+    TECHNICAL_HIGH = 18
     HIGH_SEEN = 19
     HIGH = 20
 
@@ -56,7 +57,8 @@ def need_of(bed: Bed, stay: Stay | None, now_ms: float) -> Need:
     """The most that a bed asks for.
 
     Limits come before models, what somebody must still see before what a model thinks, and NEWS2's risk classes (any
-    single 3, 5 and more, 7 and more) before technical trouble. A suspended bed's alerts make no claim.
+    single 3, 5 and more, 7 and more) before technical trouble, unless its priority is high: then nobody may rely on
+    the limits. A suspended bed's alerts make no claim.
     """
     if bed.told_ms is None or (stay is None and not bed.occupied()):
         return Need.EMPTY
@@ -82,6 +84,7 @@ def _of_alerts(stay: Stay) -> Need:
         if not claims(alert):
             continue
         if alert["cause"] != "physiological":
+            name = "MEDIUM" if alert.get("acknowledged") and name == "HIGH" else name
             need = max(need, Need[f"TECHNICAL_{name}"])
         elif alert["active"]:
             need = max(need, Need[f"{name}_SEEN" if alert.get("acknowledged") else name])

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.datum import claims
 from edgeward.bedside.page.html import MARKS
+from edgeward.bedside.page.stay import SERVING
 from edgeward.bedside.page.vitals import NONE
 from edgeward.bedside.page.words import age_words, mode_title, reason_words, task_words, unit_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from edgeward.bedside.page.stay import Stay
     from edgeward.bedside.page.vitals import Shown
-    from edgeward.bedside.page.ward import Bed, Stay
+    from edgeward.bedside.page.ward import Bed
 
 RUNGS = ("LOCAL", "LOCAL_PREVIOUS", "CLOUD", "THRESHOLD_ONLY", "NO_AI")
 """The ladder, best first."""
-SERVING = RUNGS[:3]
-"""The rungs on which there are scores."""
 LEVEL_WORDS = {"act": "ACT", "watch": "WATCH", "none": ""}
 """Levels of a score; beside them stand a full and a hollow diamond, the marks of everything that a model says."""
 SPARK_WIDE, SPARK_HIGH = 60, 16
@@ -114,10 +114,8 @@ def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, 
     task = f"{task_words(mode['task'])}: " if any(other["mode"] != rung for other in modes) else ""
     whole = f"{task}{mode_title(rung)}" + (f" — {why}" if why and rung != "LOCAL" else "")
     few = whole if rung not in SERVING else _FEW.get(rung, mode_title(rung))
-    return (
-        f'<span class="rung" data-mode="{escape(rung)}" data-until="{mode["until_ms"]:.0f}" title="{escape(whole)}">'
-        f"{escape(few)}</span>"
-    )
+    until = f' data-until="{mode["until_ms"]:.0f}"' if rung in SERVING else ""
+    return f'<span class="rung" data-mode="{escape(rung)}"{until} title="{escape(whole)}">{escape(few)}</span>'
 
 
 def news2_chip(stay: Stay | None, moment: Moment) -> str:
@@ -208,6 +206,12 @@ def alert_words(alert: Mapping[str, Any]) -> str:
         return str(alert["text"])
     shown = f"{value:g} {unit_words(unit)}".strip()
     return f"{alert['text']}: {shown}" + (f" (limit {limit:g})" if isinstance(limit, (int, float)) else "")
+
+
+def refused_words(refusal: Mapping[str, Any], moment: Moment) -> str:
+    """What was refused from a source: its code, how often, and when it was told."""
+    what = f"{refusal['source']}: {refusal['refused']}"
+    return f"{escape(what)} ({escape(str(refusal.get('count', 1)))}×, {moment.age(refusal['t_ms'])} ago)"
 
 
 def simulated(bed: Bed) -> str:

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.bedside.page.request import Refusal, answer, refuse
+from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 News = tuple[str, str, "Mapping[str, Any]"]
 """Channel, kind, datum."""
+
+DATUM_BYTES_MAX = 1 << 18
+"""A datum that is longer as JSON is not taken."""
 
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -107,6 +111,15 @@ def event(kind: str, data: Mapping[str, Any]) -> bytes:
 def json_bytes(data: Mapping[str, Any]) -> bytes:
     """Compact JSON; numpy's scalars and arrays are taken too. TypeError or ValueError for what is not finite JSON."""
     return json.dumps(data, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+
+
+def plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that holds nothing but finite JSON. InputError where it is longer than DATUM_BYTES_MAX; else as above."""
+    text = json_bytes(data)
+    if len(text) > DATUM_BYTES_MAX:
+        raise InputError("page-datum", "a datum for the page is too long; not shown")
+    copy: dict[str, Any] = json.loads(text)
+    return copy
 
 
 def _plain(value: Any) -> Any:

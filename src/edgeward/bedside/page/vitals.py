@@ -43,11 +43,12 @@ class Vital:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place on a page: one number, or a pressure's three."""
+    """A place on a page: one number, or a pressure's three. ``quantity``: what its alerts speak of."""
 
     name: str
     label: str
     kinds: tuple[Kind, ...]
+    quantity: str
 
     @property
     def unit(self) -> str:
@@ -65,35 +66,29 @@ _PRESSURES = {"abp": "Blood pressure, arterial", "nibp": "Blood pressure, cuff"}
 SLOTS: Mapping[str, Slot] = {
     slot.name: slot
     for slot in (
-        Slot("hr", "HR", (Kind.HR,)),
-        Slot("pulse", "Pulse", (Kind.PULSE,)),
-        Slot("spo2", "SpO₂", (Kind.SPO2,)),
-        Slot("rr", "RR", (Kind.RR,)),
-        Slot("abp", "ABP", (Kind.ABP_SYS, Kind.ABP_DIA, Kind.ABP_MEAN)),
-        Slot("nibp", "NIBP", (Kind.NIBP_SYS, Kind.NIBP_DIA, Kind.NIBP_MEAN)),
-        Slot("temp", "T", (Kind.TEMP,)),
-        Slot("etco2", "etCO₂", (Kind.ETCO2,)),
-        Slot("cvp", "CVP", (Kind.CVP,)),
-        Slot("perfusion", "PI", (Kind.PERFUSION,)),
-        Slot("vpc_rate", "PVC", (Kind.VPC_RATE,)),
+        Slot("hr", "HR", (Kind.HR,), "rate"),
+        Slot("pulse", "Pulse", (Kind.PULSE,), "rate"),
+        Slot("spo2", "SpO₂", (Kind.SPO2,), "spo2"),
+        Slot("rr", "RR", (Kind.RR,), "rr"),
+        Slot("abp", "ABP", (Kind.ABP_SYS, Kind.ABP_DIA, Kind.ABP_MEAN), "pressure"),
+        Slot("nibp", "NIBP", (Kind.NIBP_SYS, Kind.NIBP_DIA, Kind.NIBP_MEAN), "pressure"),
+        Slot("temp", "T", (Kind.TEMP,), "temp"),
+        Slot("etco2", "etCO₂", (Kind.ETCO2,), "etco2"),
+        Slot("cvp", "CVP", (Kind.CVP,), "cvp"),
+        Slot("perfusion", "PI", (Kind.PERFUSION,), "perfusion"),
+        Slot("vpc_rate", "PVC", (Kind.VPC_RATE,), "vpc"),
     )
 }
 TILE = (("hr", "pulse"), ("spo2",), ("rr",), ("abp", "nibp"), ("temp",))
 """A tile's five places, each with what may stand there, the preferred first."""
 
-_BY_CODE = {
-    "asystole": "hr",
-    "bradycardia": "hr",
-    "tachycardia": "hr",
-    "vt": "hr",
-    "vf": "hr",
-    "beat_silence": "hr",
-    "apnoea": "rr",
-    "desaturation": "spo2",
-    "abp": "abp",
-    "nibp": "nibp",
-}
-_SLOT_OF_CODE = {**_BY_CODE, **{kind.value: slot.name for slot in SLOTS.values() for kind in slot.kinds}}
+_QUANTITIES = {
+    "asystole": "rate", "bradycardia": "rate", "tachycardia": "rate", "beat_silence": "rate", "vt": "rate",
+    "apnoea": "rr", "desaturation": "spo2", "abp": "pressure", "nibp": "pressure", "sys": "pressure",
+    "mean": "pressure", "dia": "pressure", "vpc": "vpc",
+    **{kind.value: slot.quantity for slot in SLOTS.values() for kind in slot.kinds},
+}  # fmt: skip
+"""Leading words of an alert's code, and the quantity they speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +134,7 @@ def shown(slot: Slot, vitals: Mapping[Kind, Vital], marks: Mapping[str, str], no
         at_ms = max((vital.at_ms for vital in known.values()), default=None)
     text = _text(slot, live) if live else ""
     age_from = SELDOM_AGE_SHOWN_MS if seldom else AGE_SHOWN_MS
-    return Shown(slot, state, text, last, at_ms, keep, age_from, marks.get(slot.name, ""))
+    return Shown(slot, state, text, last, at_ms, keep, age_from, marks.get(slot.quantity, ""))
 
 
 def shown_first(names: tuple[str, ...], vitals: Mapping[Kind, Vital], marks: Mapping[str, str], now_ms: float) -> Shown:
@@ -151,24 +146,24 @@ def shown_first(names: tuple[str, ...], vitals: Mapping[Kind, Vital], marks: Map
 
 
 def marks_of(alerts: Notes) -> dict[str, str]:
-    """The highest priority of the active physiological alerts on each slot, by the alerts' codes."""
+    """The highest priority of the active physiological alerts on each quantity, by the alerts' codes."""
     marks: dict[str, str] = {}
     for alert in alerts:
-        slot = slot_of(str(alert.get("code", "")))
-        if slot is None or not alert["active"] or alert["cause"] != "physiological":
+        quantity = quantity_of(str(alert.get("code", "")))
+        if quantity is None or not alert["active"] or alert["cause"] != "physiological":
             continue
-        if slot not in marks or PRIORITIES.index(alert["priority"]) < PRIORITIES.index(marks[slot]):
-            marks[slot] = alert["priority"]
+        if quantity not in marks or PRIORITIES.index(alert["priority"]) < PRIORITIES.index(marks[quantity]):
+            marks[quantity] = alert["priority"]
     return marks
 
 
-def slot_of(code: str) -> str | None:
-    """The slot that an alert's code speaks of ("abp-mean-low" → abp): its longest leading words that name one."""
+def quantity_of(code: str) -> str | None:
+    """The quantity that an alert's code speaks of ("mean-extreme-low": pressure): the longest words that name one."""
     words = code.lower().replace("-", "_").split("_")
     for count in range(len(words), 0, -1):
-        slot = _SLOT_OF_CODE.get("_".join(words[:count]))
-        if slot is not None:
-            return slot
+        quantity = _QUANTITIES.get("_".join(words[:count]))
+        if quantity is not None:
+            return quantity
     return None
 
 

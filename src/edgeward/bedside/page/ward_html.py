@@ -11,16 +11,17 @@ from edgeward.bedside.page.html import MARKS
 from edgeward.bedside.page.need import Need, is_silent
 from edgeward.bedside.page.pieces import (
     LEVEL_WORDS,
-    SERVING,
     Cell,
     cell,
     live_modes,
     mode_badge,
     news2_chip,
     open_notes,
+    refused_words,
     score_line,
     simulated,
 )
+from edgeward.bedside.page.stay import SERVING
 from edgeward.bedside.page.vitals import TILE, marks_of, shown_first
 from edgeward.bedside.page.words import mode_title, reason_words
 
@@ -28,19 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeward.bedside.page.pieces import Moment
-    from edgeward.bedside.page.ward import Bed, Stay, WardState
+    from edgeward.bedside.page.stay import Stay
+    from edgeward.bedside.page.ward import Bed, WardState
 
 NAME_SHORT = 14
 """A bed's longer name is written smaller, in two lines: its end often tells beds apart."""
 _COUNTED = (
-    ("high", "!!!", "high", (Need.HIGH, Need.HIGH_SEEN)),
+    ("high", "!!!", "high", (Need.HIGH, Need.HIGH_SEEN, Need.TECHNICAL_HIGH)),
     ("medium", "!!", "medium", (Need.MEDIUM, Need.MEDIUM_SEEN)),
     ("low", "!", "low", (Need.LOW, Need.LOW_SEEN)),
     ("latched", "…", "over, not seen", (Need.LATCHED_HIGH, Need.LATCHED_MEDIUM, Need.LATCHED_LOW)),
     ("act", "◆", "act", (Need.ACT,)),
     ("watch", "◇", "watch", (Need.WATCH,)),
     ("news2", "", "NEWS2", (Need.NEWS2_HIGH, Need.NEWS2_MEDIUM, Need.NEWS2_SINGLE)),
-    ("technical", "", "no data, technical", (Need.NO_DATA, Need.TECHNICAL_HIGH, Need.TECHNICAL_MEDIUM)),
+    ("technical", "", "no data, technical", (Need.NO_DATA, Need.TECHNICAL_MEDIUM, Need.TECHNICAL_LOW)),
     ("suspended", "", "suspended", (Need.SUSPENDED,)),
 )
 
@@ -110,7 +112,7 @@ def _alerts(stay: Stay | None, moment: Moment) -> list[str]:
     first = sorted(notes, key=_rank)[0]
     more = f'<span class="more">+{len(notes) - 1}</span>' if len(notes) > 1 else ""
     kind = "latched" if not first["active"] else "seen" if first.get("acknowledged") else "alert"
-    if first["cause"] != "physiological":
+    if first["cause"] != "physiological" and (kind != "alert" or first["priority"] != "high"):
         kind = "technical"
     over = {"latched": "over, not seen: ", "seen": "✓ "}.get(kind, "")
     said = (
@@ -122,9 +124,10 @@ def _alerts(stay: Stay | None, moment: Moment) -> list[str]:
 
 
 def _rank(note: Mapping[str, Any]) -> tuple[bool, bool, int, bool]:
-    """Physiological before technical, holding before over, by priority, unseen before seen."""
+    """Physiological before technical (but for a high one), holding before over, by priority, unseen before seen."""
     priority = list(MARKS).index(note["priority"])
-    return (note["cause"] != "physiological", not note["active"], priority, bool(note.get("acknowledged")))
+    technical = note["cause"] != "physiological" and (priority > 0 or bool(note.get("acknowledged")))
+    return (technical, not note["active"], priority, bool(note.get("acknowledged")))
 
 
 def _advisories(stay: Stay | None) -> list[str]:
@@ -186,6 +189,16 @@ def ward_mode(state: WardState, moment: Moment) -> str:
         title, why = mode_title(mode), f" — {reason_words(reason)}" if reason else ""
     words = f"{title} at {len(lesser)} of {len(stays)} beds{why}"
     return f'<span class="rung" data-mode="{escape(mode if len(ways) == 1 else "UNKNOWN")}">{escape(words)}</span>'
+
+
+def device(state: WardState, moment: Moment) -> str:
+    """For those who look after the device: what is connected, down, refused."""
+    told = state.device
+    said = [f"{escape(source)}: {len(peers)} connected" for source, peers in told.peers.items()]
+    said += [f"<b>{escape(name)} {escape(what)}</b>" for name, what in told.down.items()]
+    if told.refusal is not None:
+        said.append(f"last refused: {refused_words(told.refusal, moment)}")
+    return " · ".join(said)
 
 
 def tile_html(bed: Bed, made: Tile) -> str:

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from edgeward.bedside.page.screen import News
     from edgeward.bedside.page.ward import Bed
 
-Act = Callable[[str, str, int, str, int], bool]
+Act = Callable[[str, str, int, str, int], bool | None]
 """``act(action, bed, stay, alert, minutes)``: "acknowledge" one alert of a stay, or "suspend" its alerts for minutes
-(0 ends it; ``alert`` is then ""). Called on the server's thread; hands it on and returns at once: True when it is
-safely handed on, False (or an ``EdgewardError``) when it cannot be now. What became of it is seen in the messages."""
+(0 ends it; ``alert`` is then ""). Called on the server's thread; hands it on and returns at once. False, or an
+``EdgewardError`` in words for that person, when it cannot be handed on. What became of it is seen in the messages."""
 
 FLUSH_MS = 250.0
 """How long a published datum may wait for others; short beside the second within which a failure is told."""
@@ -84,8 +84,10 @@ class WardScreen:
         if bed is not None:
             self._dirty.add(bed.name)
         if kind == "hello":
-            self._reload = self._reload or before != [bed.name for bed in self._state.beds]
-            self._dirty.update(bed.name for bed in self._state.beds)
+            self._look_again(now_ms)
+            if before != [bed.name for bed in self._state.beds]:
+                self._reload = True
+                self._views.clear()
         if raised and bed is not None and not bed.suspended(now_ms) and len(self._said) < SAID_MAX:
             self._said.append((bed.name, str(data["priority"]), str(data["text"])))
 
@@ -175,6 +177,7 @@ class WardScreen:
         view = View(order=[numbers[name] for name in order])
         view.html["p-summary"] = ward_html.summary(self._needs)
         view.html["p-mode"] = ward_html.ward_mode(state, moment)
+        view.html["p-device"] = ward_html.device(state, moment)
         for bed in state.beds:
             if dirty is None or bed.name in dirty:
                 made = self._tile(bed, moment)
@@ -242,6 +245,7 @@ class WardScreen:
             columns=ward_html.columns(len(beds)),
             summary=ward_html.summary(self._needs),
             mode=ward_html.ward_mode(state, moment),
+            device=ward_html.device(state, moment),
             tiles="".join(ward_html.tile_html(beds[name], self._tile(beds[name], moment)) for name in order),
         ).encode()
 
@@ -315,7 +319,7 @@ class WardScreen:
         except Exception:  # noqa: BLE001  a fault behind the callback must not end the page
             self.failed_acts += 1
             return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "the device could not take it; go to the monitor")
-        if not all(done):
+        if False in done:
             return Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the device cannot take it now; try again or go to the monitor"
             )

@@ -15,6 +15,7 @@ _REASONS = {
     "bad_output": "the AI gave output that cannot be right",
     "bad_scores": "the AI gave output that cannot be right",
     "budget": "the AI answered too late",
+    "cloud_down": "the scoring server does not answer",
     "crashed": "the AI stopped",
     "dwell": "the AI is back and on probation",
     "engine_bad_output": "the AI gave output that cannot be right",
@@ -32,10 +33,13 @@ _REASONS = {
     "no_valid_inputs": "no valid signal",
     "noise": "the signal is too noisy",
     "not_ready": "the AI is starting",
+    "population": "the AI is not made for such a patient",
     "probation": "the AI is back and on probation",
     "saturated": "the signal is off scale",
     "source_lost": "no signal from the monitor",
+    "stale": "the measurements are too old",
     "starting": "the AI is starting",
+    "too_little": "too little is measured",
     "update": "the bundle is being replaced",
 }
 
@@ -69,21 +73,7 @@ _TASKS = {
     "vitals-forecast": ("Forecast", "Forecast"),
 }
 _PRESSURES = {"abp_mean": "Mean arterial pressure", "nibp_mean": "Mean cuff pressure", "abp_sys": "Systolic pressure"}
-_ITEMS = {
-    "rr": "Respiration",
-    "spo2": "SpO₂",
-    "oxygen": "Air or oxygen",
-    "air": "Air or oxygen",
-    "air_or_oxygen": "Air or oxygen",
-    "systolic": "Systolic pressure",
-    "sbp": "Systolic pressure",
-    "pulse": "Pulse",
-    "hr": "Pulse",
-    "consciousness": "Consciousness",
-    "acvpu": "Consciousness",
-    "temperature": "Temperature",
-    "temp": "Temperature",
-}
+_ITEMS = {"spo2": "SpO₂", "oxygen": "Air or oxygen", "systolic": "Systolic pressure"}
 
 
 def unit_words(unit: str) -> str:
