@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from edgeward.bedside.page.stay import Stay
     from edgeward.bedside.page.ward import Bed, WardState
 
-NAME_SHORT = 14
-"""A bed's longer name is written smaller, in two lines: its end often tells beds apart."""
+NAME_SHORT, NAME_LONG = 14, 34
+"""A bed's longer name is written smaller, in two or three lines: its end often tells beds apart."""
 _COUNTED = (
     ("high", "!!!", "high", (Need.HIGH, Need.HIGH_SEEN, Need.TECHNICAL_HIGH)),
     ("medium", "!!", "medium", (Need.MEDIUM, Need.MEDIUM_SEEN)),
@@ -206,7 +206,8 @@ def tile_html(bed: Bed, made: Tile) -> str:
     number = f"b{bed.index}"
     cells = "".join(f'<div class="slot" id="{name}">{one.html()}</div>' for name, one in made.cells.items())
     attributes = "".join(f' {name}="{escape(value)}"' for name, value in made.attributes.items())
-    long = ' class="long"' if len(bed.name) > NAME_SHORT else ""
+    size = "longer" if len(bed.name) > NAME_LONG else "long" if len(bed.name) > NAME_SHORT else ""
+    long = f' class="long {size}"' if size else ""
     tags, claim, score = (made.pieces[f"{number}-{piece}"] for piece in ("tags", "claim", "score"))
     return (
         f'<li class="tile" id="{number}"{attributes}><div class="tile-in">'
