@@ -7,9 +7,14 @@ pages is there at once. Everything is marked simulated. One seed gives one ward.
 from __future__ import annotations
 
 import random
-from typing import Any
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
 from edgeward.testing.ward_patients import SCENES, STABLE, Patient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Message = tuple[str, dict[str, Any]]
 
@@ -23,6 +28,8 @@ TASKS = (
 )
 _UNITS = {"hr": "/min", "spo2": "%", "rr": "/min", "abp_mean": "mm[Hg]", "temp": "Cel"}
 _NOISE = {"hr": 1.2, "spo2": 0.4, "rr": 0.7, "abp_sys": 1.5, "abp_dia": 1.0, "etco2": 0.6, "cvp": 0.4}
+_AT_ONCE, _PAUSE_S = 500, 0.15
+_STEP_S = 0.1
 _SELDOM = ("nibp_sys", "nibp_dia", "nibp_mean", "temp")
 
 
@@ -222,3 +229,31 @@ class ScriptedWard:
         return [
             ("mode", self._of(name, task=task["task"], mode=mode, reason=reason, since_ms=since_ms)) for task in TASKS
         ]
+
+
+class Player:
+    """Plays a scripted ward in real time into ``publish`` until it is left; ``minutes`` of its history come first."""
+
+    def __init__(self, ward: ScriptedWard, publish: Callable[[str, dict[str, Any]], None], *, minutes: int = 0) -> None:
+        self._ward, self._publish, self._minutes = ward, publish, minutes
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._play, name="scripted ward", daemon=True)
+
+    def __enter__(self) -> Player:
+        for number, (kind, data) in enumerate(self._ward.history(self._minutes)):
+            self._publish(kind, data)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                time.sleep(_PAUSE_S)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+        self._thread.join()
+
+    def _play(self) -> None:
+        started_s = time.monotonic()
+        while not self._left.is_set():
+            for kind, data in self._ward.step(time.monotonic() - started_s):
+                self._publish(kind, data)
+            self._left.wait(_STEP_S)

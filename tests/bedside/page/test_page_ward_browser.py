@@ -3,96 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import pytest
-from page_chromium import Chromium, Page, find_chromium
-from ward_messages import BEDS, alert, bed, hello, mode, news2, of, score, vitals
+from ward_messages import BEDS, bed, hello, of, score, vitals
+from ward_speaking import LIVE, Ward
 
 from edgeward.bedside.page import WardServer
-from edgeward.testing.ward import ScriptedWard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from page_chromium import Page
 
 pytestmark = pytest.mark.browser
 
 NAME = BEDS[0]
 PATH = f"beds/{quote(NAME)}"
-LIVE = "document.body.dataset.link === 'live'"
-VALUES = {"hr": 71.0, "spo2": 97.0, "rr": 15.0, "abp_sys": 121.0, "abp_dia": 66.0, "abp_mean": 84.0, "temp": 36.8}
-
-
-class Ward:
-    """A small ward that speaks in real time until it is stopped; ``say`` changes what a bed says from then on."""
-
-    def __init__(self, server: WardServer) -> None:
-        self.server = server
-        self.beds: dict[str, dict[str, Any]] = {name: {} for name in BEDS}
-        self.values: dict[str, dict[str, float | None]] = {name: dict(VALUES) for name in BEDS}
-        self.alerts: dict[tuple[str, str], dict[str, Any]] = {}
-        self.obeys = True
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Ward:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def raise_alert(self, name: str, key: str = "a", priority: str = "high", **fields: Any) -> None:
-        """An alert, told now and in every round."""
-        self.alerts[name, key] = alert(name, key, priority, **fields)
-
-    def act(self, action: str, name: str, stay: int, key: str, minutes: int) -> bool:
-        """What the device does with what people do; it may be deaf."""
-        if self.obeys and action == "acknowledge":
-            self.alerts[name, key] |= {"acknowledged": True, "latched": False}
-        if self.obeys and action == "suspend":
-            self.beds[name] = {**self.beds[name], "suspended_ms_left": minutes * 60_000}
-        return True
-
-    def _run(self) -> None:
-        while True:
-            for name in BEDS:
-                self.server.publish("bed", bed(name, **self.beds[name]))
-                self.server.publish("vitals", vitals(name, **self.values[name]))
-                self.server.publish("mode", mode(name))
-            for data in list(self.alerts.values()):
-                self.server.publish("alert", dict(data))
-            if self._end.wait(0.3):
-                return
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("NO CHROMIUM: the ward's pages were not looked at; apt-get install chromium")
-    with Chromium(binary, tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def tab(chromium: Chromium) -> Iterator[Page]:
-    page = chromium.page()
-    page.size(1280, 800)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def ward() -> Iterator[Ward]:
-    made: list[Ward] = []
-    with WardServer(hello=hello(), act=lambda *deed: made[0].act(*deed)) as server:
-        made.append(Ward(server))
-        yield made[0]
 
 
 def shown(number: int, slot: str) -> str:
@@ -400,109 +327,3 @@ def test_without_scripts_alerts_are_seen_and_acknowledged(tab: Page, ward: Ward)
         tab.wait("location.pathname.endsWith('/suspend') && document.querySelector('form.confirm')")
         tab.js("document.querySelector('form.confirm').requestSubmit()")
         tab.wait("document.querySelector('#p-suspension')?.textContent.includes('SUSPENDED, 1:5')")
-
-
-LONG = tuple(f"Überwachungsbett Intermediate-Care-Station {number} Fensterseite" for number in range(6))
-CUT = "[...document.querySelectorAll('.tile h2')].filter((h) => h.scrollHeight > 1.3 * h.clientHeight).length"
-PLACES = """[...document.querySelectorAll('.slot')].map((slot) => {
-  const r = slot.getBoundingClientRect();
-  return [r.left, r.top, r.width, r.height].map(Math.round);
-})"""
-OVER = """[...document.querySelectorAll('.tile-in, .cells, .claim, .board > section, .top, .row, .note')]
-  .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth + 2).map((box) => box.className)"""
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "beds"),
-    [
-        (1920, 1080, 12),
-        (1920, 1080, 16),
-        (1920, 1080, 64),
-        (1080, 1920, 12),
-        (1280, 800, 12),
-        (390, 844, 12),
-        (3840, 2160, 64),
-    ],
-)
-def test_ward_fits_every_screen(tab: Page, width: int, height: int, beds: int) -> None:
-    """Nothing runs over its edge; a wall screen shows every bed without scrolling; nothing shifts while it lives."""
-    script = ScriptedWard("busy", beds)
-    tab.size(width, height)
-    with WardServer(hello=script.hello()) as server:
-        for kind, data in script.step(0):
-            server.publish(kind, data)
-        time.sleep(0.3)
-        tab.open(server.url)
-        tab.wait(f"{LIVE} && document.querySelectorAll('.tile').length === {beds}")
-        before = tab.js(PLACES)
-        for kind, data in script.step(20):
-            server.publish(kind, data)
-        tab.wait("[...document.querySelectorAll('.cell .num')].some((num) => num.textContent)")
-        time.sleep(0.6)
-        assert tab.js(PLACES) == before
-        assert tab.js("document.documentElement.scrollWidth <= innerWidth")
-        if width >= 1920 or height >= 1920:
-            assert tab.js("document.documentElement.scrollHeight <= innerHeight")
-        assert tab.js(OVER) == []
-    assert tab.complaints() == []
-
-
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1280, 800), (390, 844)])
-def test_long_names_break_nothing(tab: Page, width: int, height: int) -> None:
-    """German-length names of ward and beds: both ends can be read on tile and page, nothing runs over its edge."""
-    script = ScriptedWard("busy", LONG, ward="Interdisziplinäre Intensivüberwachungsstation Süd")
-    tab.size(width, height)
-    with WardServer(hello=script.hello(), act=script.act) as server:
-        for kind, data in script.step(0):
-            server.publish(kind, data)
-        for path in ("", f"beds/{quote(LONG[3])}"):
-            tab.open(server.url + path)
-            tab.wait(LIVE)
-            time.sleep(0.5)
-            assert tab.js("document.documentElement.scrollWidth <= innerWidth")
-            assert tab.js(OVER) == []
-            assert tab.js(CUT) == 0
-    assert tab.complaints() == []
-
-
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_colours_can_be_told_and_are_never_alone(tab: Page, ward: Ward, scheme: str) -> None:
-    """Text stands out from its ground by 4.5 to 1 (WCAG 2.2, 1.4.3), and every coloured claim has its mark."""
-    tab.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
-    ward.raise_alert(BEDS[0])
-    ward.raise_alert(BEDS[1], priority="medium")
-    ward.raise_alert(BEDS[2], priority="low")
-    with ward:
-        ward.server.publish("score", score(NAME, 0.3, "act"))
-        ward.server.publish("news2", news2(NAME, 9, "high"))
-        for path in ("", PATH):
-            tab.open(ward.server.url + path)
-            tab.wait(f"{LIVE} && document.querySelector('[data-kind=alert]')")
-            time.sleep(0.5)
-            assert tab.js(f"({CONTRAST})()") == []
-            assert set(tab.js(MARKED)) <= {"!!!", "!!", "!"}
-            assert tab.js(f"{MARKED}.length === document.querySelectorAll('[data-kind=alert]').length")
-            assert tab.js("document.getAnimations().length") == 0
-
-
-MARKED = "[...document.querySelectorAll('[data-kind=alert] > .mark')].map((e) => e.textContent)"
-CONTRAST = """() => {
-  const parse = (css) => (css.match(/[\\d.]+/g) ?? []).map(Number);
-  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-  const ground = (e) => { for (; e; e = e.parentElement) {
-    const css = getComputedStyle(e).backgroundColor, scale = css.startsWith('color(') ? 255 : 1;
-    const [r, g, b, a = 1] = parse(css).map((v, k) => (k < 3 ? v * scale : v));
-    if (a > 0.99) return [r, g, b];
-  } return [255, 255, 255]; };
-  const found = [];
-  const texts = ['.num, .claim .text, .note .text, .label, .level, .task, .news2, .rung, .why, .way, h2, .summary li',
-    '.mode-title, button'].join();
-  for (const e of document.querySelectorAll(texts)) {
-    if (!e.checkVisibility() || !e.textContent.trim()) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) found.push(`${e.className} ${e.textContent.slice(0, 20)} ${ratio.toFixed(2)}`);
-  }
-  return found;
-}"""
