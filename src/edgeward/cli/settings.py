@@ -10,13 +10,19 @@ import math
 import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
 from edgeward.bedside.thresholds import HeartRateLimits
 from edgeward.kernel.errors import ConfigError
+from edgeward.wire.codes import SiteCode, site_codes
+from edgeward.wire.hl7v2_charset import site_codec
 
 _T = TypeVar("_T")
+_TABLES = {"bedside": "[bedside]", "hl7": "[hl7]", "codes": "[[codes]]"}
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
 
@@ -78,21 +84,83 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
 
     Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
     """
-    named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
-    table: dict[str, Any] = {}
-    if named is not None:
-        try:
-            document = tomllib.loads(named.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
-        unknown = set(document) - {"bedside"}
-        if unknown:
-            raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: [bedside]")
-        table = _table(document.get("bedside", {}), "bedside")
+    table = _table(_document(path).get("bedside", {}), "bedside")
     limits = _typed(HeartRateLimits(), _table(table.pop("heart_rate", {}), "bedside.heart_rate"), "bedside.heart_rate")
     settings = _typed(BedsideSettings(), table, "bedside")
     given = {key: value for key, value in arguments.items() if value is not None}
     return replace(settings, heart_rate=limits, **given)
+
+
+def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
+    """The tables ``[hl7]`` and ``[[codes]]`` of the TOML file.
+
+    Raises ``ConfigError`` for a file that cannot be read, an unknown key, zone, character set or kind.
+    """
+    document = _document(path)
+    table = _table(document.get("hl7", {}), "hl7")
+    plain = _typed(_Hl7Table(), table, "hl7")
+    certificate, key, ca = plain.tls_certificate, plain.tls_key, plain.tls_client_ca
+    if bool(certificate) != bool(key) or (ca and not certificate):
+        raise ConfigError(
+            "setting-incomplete", "[hl7] tls_certificate and tls_key belong together, tls_client_ca to them"
+        )
+    tls = Hl7Tls(Path(certificate), Path(key), Path(ca) if ca else None) if certificate else None
+    settings = Hl7Settings(
+        host=plain.host,
+        port=plain.port,
+        connections_max=plain.connections_max,
+        mute_s=plain.mute_s,
+        half_s=plain.half_s,
+        zone=_zone(plain.zone),
+        codec=site_codec(plain.charset),
+        tls=tls,
+    )
+    rows = document.get("codes", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError("setting-invalid", "codes must be a list of tables: write [[codes]] before each line of it")
+    return settings, site_codes(rows)
+
+
+_HL7 = Hl7Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hl7Table:
+    """``[hl7]`` as it is written."""
+
+    host: str = _HL7.host
+    port: int = _HL7.port
+    connections_max: int = _HL7.connections_max
+    mute_s: float = _HL7.mute_s
+    half_s: float = _HL7.half_s
+    zone: str = "UTC"
+    charset: str = "UNICODE UTF-8"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError("zone-unknown", f"no time zone {name!r}; write one such as Europe/Berlin") from error
+
+
+def _document(path: Path | None) -> dict[str, Any]:
+    """The TOML file that is named, or that ``EDGEWARD_SETTINGS`` names; empty where neither does."""
+    named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
+    if named is None:
+        return {}
+    try:
+        document = tomllib.loads(named.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
+    unknown = set(document) - set(_TABLES)
+    if unknown:
+        known = ", ".join(_TABLES.values())
+        raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: {known}")
+    return document
 
 
 def _table(value: object, where: str) -> dict[str, Any]:
