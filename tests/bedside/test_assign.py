@@ -117,6 +117,9 @@ def test_places_peers_and_unknown_ones() -> None:
     assert beds.take(reading("", patient("2"))).feeds[0] == Admitted(2, "Bed 5", S)
     assert beds.take(reading("ICU^^9")).refused == "place-unknown"
     assert Beds().take(reading("")).refused == "place-missing"
+    announced = Beds().take(reading("ICU^^5^MAIN")).feeds[0]
+    assert isinstance(announced, Admitted)
+    assert announced.bed == "ICU 5 MAIN"
 
 
 def test_a_device_does_not_serve_more_beds_than_it_may() -> None:

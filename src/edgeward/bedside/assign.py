@@ -176,8 +176,10 @@ class Beds:
             return Taken(refused="place-unknown")
         if len(self._plans) >= BEDS_MAX:
             return Taken(refused="beds-full")
-        self._add(BedPlan(reading.place, places=(reading.place,)))
-        return reading.place
+        words = " ".join(part for part in reading.place.split("^") if part)  # "ICU^^5": a name for people
+        name = words if words not in self._plans else reading.place
+        self._add(BedPlan(name, places=(reading.place,)))
+        return name
 
     # --- stays
 

@@ -23,9 +23,9 @@ from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from edgeward.bedside.assign import Beds
+    from edgeward.bedside.assign import BedPlan, Beds
     from edgeward.bedside.audit import Audit
     from edgeward.bedside.messages import Message
     from edgeward.bedside.output.base import Output
@@ -79,7 +79,11 @@ class _Bed:
 
 
 class Ward:
-    """The rim. ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs."""
+    """The rim.
+
+    ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs; ``hello``: what the ward says
+    of itself with these beds.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Ward:
         *,
         tasks: Iterable[str] = (),
         suspend_s_max: float = 180.0,
+        hello: Callable[[Sequence[BedPlan]], dict[str, Any]] | None = None,
     ) -> None:
         self._beds = beds
         self._sides = sides
@@ -99,6 +104,8 @@ class Ward:
         self._clock = clock
         self._tasks = tuple(tasks)
         self._suspend_s_max = suspend_s_max
+        self._hello = hello
+        self._known = len(beds.plans)
         self._stays: dict[int, _Bed] = {}
         self._empty_since: dict[str, int] = {}
         self._stream_modes: dict[str, dict[str, Any]] = {}
@@ -123,6 +130,8 @@ class Ward:
         if taken.refused:
             self._refused[reading.source, taken.refused] += 1
             return Receipt.REFUSED
+        if len(self._beds.plans) != self._known:
+            self._greet()
         for feed in taken.feeds:
             self._hand_on(feed, reading.source)
         return Receipt.TAKEN
@@ -220,6 +229,12 @@ class Ward:
             self._tell_refused()
 
     # --- inside
+
+    def _greet(self) -> None:
+        """A bed announced itself: whoever shows the ward must know it before anything is said of it."""
+        self._known = len(self._beds.plans)
+        if self._hello is not None:
+            self._tell("hello", self._hello(self._beds.plans))
 
     def _hand_on(self, feed: Feed, source: str) -> None:
         """Thresholds first: ``sides`` is in that order."""

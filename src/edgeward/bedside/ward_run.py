@@ -129,7 +129,7 @@ class WardLoop:
                 now = self.clock.monotonic_ns()
                 with contextlib.suppress(ValueError, TypeError):
                     numerics = [Numeric(Kind(name), value, now) for name, value in data["values"].items()]
-                    self.ward.measured(stream.bed, numerics, "ecg")
+                    self.ward.measured(stream.bed, numerics, "ecg", simulated=data.get("simulated") is True)
             elif kind in _FROM_STREAM:
                 self.ward.streamed(stream.bed, kind, {**data, "task": ECG_TASK})
 

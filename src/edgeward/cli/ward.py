@@ -19,8 +19,9 @@ from edgeward.cli.ward_settings import WardSettings, load_ward
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from edgeward.bedside.assign import BedPlan
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.page.server import WardServer
     from edgeward.bedside.stream import EcgStream
@@ -109,7 +110,16 @@ def run_ward(arguments: argparse.Namespace) -> int:
         }
         outputs = stack.enter_context(_outputs(settings, clock))
         limit_s = settings.thresholds.suspend_s_max
-        ward = Ward(beds, sides, outputs, audit, clock, tasks=settings.tasks, suspend_s_max=limit_s)
+        ward = Ward(
+            beds,
+            sides,
+            outputs,
+            audit,
+            clock,
+            tasks=settings.tasks,
+            suspend_s_max=limit_s,
+            hello=lambda plans: _hello(settings, plans, bundles),
+        )
         loop = WardLoop(
             ward,
             sides,
@@ -186,19 +196,23 @@ def _page(settings: WardSettings, loop: WardLoop, bundles: WardBundles) -> WardS
     minutes = [choice for choice in (1, 2, 3, 5, 10) if choice * 60 <= settings.thresholds.suspend_s_max] or [1]
     act = loop.act if settings.actions else None
     return WardServer(
-        settings.page_host, settings.page_port, _hello(settings, bundles), act=act, suspend_minutes=minutes
+        settings.page_host,
+        settings.page_port,
+        _hello(settings, settings.beds, bundles),
+        act=act,
+        suspend_minutes=minutes,
     )
 
 
-def _hello(settings: WardSettings, bundles: WardBundles) -> dict[str, Any]:
+def _hello(settings: WardSettings, plans: Sequence[BedPlan], bundles: WardBundles) -> dict[str, Any]:
     beds = []
-    for plan in settings.beds:
+    for plan in plans:
         number = list(settings.ecg).index(plan.name) if plan.name in settings.ecg else None
         port = _ecg_port(settings, number) if number is not None else 0
         ecg = f"http://{settings.page_host}:{port}/" if port else None
-        population = plan.population.value if plan.population else Population.ADULT.value
+        population = (plan.population or Population.ADULT).value
         beds.append({"bed": plan.name, "population": population, "ecg": ecg})
-    simulated = bool(settings.beds) and all(plan.simulated for plan in settings.beds)
+    simulated = bool(plans) and all(plan.simulated for plan in plans)
     return {"ward": settings.name, "beds": beds, "tasks": bundles.shown(), "simulated": simulated}
 
 
