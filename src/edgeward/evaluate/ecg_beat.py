@@ -11,13 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeward.bedside.decide import Decision
-from edgeward.bedside.source.wfdb import load_annotations, load_record
+from edgeward.bedside.source.wfdb import load_annotations, load_record, segments_of
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.evaluate.beat_report import BeatReport, RecordResult
 from edgeward.evaluate.ec57 import compare, is_paced
@@ -60,25 +61,55 @@ class Streamed:
     leads: tuple[str, ...]
 
 
-def find_records(data: Path, names: Sequence[str] | None, reference: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Names of the records to stream, and of those that were left out because nobody annotated their beats."""
+
+    records: list[str]
+    unannotated: list[str]
+
+
+def find_records(data: Path, names: Sequence[str] | None, reference: str) -> Found:
     """The records to stream: those named, else every header in the folder with reference annotations.
 
-    Raises ``ConfigError`` when the folder or a named record is not there.
+    A folder without a header of its own is searched below; a record's name is then its path, such as ``a/100``. Where
+    there are headers, nothing below is taken by itself: PhysioNet's folders hold excerpts of their records there.
+    Raises ``ConfigError`` when the folder, a named record or every annotation is not there.
     """
     if not data.is_dir():
         raise ConfigError("data-missing", f"{data} is not a folder; name the folder that holds the .hea files")
-    present = {path.stem for path in data.glob("*.hea")}
-    judged = {name for name in present if (data / f"{name}.{reference}").is_file()}
-    if names:
-        absent = [name for name in names if name not in judged]
-        if absent:
-            raise ConfigError(
-                "record-missing", f"{data} holds no header with .{reference} annotations for: {', '.join(absent)}"
-            )
-        return list(names)
-    if not judged:
-        raise ConfigError("data-missing", f"{data} holds no WFDB record with .{reference} annotations")
-    return sorted(judged)
+    if names is not None:
+        _require_named(data, names, reference)
+        return Found(list(names), [])
+    headers = list(data.glob("*.hea")) or list(data.rglob("*.hea"))
+    present = sorted(path.relative_to(data).with_suffix("").as_posix() for path in headers)
+    if not present:
+        raise ConfigError("data-missing", f"{data} holds no WFDB record; name the folder that holds the .hea files")
+    annotated = [name for name in present if (data / f"{name}.{reference}").is_file()]
+    if not annotated:
+        raise ConfigError(
+            "data-missing",
+            f"none of the {len(present)} WFDB records in {data} has .{reference} annotations to be scored against; "
+            "name their extension with --reference",
+        )
+    bare = set(present) - set(annotated)
+    segments = segments_of(data / name for name in annotated)
+    return Found(annotated, sorted(name for name in bare if data / name not in segments))
+
+
+def _require_named(data: Path, names: Sequence[str], reference: str) -> None:
+    # A name that leads out of the folder would lead out of --out as well.
+    inside = [name for name in names if not PurePath(name).is_absolute() and ".." not in PurePath(name).parts]
+    absent = [name for name in names if name not in inside or not (data / f"{name}.hea").is_file()]
+    if absent:
+        raise ConfigError("record-missing", f"{data} holds no header (.hea) of: {', '.join(absent)}")
+    bare = [name for name in names if not (data / f"{name}.{reference}").is_file()]
+    if bare:
+        raise ConfigError(
+            "record-missing",
+            f"no .{reference} annotations lie beside: {', '.join(bare)}; leave them out, or name another extension "
+            "with --reference",
+        )
 
 
 def evaluate(
@@ -137,8 +168,9 @@ def stream(job: Job) -> Streamed:
         raise InputError(error.code, f"record {job.record}: {error}") from error
     found = annotations_of(verdicts)
     if job.out is not None:
-        job.out.mkdir(parents=True, exist_ok=True)
-        (job.out / f"{job.record}.{ANNOTATOR}").write_bytes(encode_annotations(found))
+        file = job.out / f"{job.record}.{ANNOTATOR}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encode_annotations(found))
     stop_s = record.samples.shape[1] / record.rate_hz
     confusion = compare(reference, found, record.rate_hz, start_s=job.start_s, stop_s=stop_s)
     withheld = withheld_counts(verdicts)
