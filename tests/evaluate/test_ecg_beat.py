@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -175,6 +180,46 @@ def test_a_record_in_segments_is_scored_as_one(
     assert [record["record"] for record in result["records"]] == ["whole"]
     assert result["unannotated"] == []
     assert result["qrs"]["se"] > 0.98
+
+
+def test_an_error_in_another_process_is_said_as_in_this_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong --model is a sentence with its code, however many processes look for it."""
+    for workers in ("1", "2"):
+        assert _run(folder, "--records", "a1,c1", "--workers", workers, "--model", "none") == 5
+        assert "[model-unknown]" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An annotation file that cannot be written is the operator's to mend, and none is left half written."""
+
+    def full(handle: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgeward.trust.durable.os.write", full)
+    assert _run(folder, "--records", "a1", "--out", str(tmp_path)) == 2
+    monkeypatch.undo()
+    assert "[disk-full]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_every_process_at_once(folder: Path) -> None:
+    """The terminal's Ctrl-C reaches them all: one line is said, by one of them."""
+    verb = ["evaluate", "ecg-beat", "--data", str(folder), "--bundle", str(folder / "tiny.ewb"), "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeward.cli.main", *verb],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as evaluation:
+        assert evaluation.stderr is not None
+        evaluation.stderr.readline()  # the first record is done, the others are under way
+        os.killpg(evaluation.pid, signal.SIGINT)
+        _, error = evaluation.communicate(timeout=60)
+    assert evaluation.returncode in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in error
 
 
 def test_a_record_too_short_to_be_scored_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ the order of the results is that of the records asked for.
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import PurePath
@@ -24,12 +25,13 @@ from edgeward.evaluate.beat_report import BeatReport, RecordResult
 from edgeward.evaluate.ec57 import compare, is_paced
 from edgeward.evaluate.stream import annotations_of, stream_record, withheld_counts
 from edgeward.inference.engine import Engine
-from edgeward.kernel.errors import ConfigError, InputError
+from edgeward.kernel.errors import ConfigError, EngineError, InputError
 from edgeward.signal.preprocess import BeatWindowSpec
+from edgeward.trust.durable import storage_error, write_durably
 from edgeward.wire.wfdb import encode_annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeward.evaluate.stream import Score
@@ -124,37 +126,63 @@ def evaluate(
     A record that cannot be read is told to ``on_refused`` and left out of the report; without ``on_refused`` its
     ``InputError`` is raised. Raises what else streaming one record raises.
     """
-    count = min(len(jobs), workers or os.cpu_count() or 1)
-    with ExitStack() as stack:
-        run: Callable[..., Iterable[Streamed | tuple[str, str]]] = map
-        if count > 1:
-            # spawn: a fork of a process that holds ONNX Runtime's threads may never come back.
-            run = stack.enter_context(ProcessPoolExecutor(count, mp_context=get_context("spawn"))).map
-        results: list[RecordResult] = []
-        for outcome in run(_tried, jobs):
-            if isinstance(outcome, Streamed):
-                on_record(outcome)
-                results.append(outcome.result)
-                continue
-            error = InputError(*outcome)
-            if on_refused is None:
-                raise error
-            on_refused(error)
+    results: list[RecordResult] = []
+    for outcome in _outcomes(jobs, min(len(jobs), workers or os.cpu_count() or 1)):
+        if isinstance(outcome, Streamed):
+            on_record(outcome)
+            results.append(outcome.result)
+        elif on_refused is None:
+            raise outcome
+        else:
+            on_refused(outcome)
     return BeatReport(tuple(results))
 
 
-def _tried(job: Job) -> Streamed | tuple[str, str]:
-    """What came of one record, or code and message of its refusal: an error with two arguments does not cross."""
+def _outcomes(jobs: Sequence[Job], count: int) -> Iterator[Streamed | InputError]:
+    """What came of each job, in their order, from ``count`` processes."""
+    if count <= 1:
+        yield from map(_tried, jobs)
+        return
+    # spawn: a fork of a process that holds ONNX Runtime's threads may never come back.
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_at_ctrl_c)
+    try:
+        # A process inherits the mask: one that is still starting must not answer Ctrl-C with a traceback of its own.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = [pool.submit(_tried, job) for job in jobs]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for future in futures:
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise EngineError(
+            "process-ended",
+            "a process that streamed a record was ended by the system, most likely for want of memory; "
+            "evaluate with fewer --workers",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_at_ctrl_c() -> None:
+    """Let Ctrl-C end this process at once and without a word; the one that started it says what is to be said."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _tried(job: Job) -> Streamed | InputError:
+    """What came of one record, or its refusal."""
     try:
         return stream(job)
     except InputError as error:
-        return error.code, str(error)
+        return error
 
 
 def stream(job: Job) -> Streamed:
     """Stream one record through the bedside pipeline and compare it with its reference annotations.
 
-    Raises ``InputError`` naming the record for one that cannot be read, ``BundleError`` for the bundle.
+    Raises ``InputError`` naming the record for one that cannot be read, ``BundleError`` for the bundle, ``ConfigError``
+    (``disk-full``, ``disk-error``) where the annotation file cannot be written.
     """
     bundle = read_bundle(job.bundle.read_bytes())
     path = job.data / job.record
@@ -169,8 +197,11 @@ def stream(job: Job) -> Streamed:
     found = annotations_of(verdicts)
     if job.out is not None:
         file = job.out / f"{job.record}.{ANNOTATOR}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode_annotations(found))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(file, encode_annotations(found))
+        except OSError as error:
+            raise storage_error(error, f"writing the annotations of {job.record}") from error
     stop_s = record.samples.shape[1] / record.rate_hz
     confusion = compare(reference, found, record.rate_hz, start_s=job.start_s, stop_s=stop_s)
     withheld = withheld_counts(verdicts)
