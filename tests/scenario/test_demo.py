@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,10 +45,64 @@ def test_the_demo_breaks_and_recovers_and_says_so() -> None:
     assert "FAIL" not in done.stdout
 
 
+def _monitors_and_devices() -> set[int]:
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"edgeward.cli.main" in words and (b"simulate" in words or b"bedside" in words):
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_demo_leaves_nothing_running(how: signal.Signals) -> None:
+    """Monitor and device are processes of their own; however the demo is stopped, they end with it."""
+    before = _monitors_and_devices()
+    command = [sys.executable, "-m", "edgeward.cli.main", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        try:
+            assert demo.stdout is not None
+            assert any("s  beat " in line for line in demo.stdout)
+            assert len(_monitors_and_devices() - before) == 2
+            demo.send_signal(how)
+            said = demo.stdout.read()
+            demo.wait(60)
+        finally:
+            demo.kill()
+    assert demo.returncode in (0, 130), said
+    assert "Traceback" not in said
+    assert "FAIL" not in said
+    assert not _monitors_and_devices() - before
+
+
+_INTERRUPTED_IMPORT = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "edgeward.cli.workshop":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from edgeward.cli.main import main
+sys.exit(main(["bundle", "show"]))
+"""
+
+
+def test_ctrl_c_while_python_still_imports_is_no_traceback() -> None:
+    """Importing takes longer than many a second thought: it ends in one line, too."""
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "edgeward: stopped by Ctrl-C; nothing is left half done\n"
+
+
 def test_errors_are_sentences_with_a_code() -> None:
     """A wrong call ends with one line, its code and the exit code of its class, never with a traceback."""
     cases = {
         ("demo", "--for", "5"): (2, "setting-invalid"),
+        ("demo", "--data", "no-such-folder"): (3, "no-records"),
         ("bedside", "run", "--source", "nonsense:"): (2, "source-unknown"),
         ("evaluate", "ecg-beat", "--data", "no-such-folder"): (2, "data-missing"),
         ("bundle", "show", "no-such-file.ewb"): (5, "bundle-unreadable"),

@@ -6,6 +6,7 @@ repository made for the occasion. Threshold checks and engine are killed from ou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -24,8 +25,10 @@ from edgeward.kernel.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 _DWELL_S = 5.0
+_INTERRUPTED = 130
 _KILL_AT = 0.62
 _KILL_CHECKS_AT = 0.5
 """When the engine and the threshold checks are killed, as shares of the demo's length."""
@@ -44,7 +47,8 @@ def register(verbs: Any) -> None:
         description="Publishes the shipped bundle to a signed repository of its own, starts a monitor and a device, "
         "opens the page, and tells what happens, with leads taken off and both the threshold checks and the engine "
         "killed on the way.",
-        epilog="Exit code 0 when everything that was to happen did happen, else 1.",
+        epilog="Exit code 0 when everything that was to happen did happen, 1 when something did not, 130 when Ctrl-C "
+        "came before it could.",
     )
     parser.add_argument(
         "--for", type=float, dest="seconds", metavar="S", help="end by itself after S seconds (at least 20)"
@@ -82,8 +86,27 @@ def run_demo(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "setting-invalid", "a demo needs at least 20 seconds to show a failure and the recovery from it"
         )
-    with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as folder:
+    if arguments.data is not None:
+        from edgeward.bedside.source.wfdb import find_records
+
+        find_records(arguments.data)  # a wrong folder is an error now, not a monitor that does not start
+    with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as folder, _ended_like_ctrl_c():
         return _Demo(Path(folder), arguments.seconds, arguments.data, arguments.page_port).run()
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a demo as Ctrl-C does: monitor and device are sessions of their own and would live on."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Demo:
@@ -95,15 +118,17 @@ class _Demo:
         self._story = _Story()
         self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
         self._children: list[subprocess.Popen[str]] = []
+        self._interrupted = False
         self._began = time.monotonic()
 
     def run(self) -> int:
-        root = self._publish()
         try:
+            root = self._publish()
             address = self._start_monitor()
             device = self._start_device(address, root)
             self._follow(device)
         except KeyboardInterrupt:
+            self._interrupted = True
             self._tell("stopping (Ctrl-C)")
         finally:
             self._stop()
@@ -186,9 +211,8 @@ class _Demo:
             story.accepted += 1
             story.classes[beat["cls"]] = story.classes.get(beat["cls"], 0) + 1
             if story.accepted <= 3 or beat["cls"] != "N":
-                self._tell(
-                    f"beat {beat['cls']} (p {beat['probability']:.2f}, RR {beat['rr_ms']} ms, {beat['latency_us']} µs)"
-                )
+                rr = "no RR yet" if beat["rr_ms"] is None else f"RR {beat['rr_ms']} ms"
+                self._tell(f"beat {beat['cls']} (p {beat['probability']:.2f}, {rr}, {beat['latency_us']} µs)")
             if story.killed_at is not None and story.accepted_again_s is None:
                 story.accepted_again_s = time.monotonic() - story.killed_at
                 self._tell(f"first accepted window {story.accepted_again_s:.2f} s after the kill")
@@ -294,7 +318,7 @@ class _Demo:
     def _stop(self) -> None:
         for child in reversed(self._children):
             if child.poll() is None:
-                child.send_signal(signal.SIGINT)
+                child.terminate()  # not SIGINT, which a child ignores when the shell that started us ran us with &
                 try:
                     child.wait(_END_S)
                 except subprocess.TimeoutExpired:
@@ -319,12 +343,17 @@ class _Demo:
                 f"  latency      last sample to scores: p50 {total['p50_us']:.0f} µs, p99 {total['p99_us']:.0f} µs, "
                 f"max {total['max_us']:.0f} µs; budget {budget_us:.0f} µs at p99 {held}; late {story.latency['late']}"
             )
+        return self._exit_code(self._checks())
+
+    def _checks(self) -> dict[str, bool]:
+        """What was to happen, and whether it did."""
+        story = self._story
         checks = {
             "bundle installed through the signed repository": story.installed,
             "beats accepted": story.accepted > 0,
         }
         if not self._data and self._seconds is not None:
-            checks["leads off: noticed, and no class given"] = story.lead_off
+            checks["leads off: noticed, mode NO AI"] = story.lead_off
         if story.checks_killed_at is not None:
             checks["threshold checks killed: told, and running again"] = (
                 story.unchecked_told_s is not None and story.unchecked_s is not None
@@ -336,9 +365,16 @@ class _Demo:
             checks["engine killed: windows accepted again"] = story.accepted_again_s is not None
         elif self._seconds is not None:
             checks["engine killed"] = False
-        for name, held_ in checks.items():
-            print(f"  {'ok  ' if held_ else 'FAIL'}         {name}")
-        return 0 if all(checks.values()) else 1
+        return checks
+
+    def _exit_code(self, checks: dict[str, bool]) -> int:
+        """Print each check. What had no time to happen before Ctrl-C has not failed."""
+        failed = "not reached" if self._interrupted else "FAIL"
+        for name, held in checks.items():
+            print(f"  {'ok' if held else failed:<11}  {name}")
+        if all(checks.values()):
+            return 0
+        return _INTERRUPTED if self._interrupted else 1
 
     def _tell(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
