@@ -51,6 +51,11 @@ class Side(Protocol):
         """Whether it runs and has taken all that it was fed."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """The process; None when there is none."""
+        ...
+
     def feed(self, message: Feed) -> None:
         """Tell it; never waits."""
         ...
@@ -328,7 +333,7 @@ class Ward:
     def _happened(self, name: str, happening: Happening) -> None:
         """A process behind the rim came or went: it cannot say so itself."""
         facts = {"name": name, "what": happening.what.value, "how": happening.how}
-        self._tell("process", facts)
+        self._tell("process", {**facts, "pid": self._sides[name].pid})
         self._audit.record("process", facts)
         if name != ASSESS:
             return

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ACT_S = 2.0
 """A person's press waits so long for the rim, which answers at once or is not there."""
 ECG_TASK = "ecg-beat"
-_FROM_STREAM = frozenset({"mode", "advisory", "engine"})
+_FROM_STREAM = frozenset({"mode", "advisory", "engine", "beat", "quality", "latency"})
+"""What of a stream the ward passes on; its alerts stay on its own page, for the ward makes them from numerics."""
 
 
 class Listener(Protocol):
