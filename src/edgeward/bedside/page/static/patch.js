@@ -77,6 +77,7 @@ export function showTime(now) {
     element.toggleAttribute("data-gone", until !== "" && now > Number(until));
   }
   for (const cell of document.querySelectorAll(".cell")) {
+    cell.toggleAttribute("data-aged", cell.querySelector("time")?.textContent > "");
     cell.toggleAttribute("data-old", cell.dataset.at !== "" && now - Number(cell.dataset.at) > Number(cell.dataset.keep));
   }
 }
