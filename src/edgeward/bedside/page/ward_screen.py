@@ -13,7 +13,7 @@ from html import escape
 from http import HTTPStatus
 from string import Template
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from edgeward.bedside.page import bed_html, ward_html
 from edgeward.bedside.page.bed_html import Actions
@@ -294,7 +294,7 @@ class WardScreen:
         return page_answer(page.encode(), status, forms=forms)
 
     def _trend(self, request: Request, bed: Bed, now_ms: float) -> bytes:
-        hours = dict(parse_qsl(request.query, max_num_fields=4)).get("hours", str(HOURS[0]))
+        hours = request.query.removeprefix("hours=") or str(HOURS[0])
         if hours not in map(str, HOURS):
             return refuse(Refusal(HTTPStatus.BAD_REQUEST, f"hours is one of {', '.join(map(str, HOURS))}"))
         stay = self._state.stay_of(bed)
