@@ -121,7 +121,7 @@ def _modes(stay: Stay | None, tasks: Sequence[Mapping[str, Any]], moment: Moment
         return _banner("UNKNOWN", "AI not heard of", "threshold alerts go on", "")
     ways: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for mode in told:
-        ways.setdefault((mode["mode"], str(mode.get("reason") or "")), []).append(mode)
+        ways.setdefault((mode["mode"], mode["reason"]), []).append(mode)
     made = []
     for (rung, reason), modes in ways.items():
         names = ", ".join(task_words(mode["task"]) for mode in modes) + ": " if len(ways) > 1 else ""
@@ -273,11 +273,11 @@ def _driver(driver: Mapping[str, Any]) -> str:
 
 def _shares(score: Mapping[str, Any]) -> str:
     """How much of a score's input was missing or old, and which version made it."""
-    told = {"missing": score.get("missing_share"), "old": score.get("stale_share")}
-    parts = [f"{share * 100:.0f} % {name}" for name, share in told.items() if isinstance(share, (int, float)) and share]
+    told = {"missing": score["missing_share"], "old": score["stale_share"]}
+    parts = [f"{share * 100:.0f} % {name}" for name, share in told.items() if share]
     whole = [] if told["missing"] is None else ["all inputs there"]
     said = [f"inputs: {', '.join(parts)}"] if parts else whole
-    return " · ".join([*said, *([escape(str(score["version"]))] if score.get("version") else [])])
+    return " · ".join([*said, *([escape(score["version"])] if score["version"] else [])])
 
 
 def _forecasts(stay: Stay | None, moment: Moment) -> str:
@@ -289,7 +289,7 @@ def _forecast(kind: str, forecast: Mapping[str, Any], moment: Moment) -> str:
     name = escape(f"{kind_words(kind)} in {max(forecast['minutes'], default=60):.0f} min")
     live = forecast["accepted"] and moment.now_ms < forecast["until_ms"]
     if not live:
-        why = reason_words(str(forecast.get("why") or "")) if not forecast["accepted"] else "too old"
+        why = reason_words(forecast["why"]) if not forecast["accepted"] else "too old"
         return (
             f'<figure data-key="{kind}"><figcaption>{name}: <b>{NONE}</b> <span class="why">{escape(why)}</span>'
             f"</figcaption></figure>"
@@ -312,9 +312,9 @@ def _news2(stay: Stay | None, moment: Moment) -> str:
     news2 = stay.news2 if stay else None
     if news2 is None or moment.now_ms > news2["until_ms"]:
         return f'<p class="total">NEWS2 <b>{NONE}</b></p>'
-    if not news2.get("applies", True):
+    if not news2["applies"]:
         return '<p class="total">NEWS2 does not apply under 16 years</p>'
-    complete = bool(news2.get("complete"))
+    complete = news2["complete"]
     score = NONE if news2["score"] is None else f"{'' if complete else '≥'}{news2['score']}"
     items = "".join(
         f'<li data-points="{points}"><span>{escape(item_words(item))}</span> <b>{points}</b></li>'
@@ -323,8 +323,8 @@ def _news2(stay: Stay | None, moment: Moment) -> str:
     missing = "".join(
         f'<li data-points=""><span>{escape(item_words(item))}</span> <b>?</b></li>' for item in news2["missing"]
     )
-    risk = f"{str(news2['risk']).replace('-', ' to ')} risk" if news2.get("risk") else ""
-    scale = " · SpO₂ scale 2" if news2.get("scale") == 2 else ""
+    risk = f"{news2['risk'].replace('-', ' to ')} risk" if news2["risk"] else ""
+    scale = " · SpO₂ scale 2" if news2["scale"] == 2 else ""
     least = "" if complete else " · incomplete" + ("" if news2["score"] is None else ": at least")
     return (
         f'<div data-until="{news2["until_ms"]:.0f}"><p class="total">NEWS2 <b class="live">{score}</b>'

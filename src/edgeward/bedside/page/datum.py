@@ -44,6 +44,16 @@ def real_or_none(value: Any) -> float | None:
     return None if value is None else real(value)
 
 
+def age_ms(value: Any) -> float:
+    """A published age in ms; what would come from the future is new."""
+    return max(0.0, real(value))
+
+
+def words(value: Any) -> str:
+    """A published text, as long as is shown; empty where there is none."""
+    return "" if value is None else str(value)[:TEXT_MAX]
+
+
 class Notes:
     """Alerts or advisories of one place by their id: bounded, ended ones kept for a while, ages never made younger."""
 
@@ -73,12 +83,11 @@ class Notes:
             quiet_first = sorted(notes, key=lambda key: -PRIORITIES.index(notes[key]["priority"]))
             del notes[(ended or quiet_first)[0]]
 
-    def forget_ended(self, now_ms: float) -> bool:
-        """Let go what ended ENDED_KEPT_MS ago; whether there was any."""
+    def forget_ended(self, now_ms: float) -> None:
+        """Let go what ended ENDED_KEPT_MS ago."""
         gone = [key for key, note in self._held.items() if now_ms - note.get("ended_t_ms", now_ms) > ENDED_KEPT_MS]
         for key in gone:
             del self._held[key]
-        return bool(gone)
 
     def ranked(self) -> list[dict[str, Any]]:
         """What claims attention before what has ended, then by priority, then the newest first."""

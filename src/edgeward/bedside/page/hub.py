@@ -83,7 +83,7 @@ class Hub:
             self._published_ms = at_ms
             try:
                 self._screen.apply(kind, plain(data), at_ms)
-            except (InputError, TypeError, ValueError, LookupError, AttributeError):
+            except (InputError, TypeError, ValueError, LookupError, AttributeError, RecursionError):
                 self.rejected += 1  # what cannot be shown never stops what can
 
     def _ping_event(self, at_ms: float) -> bytes:

@@ -104,9 +104,9 @@ def _of_models(stay: Stay, now_ms: float) -> Need:
 
 def _of_news2(stay: Stay, now_ms: float) -> Need:
     news2 = stay.news2
-    if news2 is None or now_ms > news2["until_ms"] or not news2.get("applies", True):
+    if news2 is None or now_ms > news2["until_ms"] or not news2["applies"]:
         return Need.EMPTY
-    return _NEWS2.get(str(news2.get("risk")), Need.EMPTY)
+    return _NEWS2.get(news2["risk"], Need.EMPTY)
 
 
 class Order:

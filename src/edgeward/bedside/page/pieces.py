@@ -110,7 +110,7 @@ def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, 
     if not modes:
         return f'<span class="rung" data-mode="UNKNOWN">{"AI not heard of" if tasks else "No AI installed"}</span>'
     mode = modes[0]
-    rung, why = mode["mode"], reason_words(str(mode.get("reason") or ""))
+    rung, why = mode["mode"], reason_words(mode["reason"])
     task = f"{task_words(mode['task'])}: " if any(other["mode"] != rung for other in modes) else ""
     whole = f"{task}{mode_title(rung)}" + (f" — {why}" if why and rung != "LOCAL" else "")
     few = whole if rung not in SERVING else _FEW.get(rung, mode_title(rung))
@@ -121,17 +121,17 @@ def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, 
 def news2_chip(stay: Stay | None, moment: Moment) -> str:
     """NEWS2 in a word: ``≥5`` where an item is missing, dashes where nothing is known or it is not told any more."""
     news2 = stay.news2 if stay else None
-    if news2 is not None and not news2.get("applies", True):
+    if news2 is not None and not news2["applies"]:
         return ""
     if news2 is None or moment.now_ms > news2["until_ms"] or news2["score"] is None:
         return (
             f'<span class="news2" data-risk=""><abbr title="National Early Warning Score 2">NEWS2</abbr> {NONE}</span>'
         )
-    complete = bool(news2.get("complete"))
+    complete = news2["complete"]
     least = "" if complete else "≥"
     missing = "" if complete else f", {len(news2['missing'])} items missing: at least"
     return (
-        f'<span class="news2" data-risk="{escape(str(news2.get("risk")))}" data-complete="{str(complete).lower()}"'
+        f'<span class="news2" data-risk="{escape(news2["risk"])}" data-complete="{str(complete).lower()}"'
         f' data-until="{news2["until_ms"]:.0f}"><abbr title="National Early Warning Score 2{missing}">NEWS2</abbr>'
         f' <b class="live">{least}{news2["score"]}</b><b class="gone">{NONE}</b></span>'
     )
@@ -162,12 +162,12 @@ def why_no_score(score: Mapping[str, Any]) -> str:
     """Why a score is not shown: it is past its time to live, or it was withheld or not made."""
     if score["probability"] is not None:
         return "too old"
-    return reason_words(str(score.get("why") or score["outcome"]))
+    return reason_words(score["why"])
 
 
 def rung_words(score: Mapping[str, Any]) -> str:
     """Where a score was made, unless by the present bundle on this device."""
-    rung = str(score.get("rung") or "LOCAL")
+    rung = score["rung"] or "LOCAL"
     return "" if rung == "LOCAL" else f'<span class="from">{escape(mode_title(rung).removeprefix("AI "))}</span>'
 
 
@@ -201,17 +201,17 @@ def open_notes(notes: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def alert_words(alert: Mapping[str, Any]) -> str:
     """An alert's text with its value and limit, where it has them."""
-    value, limit, unit = alert.get("value"), alert.get("limit"), str(alert.get("unit") or "")
-    if not isinstance(value, (int, float)):
+    value, limit = alert["value"], alert["limit"]
+    if value is None:
         return str(alert["text"])
-    shown = f"{value:g} {unit_words(unit)}".strip()
-    return f"{alert['text']}: {shown}" + (f" (limit {limit:g})" if isinstance(limit, (int, float)) else "")
+    shown = f"{value:g} {unit_words(alert['unit'])}".strip()
+    return f"{alert['text']}: {shown}" + (f" (limit {limit:g})" if limit is not None else "")
 
 
 def refused_words(refusal: Mapping[str, Any], moment: Moment) -> str:
     """What was refused from a source: its code, how often, and when it was told."""
     what = f"{refusal['source']}: {refusal['refused']}"
-    return f"{escape(what)} ({escape(str(refusal.get('count', 1)))}×, {moment.age(refusal['t_ms'])} ago)"
+    return f"{escape(what)} ({escape(refusal['count'])}×, {moment.age(refusal['t_ms'])} ago)"
 
 
 def simulated(bed: Bed) -> str:

@@ -159,7 +159,13 @@ class WardServer(Server):
                 "page-suspend-minutes",
                 f"alerts are suspended for 1 to {SUSPEND_MINUTES_MAX} minutes: give at least one such choice",
             )
-        super().__init__(host, port, WardScreen(hello or {}, now_ms(), act, minutes), WARD_KINDS, names)
+        self._screen = WardScreen(hello or {}, now_ms(), act, minutes)
+        super().__init__(host, port, self._screen, WARD_KINDS, names)
+
+    @property
+    def failed_acts(self) -> int:
+        """How often ``act`` ended in a fault that is no ``EdgewardError``."""
+        return self._screen.failed_acts
 
 
 def _listen(host: str, port: int) -> socket.socket:

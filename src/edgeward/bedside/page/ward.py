@@ -11,8 +11,8 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from edgeward.bedside.page.datum import TEXT_MAX, real, real_or_none, require
-from edgeward.bedside.page.stay import TAKERS, Stay, steady
+from edgeward.bedside.page.datum import TEXT_MAX, age_ms, real, real_or_none, require, words
+from edgeward.bedside.page.stay import TAKERS, TASKS_MAX, Stay, steady
 from edgeward.kernel.errors import InputError
 from edgeward.signal.numeric import Kind
 
@@ -93,17 +93,19 @@ class Device:
     def take(self, kind: str, data: Mapping[str, Any], now_ms: float) -> None:
         """Take a ``peer``, ``process``, ``source`` or ``latency``."""
         if kind == "source":
-            self.refusal = {**data, "t_ms": now_ms}
+            self.refusal = _refusal(data, now_ms)
         elif kind == "peer":
-            peers = self.peers.setdefault(data["source"][:TEXT_MAX], set())
+            source, peer = words(data["source"]), words(data["peer"])
+            peers = self.peers.get(source, set())
             if not data["connected"]:
-                peers.discard(data["peer"])
-            elif len(self.peers) <= SOURCES_MAX and len(peers) < PEERS_MAX:
-                peers.add(data["peer"])
+                peers.discard(peer)
+            elif len(peers) < PEERS_MAX and (source in self.peers or len(self.peers) < SOURCES_MAX):
+                self.peers.setdefault(source, peers).add(peer)
         elif kind == "process":
-            self.down.pop(data["name"], None)
+            name = words(data["name"])
+            self.down.pop(name, None)
             if data["what"] != "back" and len(self.down) < 2 * BEDS_MAX:
-                self.down[data["name"]] = data["what"][:TEXT_MAX]
+                self.down[name] = words(data["what"])
 
 
 class WardState:
@@ -112,6 +114,7 @@ class WardState:
     def __init__(self, hello: Mapping[str, Any], now_ms: float) -> None:
         self.beds: list[Bed] = []
         self.hello: Mapping[str, Any] = {"beds": []}
+        self.tasks: list[dict[str, Any]] = []
         self.device = Device()
         self._stays: dict[int, Stay] = {}
         self._by_name: dict[str, Bed] = {}
@@ -132,7 +135,7 @@ class WardState:
         if kind == "bed":
             self._take_bed(bed, data, now_ms)
         elif kind == "source":
-            bed.refusal = {**data, "t_ms": now_ms}
+            bed.refusal = _refusal(data, now_ms)
         else:
             TAKERS[kind](self._stay_for(bed, data), data, now_ms)
         return bed
@@ -145,17 +148,19 @@ class WardState:
         """The bed of a configured name."""
         return self._by_name.get(name)
 
-    def forget(self, now_ms: float) -> list[Bed]:
-        """Let go what is over; returns the beds whose notes became fewer."""
+    def forget(self, now_ms: float) -> None:
+        """Let go what is over."""
         gone = [key for key, stay in self._stays.items() if now_ms - (stay.unclaimed_ms or now_ms) > UNCLAIMED_MS_MAX]
         for key in gone:
             del self._stays[key]
-        changed = []
-        for bed in self.beds:
-            stay = self.stay_of(bed)
-            if stay and (stay.alerts.forget_ended(now_ms) | stay.advisories.forget_ended(now_ms)):
-                changed.append(bed)
-        return changed
+        for stay in self._stays.values():
+            stay.alerts.forget_ended(now_ms)
+            stay.advisories.forget_ended(now_ms)
+
+    def forget_all_of(self, bed: Bed) -> None:
+        """Let go whatever is known of the patient in a bed: it cannot be shown."""
+        if bed.stay is not None:
+            self._stays[bed.stay] = Stay()
 
     def _greet(self, data: Mapping[str, Any], now_ms: float) -> None:
         told = [dict(bed) for bed in data["beds"]]
@@ -168,6 +173,8 @@ class WardState:
         before = self._by_name
         for name in before.keys() - set(names):
             self._lay(before[name], None, now_ms)
+        tasks = [dict(task) for task in data.get("tasks") or ()]
+        self.tasks = [task for task in tasks if isinstance(task.get("task"), str)][:TASKS_MAX]
         self.hello = data
         self.beds = []
         for index, (name, bed) in enumerate(zip(names, told, strict=True)):
@@ -182,11 +189,11 @@ class WardState:
         self._lay(bed, int(stay) if occupied and isinstance(stay, int) else None, now_ms)
         bed.told_ms = now_ms
         bed.state = "occupied" if occupied else "empty"
-        bed.population = str(data.get("population") or "")
+        bed.population = words(data.get("population"))
         bed.simulated = bool(data.get("simulated"))
-        bed.sources = tuple(str(name)[:TEXT_MAX] for name in (data.get("sources") or ())[:8])
+        bed.sources = tuple(words(name) for name in (data.get("sources") or ())[:SOURCES_MAX])
         silent = data.get("silent_ms")
-        bed.silent_since_ms = None if silent is None else steady(bed.silent_since_ms, now_ms - real(silent))
+        bed.silent_since_ms = None if silent is None else steady(bed.silent_since_ms, now_ms - age_ms(silent))
         left = real(data.get("suspended_ms_left") or 0)
         bed.suspended_until_ms = steady(bed.suspended_until_ms, now_ms + left) if left > 0 else -math.inf
         bed.limits = {
@@ -214,12 +221,19 @@ class WardState:
 
     def _stay_for(self, bed: Bed, data: Mapping[str, Any]) -> Stay:
         stay = data.get("stay")
-        if bed.told_ms is None and isinstance(stay, int) and bed.stay is None:
+        untold = bed.told_ms is None and bed.stay is None and isinstance(stay, int)
+        if untold and all(other.stay != stay for other in self.beds):
             self._lay(bed, stay, 0.0)
         found = self.stay_of(bed)
         if found is None or stay != bed.stay:
             raise InputError("page-stay", "a datum for the page belongs to a stay that is not in that bed; not shown")
         return found
+
+
+def _refusal(data: Mapping[str, Any], now_ms: float) -> dict[str, Any]:
+    """What was refused last, of a bed or of the device."""
+    named = {"source": words(data["source"]), "refused": words(data["refused"])}
+    return {**named, "count": words(data.get("count") or 1), "t_ms": now_ms}
 
 
 def _address(given: Any) -> str:

@@ -111,7 +111,7 @@ def _alerts(stay: Stay | None, moment: Moment) -> list[str]:
         return []
     first = sorted(notes, key=_rank)[0]
     more = f'<span class="more">+{len(notes) - 1}</span>' if len(notes) > 1 else ""
-    kind = "latched" if not first["active"] else "seen" if first.get("acknowledged") else "alert"
+    kind = "latched" if not first["active"] else "seen" if first["acknowledged"] else "alert"
     if first["cause"] != "physiological" and (kind != "alert" or first["priority"] != "high"):
         kind = "technical"
     over = {"latched": "over, not seen: ", "seen": "✓ "}.get(kind, "")
@@ -126,8 +126,8 @@ def _alerts(stay: Stay | None, moment: Moment) -> list[str]:
 def _rank(note: Mapping[str, Any]) -> tuple[bool, bool, int, bool]:
     """Physiological before technical (but for a high one), holding before over, by priority, unseen before seen."""
     priority = list(MARKS).index(note["priority"])
-    technical = note["cause"] != "physiological" and (priority > 0 or bool(note.get("acknowledged")))
-    return (technical, not note["active"], priority, bool(note.get("acknowledged")))
+    technical = note["cause"] != "physiological" and (priority > 0 or bool(note["acknowledged"]))
+    return (technical, not note["active"], priority, bool(note["acknowledged"]))
 
 
 def _advisories(stay: Stay | None) -> list[str]:
@@ -175,12 +175,12 @@ def ward_mode(state: WardState, moment: Moment) -> str:
     stays = [stay for bed in state.beds if (stay := state.stay_of(bed)) is not None]
     modes = [next(iter(live_modes(stay, moment.now_ms)), None) for stay in stays]
     lesser = [mode for mode in modes if mode is None or mode["mode"] != "LOCAL"]
-    if not state.hello.get("tasks"):
+    if not state.tasks:
         return '<span class="rung" data-mode="NO_AI">No AI installed — threshold alerts go on</span>'
     if not stays or not lesser:
         return '<span class="rung" data-mode="LOCAL">AI local</span>' if stays else ""
     told = [mode for mode in lesser if mode is not None]
-    ways = {(mode["mode"], str(mode.get("reason") or "")) for mode in told}
+    ways = {(mode["mode"], mode["reason"]) for mode in told}
     mode, reason = next(iter(ways), ("UNKNOWN", ""))
     title, why = "AI not local", ""
     if not told:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from string import Template
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from edgeward.bedside.page import bed_html, ward_html
 from edgeward.bedside.page.bed_html import Actions
-from edgeward.bedside.page.datum import claims
+from edgeward.bedside.page.datum import PRIORITIES, claims, words
 from edgeward.bedside.page.deed import ACKNOWLEDGE, Deed, read_deed
 from edgeward.bedside.page.need import Need, Order, need_of
 from edgeward.bedside.page.pieces import Moment
@@ -25,15 +25,17 @@ from edgeward.bedside.page.request import Refusal, Request, answer, refuse
 from edgeward.bedside.page.screen import Static, json_answer, page_answer
 from edgeward.bedside.page.trend import HOURS, Trends
 from edgeward.bedside.page.view import View, patch
-from edgeward.bedside.page.ward import WardState
+from edgeward.bedside.page.ward import BEDS_MAX, WardState
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from edgeward.bedside.page.screen import News
+    from edgeward.bedside.page.stay import Stay
     from edgeward.bedside.page.ward import Bed
 
+Made = TypeVar("Made")
 Act = Callable[[str, str, int, str, int], bool | None]
 """``act(action, bed, stay, alert, minutes)``: "acknowledge" one alert of a stay, or "suspend" its alerts for minutes
 (0 ends it; ``alert`` is then ""). Called on the server's thread; hands it on and returns at once. False, or an
@@ -57,6 +59,7 @@ class WardScreen:
     def __init__(self, hello: Mapping[str, Any], now_ms: float, act: Act | None, minutes: tuple[int, ...]) -> None:
         self.methods: tuple[str, ...] = ("GET",) if act is None else ("GET", "POST")
         self.failed_acts = 0
+        self.unshowable = 0
         self._state = WardState(hello, now_ms)
         self._act = act
         self._actions = None if act is None else Actions(secrets.token_urlsafe(24), minutes)
@@ -88,8 +91,8 @@ class WardScreen:
             if before != [bed.name for bed in self._state.beds]:
                 self._reload = True
                 self._views.clear()
-        if raised and bed is not None and not bed.suspended(now_ms) and len(self._said) < SAID_MAX:
-            self._said.append((bed.name, str(data["priority"]), str(data["text"])))
+        if raised and bed is not None and not bed.suspended(now_ms) and len(self._said) < BEDS_MAX:
+            self._said.append((bed.name, str(data["priority"]), words(data["text"])))
 
     def _is_news(self, data: Mapping[str, Any]) -> bool:
         bed = self._state.bed_named(str(data.get("bed")))
@@ -113,10 +116,10 @@ class WardScreen:
         if now_ms - self._swept_ms >= SWEEP_MS:
             self._look_again(now_ms)
         dirty, self._dirty = self._dirty, set()
-        said, self._said = self._said, []
+        said, self._said = sorted(self._said, key=lambda one: PRIORITIES.index(one[1])), []
         for bed in self._state.beds:
             if bed.name in dirty:
-                self._needs[bed.name] = need_of(bed, self._state.stay_of(bed), now_ms)
+                self._needs[bed.name] = self._need(bed, now_ms)
         for channel, view in self._views.items():
             after = self._view(channel, now_ms, dirty)
             if after is None:
@@ -127,7 +130,7 @@ class WardScreen:
                 {"priority": priority, "text": f"{bed}: {text}"}
                 for bed, priority, text in said
                 if channel in (_WARD, self._channel_of(bed))
-            ]
+            ][:SAID_MAX]
             if found or heard:
                 yield channel, "patch", {"t_ms": round(now_ms, 1), **found, **({"say": heard} if heard else {})}
 
@@ -157,7 +160,7 @@ class WardScreen:
         self._swept_ms = now_ms
         self._state.forget(now_ms)
         self._dirty.update(bed.name for bed in self._state.beds)
-        self._needs = {bed.name: need_of(bed, self._state.stay_of(bed), now_ms) for bed in self._state.beds}
+        self._needs = {bed.name: self._need(bed, now_ms) for bed in self._state.beds}
         self._order.place(self._needs, now_ms)
 
     def _view(self, channel: str, now_ms: float, dirty: Collection[str] | None) -> View | None:
@@ -186,18 +189,31 @@ class WardScreen:
                 view.attributes[numbers[bed.name]] = made.attributes
         return view
 
+    def _of(self, bed: Bed, made: Callable[[Stay | None], Made]) -> Made:
+        """Something made of what is known of a bed. Should that fail, that bed alone starts anew, not the page."""
+        try:
+            return made(self._state.stay_of(bed))
+        except (TypeError, ValueError, LookupError, AttributeError):
+            self.unshowable += 1
+            self._state.forget_all_of(bed)
+            return made(self._state.stay_of(bed))
+
+    def _need(self, bed: Bed, now_ms: float) -> Need:
+        return self._of(bed, lambda stay: need_of(bed, stay, now_ms))
+
     def _tile(self, bed: Bed, moment: Moment) -> ward_html.Tile:
-        tasks = self._state.hello.get("tasks") or ()
-        return ward_html.tile(bed, self._state.stay_of(bed), self._needs[bed.name], tasks, moment)
+        return self._of(bed, lambda stay: ward_html.tile(bed, stay, self._needs[bed.name], self._state.tasks, moment))
+
+    def _pieces(self, bed: Bed, moment: Moment) -> dict[str, str]:
+        return self._of(bed, lambda stay: bed_html.pieces(bed, stay, self._state.tasks, self._actions, moment))
 
     def _bed_view(self, bed: Bed, moment: Moment) -> View:
+        pieces = self._pieces(bed, moment)
         stay = self._state.stay_of(bed)
         names = bed_html.rows(stay)
-        cells = bed_html.cells(bed, stay, names, moment)
-        tasks = self._state.hello.get("tasks") or ()
         return View(
-            {"p-rows": bed_html.rows_html(names, {}), **bed_html.pieces(bed, stay, tasks, self._actions, moment)},
-            cells,
+            {"p-rows": bed_html.rows_html(names, {}), **pieces},
+            bed_html.cells(bed, stay, names, moment),
             {"page": {"data-stay": str(bed.stay or ""), "data-until": f"{bed.until_ms:.0f}" if bed.told_ms else ""}},
             shape=names,
         )
@@ -251,12 +267,12 @@ class WardScreen:
 
     def _bed_page(self, bed: Bed, now_ms: float) -> bytes:
         state, moment = self._state, Moment(now_ms, spoken=True)
+        pieces = self._pieces(bed, moment)
         stay = state.stay_of(bed)
         names = bed_html.rows(stay)
-        tasks = state.hello.get("tasks") or ()
-        pieces = bed_html.pieces(bed, stay, tasks, self._actions, moment)
         bundles = " · ".join(
-            " ".join(str(task[key]) for key in ("bundle", "version", "hash8") if task.get(key)) for task in tasks
+            " ".join(words(task[key]) for key in ("bundle", "version", "hash8") if task.get(key))
+            for task in state.tasks
         )
         return self._bed_template.substitute(
             {name.replace("-", "_"): html for name, html in pieces.items()},
@@ -278,7 +294,7 @@ class WardScreen:
         return page_answer(page.encode(), status, forms=forms)
 
     def _trend(self, request: Request, bed: Bed, now_ms: float) -> bytes:
-        hours = dict(parse_qsl(request.query, max_num_fields=4)).get("hours", str(HOURS[0]))
+        hours = request.query.removeprefix("hours=") or str(HOURS[0])
         if hours not in map(str, HOURS):
             return refuse(Refusal(HTTPStatus.BAD_REQUEST, f"hours is one of {', '.join(map(str, HOURS))}"))
         stay = self._state.stay_of(bed)

@@ -67,7 +67,7 @@ function band(ctx, lows, highs, at, y) {
   }
 }
 
-function ruler(tools, field, [low, high], values) {
+function ruler(tools, field, [low, high], values, words = String) {
   const { ctx, width } = tools;
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
@@ -80,7 +80,7 @@ function ruler(tools, field, [low, high], values) {
     ctx.lineTo(field.right, field.y(value));
     ctx.stroke();
     ctx.fillStyle = tools.colour("--quiet");
-    ctx.fillText(String(value), field.right + 5, field.y(value), width - field.right - 6);
+    ctx.fillText(words(value), field.right + 5, field.y(value), width - field.right - 6);
   }
 }
 
@@ -165,18 +165,7 @@ export function drawHistory(canvas, trend) {
   const top = Math.max(0, ...(row?.high ?? [])) > 0.5 ? 1 : 0.5, field = plane(tools, [0, top], span);
   const at = (k) => field.x(span[0] + (k + 0.5) * trend.step_ms);
   const { ctx } = tools;
-  ctx.textAlign = "left";
-  ctx.textBaseline = "middle";
-  for (const value of [0, top / 2, top]) {
-    ctx.strokeStyle = tools.colour("--line");
-    ctx.lineWidth = 1;
-    ctx.beginPath();
-    ctx.moveTo(EDGE.left, field.y(value));
-    ctx.lineTo(field.right, field.y(value));
-    ctx.stroke();
-    ctx.fillStyle = tools.colour("--quiet");
-    ctx.fillText(`${value * 100} %`, field.right + 5, field.y(value), tools.width - field.right - 6);
-  }
+  ruler(tools, field, [0, top], [0, top / 2, top], (share) => `${share * 100} %`);
   ctx.strokeStyle = tools.colour("--text");
   if (row) line(ctx, row.mid, at, field.y, 2);
   canvas.dataset.points = (row?.mid ?? []).filter((value) => value !== null).length;

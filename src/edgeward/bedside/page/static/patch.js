@@ -12,7 +12,10 @@ export function applyPatch(datum) {
   for (const [id, attributes] of Object.entries(datum.attr ?? {})) {
     for (const [name, value] of Object.entries(attributes)) byId(id)?.setAttribute(name, value);
   }
-  for (const { priority, text } of datum.say ?? []) byId(priority === "high" ? "say-now" : "say").textContent = text;
+  for (const [id, urgent] of [["say-now", true], ["say", false]]) {
+    const texts = (datum.say ?? []).filter(({ priority }) => (priority === "high") === urgent).map(({ text }) => text);
+    if (texts.length) byId(id).textContent = texts.join(". ");
+  }
 }
 
 function putCell(cell, [text, at]) {
@@ -77,6 +80,7 @@ export function showTime(now) {
     element.toggleAttribute("data-gone", until !== "" && now > Number(until));
   }
   for (const cell of document.querySelectorAll(".cell")) {
+    cell.toggleAttribute("data-aged", cell.querySelector("time")?.textContent > "");
     cell.toggleAttribute("data-old", cell.dataset.at !== "" && now - Number(cell.dataset.at) > Number(cell.dataset.keep));
   }
 }
