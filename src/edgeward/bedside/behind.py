@@ -60,7 +60,7 @@ class Core(Protocol):
 
 
 class Lines:
-    """Bytes in, whole lines out; one beyond ``LINE_BYTES_MAX`` comes out empty: it counts as a line and holds nothing."""
+    """Bytes in, whole lines out; one beyond ``LINE_BYTES_MAX`` comes out empty: it counts, and holds nothing."""
 
     def __init__(self) -> None:
         self._held = bytearray()
