@@ -186,7 +186,7 @@ _AGE_BANDS: tuple[tuple[float, Limits], ...] = tuple(
         (math.inf, (40, 60, 115, 140), 50, (75, 90, 150), (52, 62, 110)),
     )
 )
-"""By the age in years that a band ends before (ADR 9: heart and respiration by Kipps 2017, the rest beside it)."""
+"""By the age in years that a band ends before (ADR 9 names the source of each column)."""
 
 PAEDIATRIC_UNKNOWN_AGE = _CHILD.changed(
     {
