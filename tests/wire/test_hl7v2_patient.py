@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeward.kernel.clock import NS_PER_S
-from edgeward.wire.hl7v2 import Message, parse
+from edgeward.wire.hl7v2 import Hl7Error, Message, parse
 from edgeward.wire.hl7v2_patient import Patient, read_patient, read_place, read_prior
 
 NOW_NS = 1_772_600_000 * NS_PER_S  # 2026-03-04
@@ -135,6 +135,15 @@ def test_places(raw: str, place: str) -> None:
     """Point of care, room and bed, as the source calls them."""
     message = _rows(f"PV1|1|I|{raw}\r")
     assert read_place(message, message.rows[1], 3) == place
+
+
+@pytest.mark.parametrize("raw", ["ICU^^5\x07", "ICU^^" + "5" * 600, "ICU^^5\\X0A\\"])
+def test_a_damaged_place_is_neither_another_bed_nor_none(raw: str) -> None:
+    """The message is refused."""
+    message = _rows(f"PV1|1|I|{raw}\r")
+    with pytest.raises(Hl7Error) as refused:
+        read_place(message, message.rows[1], 3)
+    assert (refused.value.code, refused.value.where) == ("place-malformed", "PV1-3")
 
 
 def test_the_identity_given_up() -> None:
