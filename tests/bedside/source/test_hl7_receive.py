@@ -248,6 +248,8 @@ def test_an_event_that_changes_nothing_is_acknowledged_and_told() -> None:
     content = seed("adt_a01").replace(b"A01", b"A31")
     assert device.receive(content) == ["CA HIS-A31-1"]
     assert device.rim.refusals == ["event-unused"]
+    device.rim.receipt = Receipt.REFUSED
+    assert device.receive(content.replace(b"HIS-", b"2")) == ["CA 2A31-1"]
 
 
 @pytest.mark.parametrize(

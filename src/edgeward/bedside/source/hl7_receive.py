@@ -118,7 +118,7 @@ class Receiver:
             if receipts[-1] is Receipt.LATER:
                 self.counts.busy += 1
                 return Judgement(BUSY)
-        if Receipt.TAKEN not in receipts:
+        if Receipt.TAKEN not in receipts and not decoded.unused:
             self.counts.elsewhere += 1
             return Judgement(NOT_HERE, "PV1-3")
         self.counts.taken += 1
