@@ -73,7 +73,14 @@ def test_identifiers_are_bounded() -> None:
     assert len(patient.identifiers) == 32
     assert refused == [("identifiers-too-many", "PID-3")]
     assert _pid(f"1||{'7' * 500}^^^H^MR") == (None, [("identifier-too-long", "PID-3")])
-    assert _pid("1||7\x0b7^^^H^MR") == (None, [("identifier-malformed", "PID-3")])
+
+
+@pytest.mark.parametrize("text", ["1||7\x0b7^^^H^MR", "1||77^^^H\\X0A\\^MR", "1||77|||||||||||||||ACC\x1f|"])
+def test_a_damaged_identifier_names_nobody_else(text: str) -> None:
+    """Where the end of a segment was damaged, what follows stands in it: the message is refused."""
+    with pytest.raises(Hl7Error) as refused:
+        _pid(text)
+    assert refused.value.code == "identifier-malformed"
 
 
 @pytest.mark.parametrize(

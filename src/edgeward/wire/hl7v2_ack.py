@@ -105,6 +105,7 @@ CONDITIONS = {
     "internal": Condition(Fault.CONTENT, "207", "Application error"),
     NOT_HERE: Condition(Fault.CONTENT, "204", "Unknown key identifier"),
     "place-malformed": _TYPE,
+    "identifier-malformed": _TYPE,
     BUSY: Condition(Fault.BUSY, "207", "Application error"),
 }
 """Every code with which a whole message may be refused."""

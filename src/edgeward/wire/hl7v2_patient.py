@@ -51,7 +51,10 @@ class Patient(NamedTuple):
 
 
 def read_patient(message: Message, row: Row, now_utc_ns: int) -> tuple[Patient | None, list[tuple[str, str]]]:
-    """Who a PID row names, None where it names nobody; and what of it was refused, as (code, field)."""
+    """Who a PID row names, None where it names nobody; and what of it was refused, as (code, field).
+
+    Raises ``Hl7Error`` (``identifier-malformed``): where a segment's end was damaged, what follows may stand in it.
+    """
     refused: list[tuple[str, str]] = []
     identifiers = _identifiers(message, row, 3, "", refused, "PID")
     if not message.doubt:
@@ -93,6 +96,8 @@ def _identifiers(
     raw = message.raw(row, field)
     if not raw or raw == NULL:
         return set()
+    if _CONTROL.search(message.unescape(raw)):
+        raise Hl7Error("identifier-malformed", "an identifier holds a control character", f"{name}-{field}")
     found: set[str] = set()
     repetitions = message.repetitions(raw, HL7_IDENTIFIERS_MAX + 1)
     if len(repetitions) > HL7_IDENTIFIERS_MAX:
@@ -104,8 +109,6 @@ def _identifiers(
             continue
         if len(repetition) > IDENTIFIER_CHARS_MAX:
             refused.append(("identifier-too-long", f"{name}-{field}"))
-        elif _CONTROL.search(number):
-            refused.append(("identifier-malformed", f"{name}-{field}"))
         elif _is_placeholder(number):
             refused.append(("identifier-placeholder", f"{name}-{field}"))
         else:
