@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from edgeward.bedside.source.hl7 import Hl7Listener
 from edgeward.bedside.source.hl7_receive import Receiver
 from edgeward.bedside.source.hl7_settings import Hl7Settings
+from edgeward.bedside.source.reading import Receipt
 from edgeward.bedside.system import SystemClock
 from edgeward.inference.latency import LatencyHistogram
 from edgeward.wire import mllp
@@ -101,13 +102,13 @@ class _Rim:
         self.latency = LatencyHistogram()
         self.taken = self.numerics = 0
 
-    def take(self, reading: Reading) -> bool:
+    def take(self, reading: Reading) -> Receipt:
         now = time.monotonic_ns()
         self.taken += 1
         self.numerics += len(reading.numerics)
         if reading.place.isdecimal():
             self.latency.record(now - int(reading.place))
-        return True
+        return Receipt.TAKEN
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:
         """Nothing to note."""

@@ -59,7 +59,6 @@ ADVICE = {
     "time-future": "lies later than its own message: look at the clocks and zones of monitor and gateway",
     "time-old": "too old to say anything of now",
     "identifier-placeholder": "stands for nobody in particular, so it is no identifier",
-    "identifier-malformed": "holds a control character: the message was damaged or is wrongly encoded",
     "identifier-too-long": "longer than any identifier",
     "identifiers-too-many": "more identifiers than are looked at",
     "birth-implausible": "no possible date of birth: the age stays unknown",
