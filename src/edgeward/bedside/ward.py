@@ -17,6 +17,7 @@ from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Meas
 from edgeward.bedside.side import What
 from edgeward.bedside.source.reading import Reading, Receipt
 from edgeward.bedside.thresholds.down import DownNotice
+from edgeward.bedside.thresholds.settings import ThresholdSettings
 from edgeward.bedside.verdict import Outcome, Reason
 from edgeward.bedside.vitals import Vitals
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
@@ -75,6 +76,7 @@ class _Bed:
 
     admitted: Admitted
     bed: str
+    limits: dict[str, list[float | None]]
     vitals: Vitals = field(default_factory=Vitals)
     sources: dict[str, int] = field(default_factory=dict)
     suspended_until_ns: int = 0
@@ -99,7 +101,7 @@ class Ward:
         clock: Clock,
         *,
         tasks: Iterable[str] = (),
-        suspend_s_max: float = 180.0,
+        thresholds: ThresholdSettings | None = None,
         hello: Callable[[Sequence[BedPlan]], dict[str, Any]] | None = None,
     ) -> None:
         self._beds = beds
@@ -108,7 +110,7 @@ class Ward:
         self._audit = audit
         self._clock = clock
         self._tasks = tuple(tasks)
-        self._suspend_s_max = suspend_s_max
+        self._thresholds = thresholds or ThresholdSettings()
         self._hello = hello
         self._known = len(beds.plans)
         self._stays: dict[int, _Bed] = {}
@@ -165,14 +167,10 @@ class Ward:
             case "acknowledge":
                 self._feed_sides(Acknowledged(stay, alert, now))
             case "suspend":
-                if not 0 <= minutes * 60 <= self._suspend_s_max:
-                    most = self._suspend_s_max / 60
-                    raise InputError(
-                        "suspend-minutes", f"alerts can be suspended for up to {most:g} minutes; 0 ends it"
-                    )
-                held.suspended_until_ns = now + round(minutes * 60 * NS_PER_S)
-                self._feed_sides(Suspended(stay, held.suspended_until_ns, now))
-                self._tell_bed(stay, held, now)
+                most_s = self._thresholds.suspend_s_max
+                if not 0 <= minutes * 60 <= most_s:
+                    raise InputError("suspend-minutes", f"alerts can be suspended for {most_s / 60:g} minutes at most")
+                self._feed_sides(Suspended(stay, now + round(minutes * 60 * NS_PER_S), now))
             case "empty":
                 for feed in self._beds.end(bed, now):
                     self._hand_on(feed, "page")
@@ -208,6 +206,11 @@ class Ward:
                 return
             if kind == "mode":
                 self._mode(held, data)
+            if kind == "suspended":  # granted, running or over: the thresholds process decides, the bed shows it
+                now = self._clock.monotonic_ns()
+                held.suspended_until_ns = now + int(data["ms_left"]) * NS_PER_MS
+                self._tell_bed(stay, held, now)
+                return
         self._tell(kind, data)
 
     def tick(self) -> None:
@@ -247,7 +250,7 @@ class Ward:
         now = self._clock.monotonic_ns()
         match feed:
             case Admitted(stay, bed):
-                held = self._stays[stay] = _Bed(feed, bed)
+                held = self._stays[stay] = _Bed(feed, bed, self._limits(feed, bed))
                 self._empty_since.pop(bed, None)
                 self._tell_bed(stay, held, now)
                 if self._unassessed is not None:
@@ -258,7 +261,7 @@ class Ward:
                 held = self._stays[stay]
                 self._empty_since[held.bed] = now
                 self._empty_since.pop(bed, None)
-                held.bed = bed
+                held.bed, held.limits = bed, self._limits(held.admitted, bed)
                 self._tell_empty(now)
                 self._tell_bed(stay, held, now)
             case Discharged(stay):
@@ -272,6 +275,10 @@ class Ward:
                     held.sources[source] = now
             case _:
                 pass
+
+    def _limits(self, admitted: Admitted, bed: str) -> dict[str, list[float | None]]:
+        limits = self._thresholds.limits(bed, admitted.population, admitted.age_y)
+        return {kind.value: list(pair) for kind, pair in limits.by_kind().items()}
 
     def _feed_sides(self, feed: Feed) -> None:
         for side in self._sides.values():
@@ -290,6 +297,7 @@ class Ward:
             "silent_ms": None if newest is None else max(0, now - newest) // NS_PER_MS,
             "simulated": held.admitted.simulated,
             "suspended_ms_left": max(0, held.suspended_until_ns - now) // NS_PER_MS,
+            "limits": held.limits,
         }
         self._tell("bed", data)
         if held.bed in self._stream_modes:  # a stream says its mode when it changes; a page that came later has it too

@@ -109,7 +109,6 @@ def run_ward(arguments: argparse.Namespace) -> int:
             ASSESS: SideProcess(ASSESS, "edgeward.bedside.assess.process", bundles.settings(), clock, place=place),
         }
         outputs = stack.enter_context(_outputs(settings, clock))
-        limit_s = settings.thresholds.suspend_s_max
         ward = Ward(
             beds,
             sides,
@@ -117,7 +116,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
             audit,
             clock,
             tasks=settings.tasks,
-            suspend_s_max=limit_s,
+            thresholds=settings.thresholds,
             hello=lambda plans: _hello(settings, plans, bundles),
         )
         loop = WardLoop(
