@@ -23,7 +23,7 @@ from edgeward.kernel.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# UCUM code, MDC reference id and the spellings WFDB headers use → factor to millivolts.
+# UCUM code, MDC reference id and context-free code, and the spellings WFDB headers use → factor to millivolts.
 _MILLIVOLTS_PER_UNIT: dict[str, float] = {
     "V": 1e3,
     "mV": 1.0,
@@ -34,6 +34,9 @@ _MILLIVOLTS_PER_UNIT: dict[str, float] = {
     "MDC_DIM_VOLT": 1e3,
     "MDC_DIM_MILLI_VOLT": 1.0,
     "MDC_DIM_MICRO_VOLT": 1e-3,
+    "266400": 1e3,
+    "266418": 1.0,
+    "266419": 1e-3,
 }
 
 

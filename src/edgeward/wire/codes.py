@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.kernel.limits import CODE_CHARS_MAX, SITE_CODES_MAX
-from edgeward.kernel.units import conversion
+from edgeward.kernel.units import Linear, conversion
 from edgeward.signal.numeric import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -153,6 +153,36 @@ def agreed(codings: Sequence[Code]) -> Code:
         if code.kind is not chosen.kind and chosen.kind not in relatives:
             raise InputError("code-contradiction", "an observation has codings that name different things (OBX-3)")
     return chosen
+
+
+def unit_of(code: Code, spellings: Sequence[str]) -> Linear:
+    """How a value of ``code`` stated in ``spellings`` of one unit becomes canonical; empty ones are left aside.
+
+    Every spelling that is known must mean the same. Where there is none, the table's assumed unit counts; what is
+    without dimension needs none (UCUM 1.2). Raises ``InputError``: ``unit-missing``, ``unit-unknown``,
+    ``unit-mismatch``, ``unit-contradiction``.
+    """
+    assert code.kind is not None
+    to = KINDS[code.kind].unit
+    stated = [spelling for spelling in spellings if spelling] or ([code.unit] if code.unit else [])
+    if not stated:
+        if to == "1":
+            return Linear()
+        raise InputError("unit-missing", "the value states no unit; a unit is never guessed: have the source state it")
+    meant: set[Linear] = set()
+    unknown: InputError | None = None
+    for spelling in stated:
+        try:
+            meant.add(conversion(spelling, to, code.of or code.kind))
+        except InputError as error:
+            if error.code == "unit-mismatch":
+                raise
+            unknown = error
+    if len(meant) > 1:
+        raise InputError("unit-contradiction", "the value states two units that differ; correct the source")
+    if unknown is not None and not meant:
+        raise unknown
+    return meant.pop()
 
 
 def system_of(written: str) -> str:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.units import Linear, conversion
-from edgeward.signal.numeric import KINDS, Kind
-from edgeward.wire.codes import Code, agreed, canonical, system_of
+from edgeward.kernel.units import Linear
+from edgeward.wire.codes import Code, agreed, canonical, system_of, unit_of
 from edgeward.wire.hl7v2 import STANDARD
 from edgeward.wire.hl7v2_time import Stamp, parse_stamp
 from edgeward.wire.hl7v2_value import read_value
 from edgeward.wire.hl7v2_wave import WAVE_TYPES
 
 if TYPE_CHECKING:
+    from edgeward.signal.numeric import Kind
     from edgeward.wire.codes import CodeTable
     from edgeward.wire.hl7v2 import Message, Row
 
@@ -207,28 +207,16 @@ class _FieldError(Exception):
 
 
 def _unit(message: Message, raw: str, code: Code) -> Linear | str:
-    """Every spelling of the unit that is known must mean the same."""
-    assert code.kind is not None
-    canonical_unit = KINDS[code.kind].unit
+    """What OBX-6 means for ``code``, or the code of its refusal. A unit must be stated (HL7 7.4.2.6)."""
     parts = [message.part(part) for part in message.components(raw)] if len(raw) <= _UNIT_CHARS_MAX else []
     parts += [""] * (6 - len(parts))
     spellings = []
     for identifier, name, system in (parts[:3], parts[3:6]):
         spellings += [canonical(system_of(system), identifier), name]
-    spellings = [spelling for spelling in spellings if spelling] or ([code.unit] if code.unit else [])
-    if not spellings:
-        # UCUM 1.2: what is without dimension needs no unit. Of all else a unit must be stated (HL7 7.4.2.6).
-        return Linear() if canonical_unit == "1" else "unit-missing"
-    meant: set[Linear] = set()
-    for spelling in spellings:
-        try:
-            meant.add(conversion(spelling, canonical_unit, code.of))
-        except InputError as error:
-            if error.code == "unit-mismatch":
-                return error.code
-    if len(meant) > 1:
-        return "unit-contradiction"
-    return meant.pop() if meant else "unit-unknown"
+    try:
+        return unit_of(code, spellings)
+    except InputError as error:
+        return error.code
 
 
 def _time(message: Message, own: str, observed: str) -> tuple[Stamp | None, str]:

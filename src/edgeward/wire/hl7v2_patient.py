@@ -90,6 +90,13 @@ def read_place(message: Message, row: Row, field: int) -> str:
     return place
 
 
+def cx(number: str, authority: str, kind: str) -> str:
+    """An identifier in the one form, from whatever protocol; "" for what stands for nobody or is too long."""
+    if not number or _is_placeholder(number) or len(number) + len(authority) + len(kind) > IDENTIFIER_CHARS_MAX:
+        return ""
+    return f"{number.translate(_ESCAPED)}^^^{authority.translate(_ESCAPED)}^{kind.translate(_ESCAPED)}"
+
+
 def _identifiers(
     message: Message, row: Row, field: int, kind: str, refused: list[tuple[str, str]], name: str
 ) -> set[str]:

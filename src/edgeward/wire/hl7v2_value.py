@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
 _TEXTS = frozenset({"NM", "ST", "TX", "FT"})
 _CODED = frozenset({"CE", "CWE", "CNE", "ST", "TX", "IS", "ID", "FT"})
 
-_CONSCIOUSNESS = {
+CONSCIOUSNESS = {
     **{level.casefold(): index for index, level in enumerate(ACVPU_LEVELS)},
     "alert": 0,
     "confusion": 1,
@@ -45,7 +45,13 @@ _CONSCIOUSNESS = {
     "la9341-4": 2,
     "la9342-2": 3,
     "la9343-0": 4,
+    "248234008": 0,
+    "130987000": 1,
+    "300202002": 2,
+    "450847001": 3,
+    "422768004": 4,
 }
+"""Letters, words, LOINC's answers to 67775-7, and the SNOMED CT findings of HL7 UK's value set ACVPU; case folded."""
 
 
 def read_value(message: Message, value_type: str, raw: str, kind: Kind, convert: Linear) -> float | None:
@@ -107,7 +113,7 @@ def _level(message: Message, value_type: str, raw: str) -> float:
     if value_type not in _CODED:
         raise InputError("value-type", "consciousness is coded or a text (OBX-2: CWE, ST); correct the source")
     for part in message.components(raw)[:2]:
-        level = _CONSCIOUSNESS.get(message.part(part).casefold())
+        level = CONSCIOUSNESS.get(message.part(part).casefold())
         if level is not None:
             return float(level)
     raise InputError("value-not-level", "consciousness is none of A, C, V, P, U (OBX-5); correct the source")
