@@ -29,6 +29,7 @@ bench: $(DEV)/.stamp
 	$(DEV)/bin/python bench/restart.py
 	$(DEV)/bin/python bench/beds.py
 	$(DEV)/bin/python bench/hl7_in.py
+	$(DEV)/bin/python bench/thresholds.py
 	$(DEV)/bin/python bench/device_size.py
 	$(if $(DATA),$(DEV)/bin/python bench/qrs.py $(DATA))
 	$(if $(DATA),$(DEV)/bin/python bench/precision.py $(DATA))

@@ -1,7 +1,7 @@
 """Processes behind the rim that misbehave on demand: ``python -m side_children '{…}'``, started by tests only.
 
 The core answers each measured heart rate, remembers the last one, and does what a value tells it: 1 raise, 2 loop for
-ever, 3 say nonsense, 4 stop, 5 say a lot. ``settings`` may name what to do at once.
+ever, 4 stop, 5 say a lot, 10 and more say nonsense. ``settings`` may name what to do at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from typing import Any
 from edgeward.bedside.behind import run
 from edgeward.bedside.feed import Admitted, Feed, Measured, Resumed
 from edgeward.kernel.errors import ConfigError
+
+NONSENSE = {
+    10.0: b"this is no message\n",
+    11.0: b'["alert"]\n',
+    12.0: b'[{"kind":"alert"},{}]\n',
+    13.0: b'["memory",{"stay":[1],"memory":1,"taken":1}]\n',
+    14.0: b'["memory",{"stay":1,"memory":NaN,"taken":1}]\n',
+    15.0: b'["alive",{"taken":"all"}]\n',
+    16.0: b"[" * 100_000 + b"\n",
+}
 
 
 class Odd:
@@ -58,8 +68,8 @@ class Odd:
         if value == 2:
             while True:
                 pass
-        if value == 3:
-            os.write(1, b"this is no message\n")
+        if value in NONSENSE:
+            os.write(1, NONSENSE[value])
         if value == 4:
             os.kill(os.getpid(), signal.SIGSTOP)
         if value == 5:

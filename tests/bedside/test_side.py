@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from side_children import NONSENSE
 
 from edgeward.bedside.feed import Admitted, Measured, Moved
 from edgeward.bedside.recall import Care
@@ -88,10 +89,10 @@ def test_what_is_fed_is_heard_in_order(make: Callable[..., Rim]) -> None:
     """Even what was fed before the process was there."""
     rim = make()
     rim.side.feed(Admitted(1, "bed", 0))
-    for value in range(10, 60):
+    for value in range(20, 70):
         rim.side.feed(_hr(value))
     rim.until(lambda: len(rim.values()) == 50)
-    assert rim.values() == list(range(10, 60))
+    assert rim.values() == list(range(20, 70))
     assert rim.heard[0] == ("admitted", {"stay": 1, "bed": "bed"})
     rim.back(1)
     assert rim.troubles() == []
@@ -170,13 +171,15 @@ def test_a_memory_that_kills_is_left_out_the_third_time(make: Callable[..., Rim]
     rim.until(lambda: rim.values()[-1] == 70)
 
 
-def test_nonsense_on_the_way_out_is_not_believed(make: Callable[..., Rim]) -> None:
-    """A process that says what is no message is replaced."""
+@pytest.mark.parametrize("value", NONSENSE)
+def test_nonsense_on_the_way_out_is_not_believed(make: Callable[..., Rim], value: float) -> None:
+    """A process that says what is no message is replaced, and nothing of it is kept."""
     rim = make()
     rim.side.feed(Admitted(1, "bed", 0))
     rim.back(1)
-    rim.side.feed(_hr(3))
+    rim.side.feed(_hr(value))
     rim.until(lambda: (What.NONSENSE, "nonsense") in rim.troubles())
+    rim.back(2)
 
 
 def test_much_is_heard_whole(make: Callable[..., Rim]) -> None:
@@ -228,6 +231,16 @@ def test_a_process_that_cannot_start_says_why_and_is_tried_more_and_more_rarely(
     assert words in first.words
     times = [h.at_ns for h in rim.happened]
     assert times[3] - times[2] >= 0.2e9
+
+
+def test_what_cannot_be_told_is_refused_and_not_kept(make: Callable[..., Rim]) -> None:
+    """A message that is no JSON is its sender's error, once; a restart does not meet it again."""
+    rim = make()
+    rim.back(1)
+    with pytest.raises(ValueError):
+        rim.side.feed(Admitted(1, "bed", 0, age_y=float("nan")))
+    os.kill(rim.side.pid or 0, signal.SIGKILL)
+    rim.back(2)
 
 
 def test_last_words_are_not_told_once_a_patient_was_fed(make: Callable[..., Rim]) -> None:

@@ -135,6 +135,7 @@ def test_numerics_become_vitals_alerts_news2_and_scores_of_their_bed(hospital: H
     bed = heard.of("bed", "A")[-1]
     assert (bed["state"], bed["sources"], bed["population"]) == ("occupied", ["hl7"], "adult")
     assert bed["silent_ms"] <= 1000
+    assert bed["limits"]["spo2"] == [90.0, 100.0]
 
 
 def test_nothing_of_a_patient_who_has_gone_is_shown_on_the_next(hospital: Hospital) -> None:
@@ -249,7 +250,11 @@ def test_people_acknowledge_suspend_and_empty_a_bed(hospital: Hospital) -> None:
     hospital.run(0.2)
     assert hospital.heard.of("alert", "A")[-1]["acknowledged"]
     hospital.ward.act("suspend", "A", stay, minutes=2)
-    assert hospital.heard.of("bed", "A")[-1]["suspended_ms_left"] == 120_000
+    hospital.run(0.1)
+    assert 119_000 <= hospital.heard.of("bed", "A")[-1]["suspended_ms_left"] <= 120_000
+    hospital.ward.act("suspend", "A", stay, minutes=0)
+    hospital.run(0.1)
+    assert hospital.heard.of("bed", "A")[-1]["suspended_ms_left"] == 0
     for wrong in (("suspend", "A", stay, "", 31), ("suspend", "B", stay, "", 1), ("explode", "A", stay, "", 0)):
         with pytest.raises(InputError):
             hospital.ward.act(*wrong)
@@ -258,7 +263,7 @@ def test_people_acknowledge_suspend_and_empty_a_bed(hospital: Hospital) -> None:
     with pytest.raises(InputError):
         hospital.ward.act("acknowledge", "A", stay, alert["id"])
     acts = [row["action"] for row in hospital.audited() if row["what"] == "act"]
-    assert acts == ["acknowledge", "suspend", "empty"]
+    assert acts == ["acknowledge", "suspend", "suspend", "empty"]
 
 
 def test_no_message_and_no_audit_holds_an_identifier(hospital: Hospital) -> None:

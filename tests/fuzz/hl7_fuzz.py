@@ -2,11 +2,11 @@
 
     python tests/fuzz/hl7_fuzz.py [--runs 1000000] [--seed 1]
 
-Of every mutation: nothing raises and nothing counts as an internal fault; nothing takes a second; what is answered is
-what the sender's MSH asks for (worked out here, apart from the code under test), names its control id and carries a
-fault where the message was refused; every number is plausible and not of the future; and no number and no identifier is
-given to a patient or place other than the seed's own, unless the very segment that names it was mutated. An input that
-breaks a promise is left under tests/fuzz/found/; what it taught goes to tests/fuzz/kept/.
+Of every mutation: nothing raises and nothing counts as an internal fault; nothing takes a second of processor time;
+what is answered is what the sender's MSH asks for (worked out here, apart from the code under test), names its control
+id and carries a fault where the message was refused; every number is plausible and not of the future; and no number and
+no identifier is given to a patient or place other than the seed's own, unless the segment that names it was mutated.
+An input that breaks a promise is left under tests/fuzz/found/; what it taught goes to tests/fuzz/kept/.
 """
 
 from __future__ import annotations
@@ -236,13 +236,13 @@ class Harness:
         """Feed one mutant through blocks or as it is; raises ``BrokenPromiseError`` for a broken promise."""
         self._rim.readings.clear()
         self._clock.advance(0.01)
-        begin = time.perf_counter()
+        begin = time.process_time()  # what else the machine does is no hang of ours
         blocked = not {0x0B, 0x1C} & set(mutant.content)
         if blocked and rng.random() < 0.2:
             answer = self._through_blocks(mutant.content, rng)
         else:
             answer = self._receiver.receive(mutant.content, "peer")
-        took_s = time.perf_counter() - begin
+        took_s = time.process_time() - begin
         self.slowest_s = max(self.slowest_s, took_s)
         _hold(took_s < HANG_S, f"it took {took_s:.2f} s")
         _hold(self._receiver.counts.internal == 0, "an exception that should never be")

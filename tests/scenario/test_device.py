@@ -60,12 +60,15 @@ def _run(tmp_path: Path, repository: Path | None, *more: str) -> subprocess.Comp
     )
 
 
-def _workers() -> set[int]:
+def _workers(mark: Path) -> set[int]:
+    """Engines and threshold checks whose environment names ``mark``: those of one device, not of a neighbour's test."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes()
+                if str(mark).encode() not in (entry / "environ").read_bytes():
+                    continue
             except OSError:
                 continue
             if b"edgeward.inference.worker" in line or b"edgeward.bedside.thresholds.process" in line:
@@ -76,18 +79,20 @@ def _workers() -> set[int]:
 @pytest.mark.parametrize("after_s", [0.2, 0.7, 1.5, 4.0])
 def test_ctrl_c_at_any_moment_leaves_everything_whole(tmp_path: Path, repository: Path, after_s: float) -> None:
     """However early it comes, the device ends soon, leaves no process, and the next start runs."""
-    before = _workers()
+    marked = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(tmp_path)])}
     device = subprocess.Popen(
-        _command(tmp_path, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        _command(tmp_path, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=marked
     )
     time.sleep(after_s)
+    ran = _workers(tmp_path)
     device.send_signal(signal.SIGINT)
     said, _ = device.communicate(timeout=30)
     assert device.returncode in (0, 130, -signal.SIGINT), said
     deadline = time.monotonic() + 5.0
-    while _workers() - before and time.monotonic() < deadline:
+    while _workers(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _workers() - before
+    assert not _workers(tmp_path)
+    assert ran or after_s < 4.0, "the mark is not seen"
     again = _run(tmp_path, repository, "--for", "1")
     assert again.returncode == 0, again.stderr
     with SlotStore(tmp_path / "state" / "slots") as slots:

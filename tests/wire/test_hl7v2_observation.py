@@ -278,6 +278,10 @@ def test_memory_of_codes_and_units_is_bounded() -> None:
     for number in range(9000):
         _obx(f"{number}^x^99X", reader=reader)
         _obx(unit=f"u{number}", reader=reader)
+    _obx(f"{'7' * 99_999}^x^99X", reader=reader)
+    _obx(unit="u" * 99_999, reader=reader)
+    assert max(len(code) for code in reader._codes) < 1000
+    assert max(len(unit) for unit, *_ in reader._units) < 1000
     assert len(reader._codes) <= 4096
     assert len(reader._units) <= 4096
 

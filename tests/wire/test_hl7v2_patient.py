@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeward.kernel.clock import NS_PER_S
-from edgeward.wire.hl7v2 import Message, parse
+from edgeward.wire.hl7v2 import Hl7Error, Message, parse
 from edgeward.wire.hl7v2_patient import Patient, read_patient, read_place, read_prior
 
 NOW_NS = 1_772_600_000 * NS_PER_S  # 2026-03-04
@@ -73,7 +73,14 @@ def test_identifiers_are_bounded() -> None:
     assert len(patient.identifiers) == 32
     assert refused == [("identifiers-too-many", "PID-3")]
     assert _pid(f"1||{'7' * 500}^^^H^MR") == (None, [("identifier-too-long", "PID-3")])
-    assert _pid("1||7\x0b7^^^H^MR") == (None, [("identifier-malformed", "PID-3")])
+
+
+@pytest.mark.parametrize("text", ["1||7\x0b7^^^H^MR", "1||77^^^H\\X0A\\^MR", "1||77|||||||||||||||ACC\x1f|"])
+def test_a_damaged_identifier_names_nobody_else(text: str) -> None:
+    """Where the end of a segment was damaged, what follows stands in it: the message is refused."""
+    with pytest.raises(Hl7Error) as refused:
+        _pid(text)
+    assert refused.value.code == "identifier-malformed"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +142,15 @@ def test_places(raw: str, place: str) -> None:
     """Point of care, room and bed, as the source calls them."""
     message = _rows(f"PV1|1|I|{raw}\r")
     assert read_place(message, message.rows[1], 3) == place
+
+
+@pytest.mark.parametrize("raw", ["ICU^^5\x07", "ICU^^" + "5" * 600, "ICU^^5\\X0A\\"])
+def test_a_damaged_place_is_neither_another_bed_nor_none(raw: str) -> None:
+    """The message is refused."""
+    message = _rows(f"PV1|1|I|{raw}\r")
+    with pytest.raises(Hl7Error) as refused:
+        read_place(message, message.rows[1], 3)
+    assert (refused.value.code, refused.value.where) == ("place-malformed", "PV1-3")
 
 
 def test_the_identity_given_up() -> None:

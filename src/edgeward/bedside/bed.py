@@ -86,6 +86,7 @@ class Bed:
         climb: Climb | None = None,
         ladder: Ladder | None = None,
         alerts: BedAlerts | None = None,
+        simulated: bool = False,
         budget_ms: float,
     ) -> None:
         self._pipeline = pipeline
@@ -95,6 +96,7 @@ class Bed:
         self._latency = latency
         self._climb = climb or Climb()
         self._alerts = alerts
+        self._simulated = simulated
         self._budget_ms = budget_ms
         now = clock.monotonic_ns()
         self.ladder = ladder or Ladder.of(*rungs)
@@ -151,7 +153,8 @@ class Bed:
             self._next_numerics_ns = now + _NUMERICS_EVERY_NS
             numerics = self._pipeline.numerics(now)
             self._alerts.offer(numerics)
-            self._tell("numerics", {"values": {numeric.kind.value: numeric.value for numeric in numerics}})
+            values = {numeric.kind.value: numeric.value for numeric in numerics}
+            self._tell("numerics", {"values": values, "simulated": self._simulated})
 
     def _carry_out(self, effects: list[Effect]) -> None:
         # Windows first: nothing that only tells somebody something may stand between a sample and its scores.

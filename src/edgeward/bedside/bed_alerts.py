@@ -102,14 +102,15 @@ class BedAlerts:
         return told + self._notice.look(now_ns, up=True)
 
     def _heard(self, kind: str, data: dict[str, Any]) -> list[Message]:
-        if kind != "alert" or data["stay"] != self._stay:
+        name = data.get("id")
+        if kind != "alert" or data.get("stay") != self._stay or not isinstance(name, str):
             return []
         alert = {key: value for key, value in data.items() if key not in ("bed", "stay")}
-        self._retold.add(alert["id"])
-        if alert["active"] or alert["latched"]:
-            self._shown[alert["id"]] = alert
+        self._retold.add(name)
+        if alert.get("active") or alert.get("latched"):
+            self._shown[name] = alert
         else:
-            self._shown.pop(alert["id"], None)
+            self._shown.pop(name, None)
         return [("alert", alert)]
 
     def _forget_unheard(self) -> list[Message]:

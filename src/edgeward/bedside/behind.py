@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TICK_MS = 100
 ALIVE_MS = 200
 """Well within the 250 ms that the rim expects a sign of life in."""
+_PROMPT_MS = 20
+"""Who was told something says how far it is this soon, so that the rim knows when a new process has caught up."""
 MEMORY = "memory"
 ALIVE = "alive"
 _READ_BYTES = 65_536
@@ -58,12 +60,11 @@ class Core(Protocol):
 
 
 class Lines:
-    """Bytes in, whole lines out; a line beyond ``LINE_BYTES_MAX`` is dropped and counted."""
+    """Bytes in, whole lines out; one beyond ``LINE_BYTES_MAX`` comes out empty: it counts, and holds nothing."""
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._dropping = False
-        self.too_long = 0
 
     def push(self, data: bytes) -> list[bytes]:
         """Lines that are whole now, without their ends."""
@@ -71,16 +72,16 @@ class Lines:
         *whole, rest = self._held.split(b"\n")
         self._held = rest
         if self._dropping and whole:
-            whole, self._dropping = whole[1:], False
+            whole[0].clear()
+            self._dropping = False
         if len(self._held) > LINE_BYTES_MAX:
-            self.too_long += not self._dropping
             self._dropping = True
             self._held.clear()
         return [bytes(line) for line in whole]
 
 
 class Loop:
-    """A core between two descriptors. ``refused`` counts lines that were no message."""
+    """A core between two descriptors."""
 
     def __init__(self, core: Core, read_fd: int, write_fd: int, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._core = core
@@ -88,18 +89,14 @@ class Loop:
         self._write_fd = write_fd
         self._now_ns = now_ns
         self._lines = Lines()
-        self._refused = 0
         self._taken = 0
+        self.refused = 0
+        """Lines that were no message."""
         self._alive_ns: int | None = None
         self._ticked_ns: int | None = None
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
         os.set_blocking(read_fd, False)
-
-    @property
-    def refused(self) -> int:
-        """Lines that were no message."""
-        return self._refused + self._lines.too_long
 
     def run(self) -> None:
         """Serve until the input ends or nobody reads the output."""
@@ -127,13 +124,14 @@ class Loop:
             try:
                 message = decode(line)
             except InputError:
-                self._refused += 1
+                self.refused += 1
                 continue
             out += [self._line(told) for told in self._core.take(message, now_ns)]
         if self._ticked_ns is None or now_ns - self._ticked_ns >= TICK_MS * NS_PER_MS:
             self._ticked_ns = now_ns
             out += [self._line(told) for told in self._core.tick(now_ns)]
-        if self._alive_ns is None or now_ns - self._alive_ns >= (ALIVE_MS - TICK_MS) * NS_PER_MS:
+        wait_ms = _PROMPT_MS if data else ALIVE_MS - TICK_MS
+        if self._alive_ns is None or now_ns - self._alive_ns >= wait_ms * NS_PER_MS:
             self._alive_ns = now_ns
             out.append(self._line((ALIVE, {"taken": self._taken, "refused": self.refused})))
         if out:

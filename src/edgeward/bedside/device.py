@@ -81,6 +81,7 @@ def bed_of(
         climb=Climb(dwell_ns=round(dwell_s * NS_PER_S)),
         ladder=ladder,
         alerts=alerts,
+        simulated=info.simulated,
         budget_ms=plan.deadline_ms,
     )
     return bed, latency

@@ -167,6 +167,14 @@ class SideProcess:
             child.reap(_REAP_S_MAX)
         self._dying = []
 
+    def restart(self, settings: Mapping[str, Any]) -> None:
+        """Replace the process by one with other settings; it is told again what the one before was told."""
+        self._argument = json.dumps({**json.loads(self._argument), "settings": settings})
+        if self._child is not None:
+            self._bury(self._child)
+        if not self._stopped:
+            self._spawn(self._clock.monotonic_ns())
+
     def close(self) -> None:
         """Stop for good."""
         self.stop()
@@ -174,10 +182,10 @@ class SideProcess:
 
     def feed(self, message: Feed) -> None:
         """Tell the process; never waits. What it does not read now is held for it."""
+        line = encode(message)  # first: what cannot be told must not be kept for the next one either
         self._recall.fed(message)
-        child = self._child
-        if child is not None:
-            child.feed(encode(message))
+        if self._child is not None:
+            self._child.feed(line)
 
     def hear(self) -> list[Message]:
         """The messages that are there now, in order; never waits."""
@@ -208,7 +216,7 @@ class SideProcess:
         child.write()
         for kind, data in child.read():
             if kind == ALIVE:
-                child.taken = int(data["taken"])
+                child.taken = data["taken"]
             elif kind == MEMORY:
                 self._recall.remember(data["stay"], data["memory"], data["taken"])
             else:
@@ -397,14 +405,19 @@ class _Child:
 
     def _message(self, line: bytes | bytearray) -> tuple[str, dict[str, Any]] | None:
         try:
-            kind, data = json.loads(line)
-            if kind == ALIVE:
-                int(data["taken"])
-            elif kind == MEMORY:
-                _ = data["stay"], data["memory"], int(data["taken"])
-            if isinstance(kind, str) and isinstance(data, dict):
+            kind, data = json.loads(line, parse_constant=_no_number)
+            whole = isinstance(kind, str) and isinstance(data, dict)
+            if kind in (ALIVE, MEMORY):
+                whole = whole and isinstance(data["taken"], int)
+            if kind == MEMORY:
+                whole = whole and isinstance(data["stay"], int) and "memory" in data
+            if whole:
                 return kind, data
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
         self._nonsense = True
         return None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")

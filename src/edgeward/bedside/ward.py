@@ -17,15 +17,16 @@ from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Meas
 from edgeward.bedside.side import What
 from edgeward.bedside.source.reading import Reading, Receipt
 from edgeward.bedside.thresholds.down import DownNotice
+from edgeward.bedside.thresholds.settings import ThresholdSettings
 from edgeward.bedside.verdict import Outcome, Reason
 from edgeward.bedside.vitals import Vitals
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from edgeward.bedside.assign import Beds
+    from edgeward.bedside.assign import BedPlan, Beds
     from edgeward.bedside.audit import Audit
     from edgeward.bedside.messages import Message
     from edgeward.bedside.output.base import Output
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 BED_EVERY_NS = 5 * NS_PER_S
 SOURCE_EVERY_NS = 5 * NS_PER_S
-SUSPEND_MINUTES_MAX = 30
-"""Threshold alerts can be suspended, never switched off: IEC 60601-1-8 wants a stated time-out."""
 _SOURCES_KEPT = 8
 
 
@@ -51,6 +50,11 @@ class Side(Protocol):
     @property
     def caught_up(self) -> bool:
         """Whether it runs and has taken all that it was fed."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """The process; None when there is none."""
         ...
 
     def feed(self, message: Feed) -> None:
@@ -72,6 +76,7 @@ class _Bed:
 
     admitted: Admitted
     bed: str
+    limits: dict[str, list[float | None]]
     vitals: Vitals = field(default_factory=Vitals)
     sources: dict[str, int] = field(default_factory=dict)
     suspended_until_ns: int = 0
@@ -81,7 +86,11 @@ class _Bed:
 
 
 class Ward:
-    """The rim. ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs."""
+    """The rim.
+
+    ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs; ``hello``: what the ward says
+    of itself with these beds.
+    """
 
     def __init__(
         self,
@@ -92,6 +101,8 @@ class Ward:
         clock: Clock,
         *,
         tasks: Iterable[str] = (),
+        thresholds: ThresholdSettings | None = None,
+        hello: Callable[[Sequence[BedPlan]], dict[str, Any]] | None = None,
     ) -> None:
         self._beds = beds
         self._sides = sides
@@ -99,8 +110,12 @@ class Ward:
         self._audit = audit
         self._clock = clock
         self._tasks = tuple(tasks)
+        self._thresholds = thresholds or ThresholdSettings()
+        self._hello = hello
+        self._known = len(beds.plans)
         self._stays: dict[int, _Bed] = {}
         self._empty_since: dict[str, int] = {}
+        self._stream_modes: dict[str, dict[str, Any]] = {}
         self._refused: Counter[tuple[str, str]] = Counter()
         self._next_bed_ns = 0
         self._next_source_ns = 0
@@ -114,12 +129,16 @@ class Ward:
 
     def take(self, reading: Reading) -> Receipt:
         """Take one reading and hand on what follows. Never waits."""
-        taken = self._beds.take(reading)
         for refusal in reading.refusals:
             self._refused[reading.source, refusal.code] += refusal.count
+        if not reading.numerics and reading.change is None and reading.patient is None:
+            return Receipt.TAKEN
+        taken = self._beds.take(reading)
         if taken.refused:
             self._refused[reading.source, taken.refused] += 1
             return Receipt.REFUSED
+        if len(self._beds.plans) != self._known:
+            self._greet()
         for feed in taken.feeds:
             self._hand_on(feed, reading.source)
         return Receipt.TAKEN
@@ -148,13 +167,10 @@ class Ward:
             case "acknowledge":
                 self._feed_sides(Acknowledged(stay, alert, now))
             case "suspend":
-                if not 0 <= minutes <= SUSPEND_MINUTES_MAX:
-                    raise InputError(
-                        "suspend-minutes", f"alerts can be suspended for up to {SUSPEND_MINUTES_MAX} minutes; 0 ends it"
-                    )
-                held.suspended_until_ns = now + round(minutes * 60 * NS_PER_S)
-                self._feed_sides(Suspended(stay, held.suspended_until_ns, now))
-                self._tell_bed(stay, held, now)
+                most_s = self._thresholds.suspend_s_max
+                if not 0 <= minutes * 60 <= most_s:
+                    raise InputError("suspend-minutes", f"alerts can be suspended for {most_s / 60:g} minutes at most")
+                self._feed_sides(Suspended(stay, now + round(minutes * 60 * NS_PER_S), now))
             case "empty":
                 for feed in self._beds.end(bed, now):
                     self._hand_on(feed, "page")
@@ -164,10 +180,21 @@ class Ward:
 
     # --- processes
 
-    def hear(self, name: str) -> None:
-        """Pass on what a process behind the rim said."""
-        for kind, data in self._sides[name].hear():
+    def hear(self, name: str) -> list[Message]:
+        """Pass on what a process behind the rim said; returns it too."""
+        heard = self._sides[name].hear()
+        for kind, data in heard:
             self.said(kind, data)
+        return heard
+
+    def streamed(self, bed: str, kind: str, data: dict[str, Any]) -> None:
+        """Pass on what the ECG stream of ``bed`` said: it is about whoever lies there now."""
+        if kind == "mode":
+            count = self._stream_modes[bed]["changes"] + 1 if bed in self._stream_modes else 0
+            data = self._stream_modes[bed] = {**data, "changes": count}
+        stay = self._beds.stay_in(bed)
+        if stay is not None:
+            self.said(kind, {"bed": bed, "stay": stay, **data})
 
     def said(self, kind: str, data: dict[str, Any]) -> None:
         """Pass on one message of a process, unless its stay is over: no score of one patient is shown on another."""
@@ -179,6 +206,11 @@ class Ward:
                 return
             if kind == "mode":
                 self._mode(held, data)
+            if kind == "suspended":  # granted, running or over: the thresholds process decides, the bed shows it
+                now = self._clock.monotonic_ns()
+                held.suspended_until_ns = now + int(data["ms_left"]) * NS_PER_MS
+                self._tell_bed(stay, held, now)
+                return
         self._tell(kind, data)
 
     def tick(self) -> None:
@@ -206,13 +238,19 @@ class Ward:
 
     # --- inside
 
+    def _greet(self) -> None:
+        """A bed announced itself: whoever shows the ward must know it before anything is said of it."""
+        self._known = len(self._beds.plans)
+        if self._hello is not None:
+            self._tell("hello", self._hello(self._beds.plans))
+
     def _hand_on(self, feed: Feed, source: str) -> None:
         """Thresholds first: ``sides`` is in that order."""
         self._feed_sides(feed)
         now = self._clock.monotonic_ns()
         match feed:
             case Admitted(stay, bed):
-                held = self._stays[stay] = _Bed(feed, bed)
+                held = self._stays[stay] = _Bed(feed, bed, self._limits(feed, bed))
                 self._empty_since.pop(bed, None)
                 self._tell_bed(stay, held, now)
                 if self._unassessed is not None:
@@ -223,7 +261,7 @@ class Ward:
                 held = self._stays[stay]
                 self._empty_since[held.bed] = now
                 self._empty_since.pop(bed, None)
-                held.bed = bed
+                held.bed, held.limits = bed, self._limits(held.admitted, bed)
                 self._tell_empty(now)
                 self._tell_bed(stay, held, now)
             case Discharged(stay):
@@ -237,6 +275,10 @@ class Ward:
                     held.sources[source] = now
             case _:
                 pass
+
+    def _limits(self, admitted: Admitted, bed: str) -> dict[str, list[float | None]]:
+        limits = self._thresholds.limits(bed, admitted.population, admitted.age_y)
+        return {kind.value: list(pair) for kind, pair in limits.by_kind().items()}
 
     def _feed_sides(self, feed: Feed) -> None:
         for side in self._sides.values():
@@ -255,8 +297,11 @@ class Ward:
             "silent_ms": None if newest is None else max(0, now - newest) // NS_PER_MS,
             "simulated": held.admitted.simulated,
             "suspended_ms_left": max(0, held.suspended_until_ns - now) // NS_PER_MS,
+            "limits": held.limits,
         }
         self._tell("bed", data)
+        if held.bed in self._stream_modes:  # a stream says its mode when it changes; a page that came later has it too
+            self.said("mode", {"bed": held.bed, "stay": stay, **self._stream_modes[held.bed]})
 
     def _tell_empty(self, now: int) -> None:
         occupied = {held.bed for held in self._stays.values()}
@@ -296,7 +341,7 @@ class Ward:
     def _happened(self, name: str, happening: Happening) -> None:
         """A process behind the rim came or went: it cannot say so itself."""
         facts = {"name": name, "what": happening.what.value, "how": happening.how}
-        self._tell("process", facts)
+        self._tell("process", {**facts, "pid": self._sides[name].pid})
         self._audit.record("process", facts)
         if name != ASSESS:
             return

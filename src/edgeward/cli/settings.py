@@ -23,7 +23,15 @@ from edgeward.wire.codes import SiteCode, site_codes
 from edgeward.wire.hl7v2_charset import site_codec
 
 _T = TypeVar("_T")
-_TABLES = {"bedside": "[bedside]", "hl7": "[hl7]", "codes": "[[codes]]"}
+_TABLES = {
+    "bedside": "[bedside]",
+    "ward": "[ward]",
+    "beds": "[[beds]]",
+    "thresholds": "[thresholds]",
+    "cloud": "[cloud]",
+    "hl7": "[hl7]",
+    "codes": "[[codes]]",
+}
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
 _AGE_Y_MAX = 130.0
@@ -91,9 +99,9 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
 
     Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
     """
-    table = _table(_document(path).get("bedside", {}), "bedside")
-    changes = _table(table.pop("limits", {}), "bedside.limits")
-    settings = _typed(BedsideSettings(), table, "bedside")
+    table = table_of(document(path).get("bedside", {}), "bedside")
+    changes = table_of(table.pop("limits", {}), "bedside.limits")
+    settings = typed(BedsideSettings(), table, "bedside")
     given = {key: value for key, value in arguments.items() if value is not None}
     return replace(settings, limits=_limits(_population(settings.population), changes), **given)
 
@@ -116,9 +124,9 @@ def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
 
     Raises ``ConfigError`` for a file that cannot be read, an unknown key, zone, character set or kind.
     """
-    document = _document(path)
-    table = _table(document.get("hl7", {}), "hl7")
-    plain = _typed(_Hl7Table(), table, "hl7")
+    found = document(path)
+    table = table_of(found.get("hl7", {}), "hl7")
+    plain = typed(_Hl7Table(), table, "hl7")
     certificate, key, ca = plain.tls_certificate, plain.tls_key, plain.tls_client_ca
     if bool(certificate) != bool(key) or (ca and not certificate):
         raise ConfigError(
@@ -135,7 +143,7 @@ def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
         codec=site_codec(plain.charset),
         tls=tls,
     )
-    rows = document.get("codes", [])
+    rows = found.get("codes", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ConfigError("setting-invalid", "codes must be a list of tables: write [[codes]] before each line of it")
     return settings, site_codes(rows)
@@ -167,29 +175,31 @@ def _zone(name: str) -> tzinfo:
         raise ConfigError("zone-unknown", f"no time zone {name!r}; write one such as Europe/Berlin") from error
 
 
-def _document(path: Path | None) -> dict[str, Any]:
+def document(path: Path | None) -> dict[str, Any]:
     """The TOML file that is named, or that ``EDGEWARD_SETTINGS`` names; empty where neither does."""
     named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
     if named is None:
         return {}
     try:
-        document = tomllib.loads(named.read_text("utf-8"))
+        found = tomllib.loads(named.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
-    unknown = set(document) - set(_TABLES)
+    unknown = set(found) - set(_TABLES)
     if unknown:
         known = ", ".join(_TABLES.values())
         raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: {known}")
-    return document
+    return found
 
 
-def _table(value: object, where: str) -> dict[str, Any]:
+def table_of(value: object, where: str) -> dict[str, Any]:
+    """A table of the document; ``ConfigError`` where something else stands."""
     if not isinstance(value, dict):
         raise ConfigError("setting-invalid", f"{where} must be a table: write [{where}] and its settings below")
     return value
 
 
-def _typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
+def typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
+    """``defaults`` with the fields that ``table`` names, each of the type that it has there; ``ConfigError`` else."""
     known = {item.name: getattr(defaults, item.name) for item in fields(defaults)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
     for key, value in table.items():

@@ -5,24 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgeward.bedside.source.reading import Receipt
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeward.bedside.source.reading import Reading
 
 
 @dataclass(slots=True)
 class RecordingRim:
-    """The ``Rim`` port: takes every reading, or none while ``busy``; ``peers``: (peer, connected) in order."""
+    """The ``Rim`` port: keeps every reading, or answers ``receipt`` and keeps none.
+
+    ``receipts``: another answer for a place; ``peers``: (peer, connected) in order.
+    """
 
     readings: list[Reading] = field(default_factory=list)
     peers: list[tuple[str, bool]] = field(default_factory=list)
-    busy: bool = False
+    receipt: Receipt = Receipt.TAKEN
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
 
-    def take(self, reading: Reading) -> bool:
-        """Keep it, unless busy."""
-        if self.busy:
-            return False
-        self.readings.append(reading)
-        return True
+    def take(self, reading: Reading) -> Receipt:
+        """Keep it, unless another answer is set."""
+        receipt = self.receipts.get(reading.place, self.receipt)
+        if receipt is Receipt.TAKEN:
+            self.readings.append(reading)
+        return receipt
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:  # noqa: ARG002  (the port's signature)
         """Note who came or went."""

@@ -67,6 +67,8 @@ class Judgement(NamedTuple):
 
 
 BUSY = "busy"
+NOT_HERE = "not-here"
+"""No patient of the message lies in a bed of this device."""
 
 _SEQUENCE = Condition(Fault.CONTENT, "100", "Segment sequence error")
 _REQUIRED = Condition(Fault.CONTENT, "101", "Required field missing")
@@ -101,6 +103,9 @@ CONDITIONS = {
     "processing-unknown": Condition(Fault.REJECT, "202", "Unsupported processing id"),
     "version-unknown": Condition(Fault.REJECT, "203", "Unsupported version id"),
     "internal": Condition(Fault.CONTENT, "207", "Application error"),
+    NOT_HERE: Condition(Fault.CONTENT, "204", "Unknown key identifier"),
+    "place-malformed": _TYPE,
+    "identifier-malformed": _TYPE,
     BUSY: Condition(Fault.BUSY, "207", "Application error"),
 }
 """Every code with which a whole message may be refused."""

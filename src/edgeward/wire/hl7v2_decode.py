@@ -139,7 +139,8 @@ def decode(message: Message, header: Header, reader: Reader, now_utc_ns: int) ->
 
     Raises ``Hl7Error``: those of ``check_header``; ``message-type-unsupported``, ``event-unsupported``,
     ``alerts-unsupported``, ``waves-unsupported`` (for good); ``segment-order``, ``segment-unknown``,
-    ``patient-missing``, ``place-missing``, ``prior-missing``, ``patients-too-many`` (the content is at fault).
+    ``patient-missing``, ``identifier-malformed``, ``place-missing``, ``place-malformed``, ``prior-missing``,
+    ``patients-too-many`` (the content is at fault).
     """
     check_header(header)
     match header.kind:

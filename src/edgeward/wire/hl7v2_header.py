@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONTROL_CHARS_MAX = 199
 """HL7 v2.7 on: MSH-10 has at most 199 characters."""
 
+SENDER_CHARS_MAX = 227
+
 VERSION = re.compile(r"2(?:\.\d){0,3}", re.ASCII)
 _PROCESSING = frozenset({"P", "T", "D"})
 _CONDITIONS = frozenset({"AL", "NE", "ER", "SU"})
@@ -60,7 +62,7 @@ def read_header(message: Message) -> Header:
     if not trigger:
         trigger = _trigger(message, kind)
     return Header(
-        sender=f"{message.raw(row, 3)}|{message.raw(row, 4)}",
+        sender=f"{message.raw(row, 3)[:SENDER_CHARS_MAX]}|{message.raw(row, 4)[:SENDER_CHARS_MAX]}",
         stamp=_stamp(message),
         kind=kind,
         trigger=trigger,

@@ -36,6 +36,7 @@ FLAGS_BOUND = frozenset({"<", ">"})
 
 _UNIT_CHARS_MAX = 256
 _MEMO_MAX = 4096
+_MEMO_CHARS_MAX = 512
 
 
 class Observation(NamedTuple):
@@ -111,7 +112,7 @@ class Reader:
 
     def code(self, message: Message, raw: str) -> Code | str:
         """What OBX-3 as sent means, or the code of its refusal."""
-        if message.separators is not STANDARD:
+        if message.separators is not STANDARD or len(raw) > _MEMO_CHARS_MAX:
             return self._code(message, raw)
         known = self._codes.get(raw)
         if known is None:
@@ -124,7 +125,7 @@ class Reader:
     def unit(self, message: Message, raw: str, code: Code) -> Linear | str:
         """How a value with OBX-6 as sent becomes canonical, or the code of its refusal."""
         key = (raw, code.kind or "", code.of, code.unit)
-        standard = message.separators is STANDARD
+        standard = message.separators is STANDARD and len(raw) <= _MEMO_CHARS_MAX
         known = self._units.get(key) if standard else None
         if known is None:
             known = _unit(message, raw, code)

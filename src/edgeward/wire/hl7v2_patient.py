@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import HL7_IDENTIFIERS_MAX
-from edgeward.wire.hl7v2 import NULL
+from edgeward.wire.hl7v2 import NULL, Hl7Error
 from edgeward.wire.hl7v2_time import parse_stamp
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ class Patient(NamedTuple):
 
 
 def read_patient(message: Message, row: Row, now_utc_ns: int) -> tuple[Patient | None, list[tuple[str, str]]]:
-    """Who a PID row names, None where it names nobody; and what of it was refused, as (code, field)."""
+    """Who a PID row names, None where it names nobody; and what of it was refused, as (code, field).
+
+    Raises ``Hl7Error`` (``identifier-malformed``): where a segment's end was damaged, what follows may stand in it.
+    """
     refused: list[tuple[str, str]] = []
     identifiers = _identifiers(message, row, 3, "", refused, "PID")
     if not message.doubt:
@@ -73,12 +76,18 @@ def read_prior(message: Message, row: Row) -> Patient | None:
 
 
 def read_place(message: Message, row: Row, field: int) -> str:
-    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing, or far too much."""
+    """Point of care, room and bed of a PL field as "ICU^^5"; "" where it says nothing.
+
+    Raises ``Hl7Error`` (``place-malformed``): a damaged place must not become another bed, nor no bed.
+    """
     raw = message.raw(row, field)
-    if not raw or raw == NULL or len(raw) > PLACE_CHARS_MAX:
+    if not raw or raw == NULL:
         return ""
     parts = message.components(message.repetitions(raw, 1)[0])[:3]
-    return "^".join(_canonical(message, part) for part in parts).rstrip("^")
+    place = "^".join(_canonical(message, part) for part in parts).rstrip("^") if len(raw) <= PLACE_CHARS_MAX else "\0"
+    if _CONTROL.search(place):
+        raise Hl7Error("place-malformed", "a place is far too long or holds control characters", f"PV1-{field}")
+    return place
 
 
 def cx(number: str, authority: str, kind: str) -> str:
@@ -94,6 +103,8 @@ def _identifiers(
     raw = message.raw(row, field)
     if not raw or raw == NULL:
         return set()
+    if _CONTROL.search(message.unescape(raw)):
+        raise Hl7Error("identifier-malformed", "an identifier holds a control character", f"{name}-{field}")
     found: set[str] = set()
     repetitions = message.repetitions(raw, HL7_IDENTIFIERS_MAX + 1)
     if len(repetitions) > HL7_IDENTIFIERS_MAX:
@@ -105,8 +116,6 @@ def _identifiers(
             continue
         if len(repetition) > IDENTIFIER_CHARS_MAX:
             refused.append(("identifier-too-long", f"{name}-{field}"))
-        elif _CONTROL.search(number):
-            refused.append(("identifier-malformed", f"{name}-{field}"))
         elif _is_placeholder(number):
             refused.append(("identifier-placeholder", f"{name}-{field}"))
         else:
@@ -125,7 +134,7 @@ def _canonical(message: Message, component: str) -> str:
     """A component with the standard separators, sub-components kept apart."""
     separator = message.separators.subcomponent
     parts = component.split(separator) if separator else [component]
-    return "&".join(message.unescape(part).strip().translate(_ESCAPED) for part in parts).rstrip("&")
+    return "&".join(message.unescape(part).strip(" \t").translate(_ESCAPED) for part in parts).rstrip("&")
 
 
 def _age_y(message: Message, row: Row, now_utc_ns: int, refused: list[tuple[str, str]]) -> float | None:

@@ -51,16 +51,22 @@ class Stamp(NamedTuple):
         return self.local_ns - offset_s * NS_PER_S
 
 
-@lru_cache(maxsize=1024)
 def parse_stamp(text: str) -> Stamp | None:
     """The stamp in ``text``; None where there is none (empty, or all zeros as some monitors write).
 
     Raises ``InputError`` (``time-malformed``) for anything that is no timestamp.
     """
-    text = text.strip()
+    if len(text) > _CHARS_MAX:
+        raise _malformed()
+    return _parsed(text)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Stamp | None:
+    text = text.strip(" \t")
     if not text.strip("0"):
         return None
-    match = _DTM.fullmatch(text) if len(text) <= _CHARS_MAX else None
+    match = _DTM.fullmatch(text)
     if match is None:
         raise _malformed()
     year, month, day, hour, minute, second, fraction, sign, offset_h, offset_m = match.groups()

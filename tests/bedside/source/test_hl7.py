@@ -18,6 +18,7 @@ from hl7_seeds import seed
 from edgeward.bedside.source import hl7
 from edgeward.bedside.source.hl7 import Hl7Listener
 from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
+from edgeward.bedside.source.reading import Receipt
 from edgeward.bedside.system import SystemClock
 from edgeward.kernel.errors import ConfigError
 from edgeward.kernel.limits import HL7_MESSAGE_BYTES_MAX
@@ -270,11 +271,11 @@ def test_a_rim_that_cannot_take_slows_nobody_else() -> None:
     """It is told at once, and may send again."""
 
     async def test() -> None:
-        rim = RecordingRim(busy=True)
+        rim = RecordingRim(receipt=Receipt.LATER)
         async with _listening(rim) as (listener, _), _monitor(listener.port) as monitor:
             await monitor.send(ORU)
             assert await monitor.answer() == "CE"
-            rim.busy = False
+            rim.receipt = Receipt.TAKEN
             await monitor.send(ORU)
             assert await monitor.answer() == "CA"
 

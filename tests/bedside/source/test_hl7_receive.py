@@ -11,7 +11,7 @@ import pytest
 from hl7_seeds import names, seed
 
 from edgeward.bedside.source.hl7_receive import SEEN_MAX, SENDERS_MAX, Receiver
-from edgeward.bedside.source.reading import Change
+from edgeward.bedside.source.reading import Change, Receipt
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.signal.numeric import Kind
 from edgeward.testing.clock import ManualClock
@@ -248,6 +248,8 @@ def test_an_event_that_changes_nothing_is_acknowledged_and_told() -> None:
     content = seed("adt_a01").replace(b"A01", b"A31")
     assert device.receive(content) == ["CA HIS-A31-1"]
     assert device.rim.refusals == ["event-unused"]
+    device.rim.receipt = Receipt.REFUSED
+    assert device.receive(content.replace(b"HIS-", b"2")) == ["CA 2A31-1"]
 
 
 @pytest.mark.parametrize(
@@ -279,13 +281,26 @@ def test_what_is_refused_is_answered_and_told(content: bytes, answers: list[str]
 def test_a_rim_that_cannot_take_is_not_acknowledged_for() -> None:
     """The sender may send it again, and then it is taken."""
     device = _Device()
-    device.rim.busy = True
+    device.rim.receipt = Receipt.LATER
     assert device.receive(seed("pcd01_gateway_ucum")) == ["CE a1f0c3d2e4b5"]
     assert device.receive(seed("carescape_no_obx14"))[0].startswith("AR")
-    device.rim.busy = False
+    device.rim.receipt = Receipt.TAKEN
     assert device.receive(seed("pcd01_gateway_ucum")) == ["CA a1f0c3d2e4b5"]
     assert len(device.rim.readings) == 1
     assert device.receiver.counts.busy == 2
+
+
+def test_a_message_of_beds_elsewhere_is_refused_for_good() -> None:
+    """Nobody shall send it for ever; where one of several patients lies here, it is taken."""
+    device = _Device()
+    device.rim.receipts = {"ICU^3^12": Receipt.REFUSED, "ICU^^1": Receipt.REFUSED}
+    assert device.receive(seed("pcd01_gateway_ucum")) == ["CR a1f0c3d2e4b5"]
+    assert device.receive(seed("several_patients")) == ["CA multi-1"]
+    assert [reading.place for reading in device.rim.readings] == ["ICU^^2"]
+    device.rim.receipts = {"ICU^^1": Receipt.REFUSED, "ICU^^2": Receipt.REFUSED}
+    raw = device.receiver.receive(seed("several_patients").replace(b"multi-1", b"multi-2"), "p")
+    assert b"204^Unknown key identifier^HL70357" in raw
+    assert device.receiver.counts.elsewhere == 2
 
 
 def test_a_message_that_comes_again_is_acknowledged_and_not_taken_twice() -> None:

@@ -57,7 +57,7 @@ def test_the_adult_defaults_are_the_ones_that_are_published() -> None:
     ],
 )
 def test_children_have_the_published_band_of_their_age(age_y: float, hr: tuple[float, float]) -> None:
-    """Heart-rate bands of Kipps 2017, both sides of each birthday."""
+    """Heart-rate bands of Pediatrics 2017;140:e20162458, both sides of each birthday."""
     limits = defaults(Population.PAEDIATRIC, age_y)
     assert (limits.hr_low, limits.hr_high) == hr
 

@@ -179,7 +179,8 @@ class _Connection(asyncio.Protocol):
             return False
         self._heard_all = True
         self._give_up("mllp-no-end")
-        return True
+        # A TLS connection cannot stay half open; what is written by now is still sent.
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The peer has gone."""

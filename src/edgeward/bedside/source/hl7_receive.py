@@ -1,6 +1,7 @@
 """What happens to one HL7 message that came in: decoded, given to the rim, answered. No I/O of its own.
 
-A message is acknowledged after the rim has taken all of it, and not before. One that was taken and comes again, because
+A message is acknowledged after the rim has taken it, and not before; of several patients in one message, those that do
+not lie here are no reason to refuse the others. One that was taken and comes again, because
 its acknowledgement was lost, is acknowledged again and not taken twice. Whatever stands in a message, ``receive``
 returns within a bounded time and raises nothing; what goes wrong inside is answered and counted as ``internal``.
 """
@@ -14,10 +15,11 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.source.hl7_reading import Arrival, readings, refusal_of
+from edgeward.bedside.source.reading import Receipt
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.wire import hl7v2, hl7v2_ack, mllp
 from edgeward.wire.hl7v2 import Hl7Error
-from edgeward.wire.hl7v2_ack import BUSY, Judgement
+from edgeward.wire.hl7v2_ack import BUSY, NOT_HERE, Judgement
 from edgeward.wire.hl7v2_clock import PeerClock
 from edgeward.wire.hl7v2_decode import decode
 from edgeward.wire.hl7v2_header import read_header
@@ -48,6 +50,7 @@ class Counts:
     repeated: int = 0
     refused: int = 0
     busy: int = 0
+    elsewhere: int = 0
     broken: int = 0
     internal: int = 0
 
@@ -98,7 +101,7 @@ class Receiver:
         except Exception:  # noqa: BLE001  (one message must not end a connection, whatever is wrong with it or with us)
             self.counts.internal += 1
             judgement = Judgement("internal")
-        if not judgement.taken and judgement.code != BUSY:
+        if judgement.code not in {"", BUSY, NOT_HERE}:  # of these the rim knows
             self.rim.take(refusal_of(judgement.code, judgement.where, arrival))
         return self._reply(heard, judgement)
 
@@ -109,10 +112,15 @@ class Receiver:
             return Judgement()
         decoded = decode(message, header, self._reader, arrival.wall_ns)
         clock = self._clock_of(arrival.peer, header.sender)
+        receipts = []
         for reading in readings(decoded, clock, arrival, self.zone):
-            if not self.rim.take(reading):
+            receipts.append(self.rim.take(reading))
+            if receipts[-1] is Receipt.LATER:
                 self.counts.busy += 1
                 return Judgement(BUSY)
+        if Receipt.TAKEN not in receipts and not decoded.unused:
+            self.counts.elsewhere += 1
+            return Judgement(NOT_HERE, "PV1-3")
         self.counts.taken += 1
         if key is not None:
             self._seen[key] = arrival.received_ns

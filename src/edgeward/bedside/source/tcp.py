@@ -107,7 +107,7 @@ class TcpSource:
             now = self._clock.monotonic_ns()
             if now >= deadline:
                 last = f" (last failure: {self.last_error})" if self.last_error else ""
-                raise InputError("source-silent", f"no monitor introduced itself within {timeout_s:g} s{last}")
+                raise InputError("source-silent", f"no monitor introduced itself within {timeout_s:.3g} s{last}")
             self._held += self._turn(now)
         self._silence = Silence(len(self.info.leads), self.info.rate_hz)
         self._silence.broken(self._clock.monotonic_ns())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeward.bedside.feed import Population
 from edgeward.kernel.errors import ConfigError
+from edgeward.signal.numeric import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +142,25 @@ class Limits:
             raise ConfigError("setting-invalid", f"{', '.join(wrong)} must be numbers")
         return replace(self, **{name: float(value) for name, value in changes.items()})
 
+    def by_kind(self) -> dict[Kind, tuple[float | None, float | None]]:
+        """The first limits of each kind, low and high, as a page draws them beside its values."""
+        return {
+            kind: (getattr(self, f"{name}_low", None), getattr(self, f"{name}_high", None))
+            for name, kinds in _DRAWN.items()
+            for kind in kinds
+        }
 
+
+_DRAWN = {
+    "hr": (Kind.HR, Kind.PULSE),
+    "spo2": (Kind.SPO2,),
+    "rr": (Kind.RR,),
+    "sys": (Kind.ABP_SYS, Kind.NIBP_SYS),
+    "mean": (Kind.ABP_MEAN, Kind.NIBP_MEAN),
+    "temp": (Kind.TEMP,),
+    "etco2": (Kind.ETCO2,),
+    "cvp": (Kind.CVP,),
+}
 LIMIT_NAMES = frozenset(_BOUNDS)
 assert {item.name for item in fields(Limits)} == LIMIT_NAMES, "every limit has bounds"
 
@@ -186,7 +205,7 @@ _AGE_BANDS: tuple[tuple[float, Limits], ...] = tuple(
         (math.inf, (40, 60, 115, 140), 50, (75, 90, 150), (52, 62, 110)),
     )
 )
-"""By the age in years that a band ends before (ADR 9: heart and respiration by Kipps 2017, the rest beside it)."""
+"""By the age in years that a band ends before (ADR 9 names the source of each column)."""
 
 PAEDIATRIC_UNKNOWN_AGE = _CHILD.changed(
     {

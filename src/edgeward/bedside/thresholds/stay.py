@@ -116,14 +116,18 @@ class StayWatch:
 
     def suspend(self, until_ns: int, now_ns: int) -> list[Message]:
         """Alerts make no claim until then, at most ``suspend_s_max`` from now; not later than now ends it."""
-        until_ns = min(until_ns, now_ns + round(self._settings.suspend_s_max * NS_PER_S))
-        if until_ns > now_ns:
-            self._suspended_until_ns = until_ns
+        granted_ns = self._granted(until_ns, now_ns)
+        if granted_ns is not None:
+            self._suspended_until_ns = granted_ns
             self._tell_suspended(now_ns)
         elif self._suspended_until_ns is not None:
             self._suspended_until_ns = now_ns
             self._end_suspension(now_ns)
         return self._flush(now_ns)
+
+    def _granted(self, until_ns: int, now_ns: int) -> int | None:
+        longest_ns = round(self._settings.suspend_s_max * NS_PER_S)
+        return min(until_ns, now_ns + longest_ns) if until_ns > now_ns else None
 
     # --- alerts
 
@@ -347,8 +351,7 @@ class StayWatch:
         self._pending = {code: times for code, times in pending.items() if code in codes}
         self._unseen = {code: since for code, since in unseen.items() if code in codes}
         if suspended is not None:
-            self.suspend(suspended, now_ns)
-            self._out.clear()
+            self._suspended_until_ns = self._granted(suspended, now_ns)
             self._tell_suspended(now_ns)
         for alert in self._alerts.values():
             self._tell(alert, now_ns, keep=True)
