@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.workshop
 SMALL = tuple(
-    replace(recipe, rounds=25, leaves=6, rows_in_leaf_min=10, l2=1.0, well_share=0.9)
+    replace(
+        recipe,
+        parts=tuple(replace(part, rounds=25) for part in recipe.parts),
+        leaves=6,
+        rows_in_leaf_min=10,
+        l2=1.0,
+        well_share=0.9,
+    )
     for recipe in sepsis_recipes.RECIPES
 )
 

@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.workshop
-SMALL = tuple(replace(recipe, rounds=25, leaves=6, rows_in_leaf_min=10, l2=1.0, well_share=0.9) for recipe in RECIPES)
+SMALL = tuple(
+    replace(
+        recipe,
+        parts=tuple(replace(part, rounds=25) for part in recipe.parts),
+        leaves=6,
+        rows_in_leaf_min=10,
+        l2=1.0,
+        well_share=0.9,
+    )
+    for recipe in RECIPES
+)
 EASY = sepsis_verify.Bounds(auroc_min=0.6, utility_min=0.0, calibration_error_max=0.2, auroc_gain_min=-0.2)
 
 

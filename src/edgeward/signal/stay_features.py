@@ -87,7 +87,7 @@ _POSITION: Mapping[str, int] = MappingProxyType({name: index for index, name in 
 class StayFeatures:
     """The state of a batch of ``stays``, and the features ``names`` (F) of it.
 
-    ``hours_in_max``: where ``hours_in`` stops growing (ADR 10). Raises ``ValueError`` for a name that is not among
+    ``hours_in_max``: where ``hours_in`` stops growing (ADR 14). Raises ``ValueError`` for a name that is not among
     ``NAMES``.
     """
 

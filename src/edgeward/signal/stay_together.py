@@ -140,7 +140,7 @@ def _sofa(platelets: Array, bilirubin: Array, creatinine: Array, mean: Array, ra
 
 
 def _habits(of: Callable[[str], Array]) -> list[Array]:
-    """What is ordered tells what is suspected; it is also what differs most between hospitals (ADR 10)."""
+    """What is ordered tells what is suspected; it is also what differs most between hospitals (ADR 14)."""
     ages = np.stack([of(f"{name}.age") for name in _PANEL])
     return [
         (ages < 24.0).sum(axis=0).astype(np.float64),

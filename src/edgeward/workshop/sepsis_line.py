@@ -75,26 +75,26 @@ class SepsisLine:
         self.folder = folder
         self.options = options
         self.say = say
-        self._table: StayTable | None = None
+        self._data: StayTable | None = None
 
     @property
-    def table(self) -> StayTable:
+    def data(self) -> StayTable:
         """The training patients' table, read once."""
-        if self._table is None:
+        if self._data is None:
             self.say("data", "reading the table")
-            self._table = read_stays(self.options.train.data)
-        return self._table
+            self._data = read_stays(self.options.train.data)
+        return self._data
 
     def matrix(self) -> Path:
         """The features of every row, kept in the cache of the build folder."""
         names = self.task.feature_names
-        digest = fingerprint({"data": self.table.sha256(), "features": names, "code": _features_code()})
+        digest = fingerprint({"data": self.data.sha256(), "features": names, "code": _features_code()})
         path = self.folder.cache / f"features-{digest[:16]}.npy"
         if not path.is_file():
-            self.say("data", f"replaying {len(self.table.patients)} stays, {len(self.table)} hours")
+            self.say("data", f"replaying {len(self.data.patients)} stays, {len(self.data)} hours")
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part.npy")
-            np.save(part, replay(self.table, names, workers=WORKERS))
+            np.save(part, replay(self.data, names, workers=WORKERS))
             part.replace(path)
         return path
 
@@ -110,12 +110,12 @@ class SepsisLine:
 
     def train(self) -> None:
         """Folds, then everybody → ``train/RECIPE-N.txt`` (the library's own), ``train/facts.json``."""
-        inputs = {"data": self.table.sha256(), "recipes": [asdict(recipe) for recipe in self.recipes], "folds": FOLDS}
+        inputs = {"data": self.data.sha256(), "recipes": [asdict(recipe) for recipe in self.recipes], "folds": FOLDS}
         if self.folder.is_done("train", inputs):
             self.say("train", "unchanged")
             return
         settings = {recipe.name: recipe.shown() for recipe in self.recipes}
-        with Tracker(self.task.name, settings, {"data_sha256": self.table.sha256()}) as tracker:
+        with Tracker(self.task.name, settings, {"data_sha256": self.data.sha256()}) as tracker:
             facts = self._crossed(tracker)
             written = [name for recipe in self.recipes for name in self._grown(recipe)]
             tracker.facts("training", facts)
@@ -148,7 +148,7 @@ class SepsisLine:
         facts = self.folder.read_json("train", "facts.json")
         models = self._models()
         golden = golden_of(models)
-        judged = Judged(facts["out_of_fold"], self._sample(), self.table.sha256())
+        judged = Judged(facts["out_of_fold"], self._sample(), self.data.sha256())
         evidence = verify(
             self.task,
             models,
@@ -175,7 +175,7 @@ class SepsisLine:
         version, evaluation = self.options.version, self.options.evaluation
         card = model_card(self.task, evidence, version=version, figures=card_figures(evidence, evaluation))
         seen = io.BytesIO()
-        np.save(seen, np.sort(self.table.fingerprints()))
+        np.save(seen, np.sort(self.data.fingerprints()))
         raw = pack(
             self.task,
             self._models(),
@@ -200,7 +200,7 @@ class SepsisLine:
     # --- their parts
 
     def _crossed(self, tracker: Tracker) -> dict[str, Any]:
-        table = self.table
+        table = self.data
         crossed = cross(
             self.recipes,
             self.matrix(),
@@ -240,19 +240,19 @@ class SepsisLine:
 
     def _grown(self, recipe: Recipe) -> list[str]:
         values = np.load(self.matrix(), mmap_mode="r", allow_pickle=False)
-        everybody = np.ones(len(self.table.patients), dtype=np.bool_)
-        forest = grow(recipe, values, self.task.feature_names, self.table, everybody)
+        everybody = np.ones(len(self.data.patients), dtype=np.bool_)
+        forest = grow(recipe, values, self.task.feature_names, self.data, everybody)
         written = []
         for number, booster in enumerate(forest.boosters):
             name = f"{recipe.name}-{number}.txt"
             self.folder.write("train", name, booster.model_to_string().encode())
             written.append(name)
-        self.say("train", f"{recipe.name}: grown on all {len(self.table.patients)} patients")
+        self.say("train", f"{recipe.name}: grown on all {len(self.data.patients)} patients")
         return written
 
     def _forest(self, name: str) -> Forest:
         recipe = next(recipe for recipe in self.recipes if recipe.name == name)
-        texts = [self.folder.read("train", f"{name}-{number}.txt").decode() for number in range(len(recipe.targets))]
+        texts = [self.folder.read("train", f"{name}-{number}.txt").decode() for number in range(len(recipe.parts))]
         boosters = tuple(lightgbm.Booster(model_str=text) for text in texts)
         return Forest(boosters, recipe.columns(self.task.feature_names), len(self.task.feature_names))
 
@@ -268,7 +268,7 @@ class SepsisLine:
     def _reference(self) -> bytes:
         sample = self._sample(REFERENCE_ROWS)
         scores = self._forest(FULL.name).scores(sample)
-        return reference_json(sample, self.task.feature_names, scores, len(self.table.patients))
+        return reference_json(sample, self.task.feature_names, scores, len(self.data.patients))
 
 
 def golden_of(models: Sequence[ModelFile]) -> Golden:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeward.signal.stay_channels import CHANNELS, VITALS
 from edgeward.signal.stay_features import NAMES
-from edgeward.workshop.sepsis_train import Recipe
+from edgeward.workshop.sepsis_train import Part, Recipe
 
 _VITAL_WORDS = frozenset(
     {"map_any", "shock_index", "pulse_pressure", "temp_off", "hours_in", "hours_before", "age_y", "male"}
@@ -15,12 +15,12 @@ VITAL_NAMES: tuple[str, ...] = tuple(name for name in NAMES if name.split(".")[0
 LAST_NAMES: tuple[str, ...] = (*(f"{channel.name}.last" for channel in CHANNELS), "hours_in", "age_y", "male")
 """The newest values alone."""
 
-FULL = Recipe("full", NAMES, targets=("label", "gain", "label"))
-VITALS_ONLY = Recipe("vitals", VITAL_NAMES, targets=("label", "gain"), feature_share=0.25)
+FULL = Recipe("full", NAMES, parts=(Part("gain"), Part("gain", 600, 0.06, random_thresholds=True), Part("label")))
+VITALS_ONLY = Recipe("vitals", VITAL_NAMES, parts=(Part("gain"), Part("label")), feature_share=0.25)
 BASELINE = Recipe(
     "baseline",
     LAST_NAMES,
-    rounds=150,
+    parts=(Part(rounds=150),),
     leaves=31,
     rows_in_leaf_min=20,
     feature_share=1.0,

@@ -28,7 +28,7 @@ CINC2019 = Source(
 )
 HOURS_IN_MAX = 48.0
 """At the bedside ``hours_in`` stops here. The training tables end nearly every stay without sepsis by hour 59, so that
-beyond it the hours alone would say sepsis of everybody who stays (ADR 10)."""
+beyond it the hours alone would say sepsis of everybody who stays (ADR 14)."""
 DECISION_KEYS = frozenset({"calibration", "watch", "act", "burden"})
 
 

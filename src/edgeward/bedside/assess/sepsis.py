@@ -2,7 +2,7 @@
 
 ``SepsisPlan`` is the port's plan (``assess.port``). Features and drivers are those of the bundle's own manifest; the
 hours that a stay has lasted are held where the manifest says, because the training tables cannot tell of longer stays
-(ADR 10).
+(ADR 14).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.bedside.assess.port import Driver, Finding, Level, Window, Wording
-from edgeward.bedside.decide import Priority
 from edgeward.bedside.feed import Population
+from edgeward.bedside.priority import Priority
 from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EngineError
