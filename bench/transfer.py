@@ -1,82 +1,90 @@
-"""How far the sepsis model carries: ``python bench/transfer.py STAYS.parquet [--forests N] [--workers N]``.
+"""How far the sepsis model carries: ``python bench/transfer.py STAYS.parquet --work DIR [--groups unit labs …]``.
 
-Groups of stays whose measuring habits differ are held out one by one: a forest grown on all other groups scores the
+Groups of stays whose measuring habits differ are held out one by one: forests grown on all other groups score the
 group, and so do forests of five-fold cross-validation, which have seen others of the group. The difference is what is
-lost on the way. Then the cross-validated forests score stays whose values were thinned out as another hospital's might
-be. Units: the challenge's Unit1 (medical), Unit2 (surgical), neither; labs: laboratory values per six hours, below and
-above the median; admission: hours in hospital before intensive care.
+lost on the way; the plain baseline goes the same way beside the model. First of all, a fifth of the stays is scored
+twice by forests that know none of them: as they are, and thinned out as another hospital might have measured them.
+
+- unit: the challenge's Unit1 (medical), Unit2 (surgical), neither
+- labs: laboratory values per six hours, above and below the median
+- admission: straight to intensive care, after hours, after a day or more in hospital
+
+Features and folds are kept in ``--work``; the cache of a build folder of the same table will do.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgeward.workshop.ranking import Ranked
-from edgeward.workshop.sepsis_recipes import FULL
+from edgeward.workshop.sepsis_kept import kept_features
+from edgeward.workshop.sepsis_out_of_fold import cross
+from edgeward.workshop.sepsis_recipes import BASELINE, FULL
+from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK
 from edgeward.workshop.sepsis_train import assign_folds, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 from edgeward.workshop.stay_replay import replay
 from edgeward.workshop.stay_table import COLUMNS, StayTable, read_stays
 
 FOLDS = 5
+RECIPES = (FULL, BASELINE)
+GROUPINGS = ("unit", "labs", "admission")
 VITALS = ("HR", "O2Sat", "Temp", "SBP", "MAP", "DBP", "Resp")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--forests", type=int, default=2, help="of the recipe's, to save time")
-    parser.add_argument("--workers", type=int, default=1, help="processes that replay stays")
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps features and folds")
+    parser.add_argument("--groups", nargs="+", choices=GROUPINGS, default=GROUPINGS)
     arguments = parser.parse_args()
     table = read_stays(arguments.data)
-    recipe = replace(FULL, parts=FULL.parts[: arguments.forests])
-    names = recipe.features
-    values = replay(table, names, workers=arguments.workers)
-    thinned = replay(thin(table), names, workers=arguments.workers)
-    fold = assign_folds(table, FOLDS)
-    patient = table.patient_of_row
-    inside, sparse = np.empty(len(table)), np.empty(len(table))
-    for number in range(FOLDS):
-        forest = grow(recipe, values, names, table, fold != number)
-        rows = fold[patient] == number
-        inside[rows], sparse[rows] = forest.scores(values[rows]), forest.scores(thinned[rows])
-    utility = utility_of(table.labels, table.starts)
-    threshold = best_threshold(inside, utility, patient)
-    print(f"{len(table.patients)} stays, threshold {threshold:.3f}, {recipe.name} with {arguments.forests} forests")
-    print(f"{'held out':28} {'stays':>6} {'septic':>7} {'AUROC in':>9} {'out':>7} {'utility in':>11} {'out':>7}")
-    everybody = np.ones(len(table), dtype=np.bool_)
-    show("nobody; values thinned out", everybody, inside, sparse, table, threshold)
-    for grouping, group in groups(table).items():
-        for name in dict.fromkeys(group.tolist()):
-            start = time.perf_counter()
-            forest = grow(recipe, values, names, table, group != name)
-            rows = (group == name)[patient]
-            outside = np.full(len(table), np.nan)
-            outside[rows] = forest.scores(values[rows])
-            show(f"{grouping}: {name}", rows, inside, outside, table, threshold)
-            print(f"{'':28} {time.perf_counter() - start:.0f} s", flush=True)
+    names = TASK.feature_names
+    matrix = kept_features(table, names, arguments.work)
+    crossed = cross(RECIPES, matrix, names, table, folds=FOLDS, hours_in_max=HOURS_IN_MAX)
+    inside = {recipe.name: crossed[recipe.name].charted for recipe in RECIPES}
+    utility, patient = utility_of(table.labels, table.starts), table.patient_of_row
+    threshold = {name: best_threshold(scores, utility, patient) for name, scores in inside.items()}
+    print(f"{len(table.patients)} stays; thresholds " + ", ".join(f"{n} {t:.3f}" for n, t in threshold.items()))
+    print(f"{'held out':32} {'stays':>6} {'septic':>7} {'AUROC in':>9} {'out':>7} {'utility in':>11} {'out':>7}")
+    values = np.load(matrix, mmap_mode="r")
+    fifth = assign_folds(table, FOLDS) == 0
+    for recipe in RECIPES:
+        forest = grow(recipe, values, names, table, ~fifth)
+        thinned = forest.scores(replay(thin(table.take(fifth)), names))
+        outside = np.full(len(table), np.nan)
+        outside[fifth[patient]] = thinned
+        show(f"{recipe.name}, values thinned out", fifth, inside[recipe.name], outside, table, threshold[recipe.name])
+    for grouping in arguments.groups:
+        group = groups(table)[grouping]
+        for name in np.unique(group).tolist():
+            held = group == name
+            for recipe in RECIPES:
+                outside = np.full(len(table), np.nan)
+                rows = np.flatnonzero(held[patient])
+                outside[rows] = grow(recipe, values, names, table, ~held).scores(values[rows])
+                line = f"{recipe.name}, {grouping}: {name}"
+                show(line, held, inside[recipe.name], outside, table, threshold[recipe.name])
 
 
 def show(
-    name: str, rows: np.ndarray, inside: np.ndarray, outside: np.ndarray, table: StayTable, threshold: float
+    line: str, held: np.ndarray, inside: np.ndarray, outside: np.ndarray, table: StayTable, threshold: float
 ) -> None:
-    """One line: the same rows scored by forests that saw others of the group, and by one that saw none."""
+    """One line: the stays ``held`` scored by forests that saw others like them, and by one that saw none."""
+    rows = held[table.patient_of_row]
     utility = utility_of(table.labels, table.starts).rows(rows)
     positive = table.labels[rows] > 0
-    chosen = np.unique(table.patient_of_row[rows])
-    septic = table.septic[chosen].mean()
     figures = []
     for scores in (inside[rows], outside[rows]):
         figures += [Ranked(positive, scores).auroc(), utility.normalised(scores >= threshold)]
     auroc_in, utility_in, auroc_out, utility_out = figures
     print(
-        f"{name:28} {len(chosen):6} {100 * septic:6.1f}% {auroc_in:9.4f} {auroc_out:7.4f} {utility_in:11.4f} "
-        f"{utility_out:7.4f}",
+        f"{line:32} {int(held.sum()):6} {100 * table.septic[held].mean():6.1f}% {auroc_in:9.4f} {auroc_out:7.4f} "
+        f"{utility_in:11.4f} {utility_out:7.4f}",
         flush=True,
     )
 

@@ -125,6 +125,12 @@ def _register_deterioration(subjects: Any) -> None:
     risk.add_argument("--folds", type=int, default=5)
     risk.add_argument("--seed", type=int, default=0, help="of the draws of patients")
     risk.add_argument("--workers", type=int, help="processes (default: one per core)")
+    risk.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="keep features and folds' scores here; the cache of a build folder of the same table saves growing anew",
+    )
     risk.add_argument("--out", type=Path, help="folder for plots (PNG) and the figures behind them (CSV)")
     risk.add_argument(
         "--min", nargs="+", default=[], action="extend", metavar="FIGURE=VALUE", dest="bounds",
@@ -338,6 +344,7 @@ def run_deterioration(arguments: argparse.Namespace) -> int:
         mode=arguments.mode,
         folds=arguments.folds,
         workers=arguments.workers or os.cpu_count() or 1,
+        work=arguments.work,
         say=lambda text: print(f"  {text}", file=sys.stderr, flush=True),
     )
     told = report(found, seed=arguments.seed)

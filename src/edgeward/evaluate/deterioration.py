@@ -77,12 +77,15 @@ def run(
     mode: Mode = "auto",
     folds: int = 5,
     workers: int = 1,
+    work: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Score the stays of ``data`` (a parquet file or a folder of ``.psv``).
 
-    ``bundle``: the sepsis bundle; None only with ``mode`` "cross-validate". Raises what ``read_stays`` raises, and
-    ``InputError`` (``stays-seen``, ``stays-folds``, ``stays-septic``), ``BundleError`` for a bundle that is none.
+    ``bundle``: the sepsis bundle; None only with ``mode`` "cross-validate". ``work``: a folder that keeps features and
+    the scores of folds between runs; the cache of a build folder of the same table will do. Raises what ``read_stays``
+    raises, and ``InputError`` (``stays-seen``, ``stays-folds``, ``stays-septic``), ``BundleError`` for a bundle that is
+    none.
     """
     table = read_stays(data)
     say(f"{len(table.patients)} stays, {len(table)} hours, {int(table.septic.sum())} with sepsis")
@@ -90,7 +93,7 @@ def run(
     known = np.zeros(len(table.patients), np.bool_) if shipped is None else np.isin(table.fingerprints(), seen(shipped))
     crossing = mode == "cross-validate" or (mode == "auto" and known.mean() >= SEEN_SHARE)
     if crossing or shipped is None:
-        return _crossed(table, folds, workers, int(known.sum()), say)
+        return _crossed(table, folds, workers, int(known.sum()), work, say)
     if known.all():
         raise InputError("stays-seen", f"every stay of {data.name} trained the model; cross-validate instead")
     if known.any():
@@ -116,16 +119,17 @@ def seen(bundle: Bundle) -> npt.NDArray[np.uint64]:
     return np.zeros(0, np.uint64) if raw is None else np.load(io.BytesIO(raw), allow_pickle=False)
 
 
-def _crossed(table: StayTable, folds: int, workers: int, known: int, say: Callable[[str], None]) -> Run:
+def _crossed(
+    table: StayTable, folds: int, workers: int, known: int, work: Path | None, say: Callable[[str], None]
+) -> Run:
+    from edgeward.workshop.sepsis_kept import kept_features
     from edgeward.workshop.sepsis_out_of_fold import cross, cross_judged
     from edgeward.workshop.sepsis_recipes import RECIPES
     from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK
 
     names = TASK.feature_names
     with tempfile.TemporaryDirectory(prefix="edgeward-") as folder:
-        matrix = Path(folder) / "features.npy"
-        np.save(matrix, replay(table, names, workers=workers))
-        say("features replayed")
+        matrix = kept_features(table, names, work or Path(folder), workers=workers, say=say)
         crossed = cross(RECIPES, matrix, names, table, folds=folds, hours_in_max=HOURS_IN_MAX, workers=workers, say=say)
     scored = []
     judged = {name: cross_judged(scores, table) for name, scores in crossed.items()}

@@ -7,27 +7,24 @@ one on vital signs alone, and the plain baseline as a member that only evaluatio
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from edgeward import signal
 from edgeward.inference.backends.trees import read_trees, write_trees
 from edgeward.inference.golden import write_golden
 from edgeward.inference.tree_effects import TreeEffects
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop.card import model_card
 from edgeward.workshop.evidence import Evidence, GateFailed
-from edgeward.workshop.folder import fingerprint
 from edgeward.workshop.pack import FP32_TOLERANCE, GOLDEN_POOL, GOLDEN_SEED, GOLDEN_VECTORS, Golden, ModelFile, pack
 from edgeward.workshop.sepsis_card import card_figures
+from edgeward.workshop.sepsis_kept import kept_features
 from edgeward.workshop.sepsis_members import BASELINE_MEMBER, COMPANIONS_MEMBER, SEEN_MEMBER
 from edgeward.workshop.sepsis_out_of_fold import at_bedside, cross, decision_of, figures
 from edgeward.workshop.sepsis_recipes import BASELINE, FULL, RECIPES, VITALS_ONLY
@@ -36,12 +33,12 @@ from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK
 from edgeward.workshop.sepsis_train import Forest, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 from edgeward.workshop.sepsis_verify import Judged, export_gates, verify
-from edgeward.workshop.stay_replay import replay
 from edgeward.workshop.stay_table import read_stays
 from edgeward.workshop.track import Tracker, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from edgeward.workshop.folder import BuildFolder
     from edgeward.workshop.line import LineOptions
@@ -87,16 +84,11 @@ class SepsisLine:
 
     def matrix(self) -> Path:
         """The features of every row, kept in the cache of the build folder."""
-        names = self.task.feature_names
-        digest = fingerprint({"data": self.data.sha256(), "features": names, "code": _features_code()})
-        path = self.folder.cache / f"features-{digest[:16]}.npy"
-        if not path.is_file():
-            self.say("data", f"replaying {len(self.data.patients)} stays, {len(self.data)} hours")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part.npy")
-            np.save(part, replay(self.data, names, workers=WORKERS))
-            part.replace(path)
-        return path
+
+        def say(text: str) -> None:
+            self.say("data", text)
+
+        return kept_features(self.data, self.task.feature_names, self.folder.cache, workers=WORKERS, say=say)
 
     def build(self) -> Path:
         """Every step whose inputs changed; the bundle's path. Raises ``GateFailed`` when a gate does not hold."""
@@ -289,13 +281,3 @@ def golden_of(models: Sequence[ModelFile]) -> Golden:
 def _scores(effects: TreeEffects, row: FloatArray) -> npt.NDArray[np.float64]:
     told = effects.explain(row.astype(np.float64))
     return np.append(effects.base + told.sum(), told)
-
-
-def _features_code() -> str:
-    """Hash of the code between a table and its features, so that changed features are computed anew."""
-    digest = hashlib.sha256()
-    signal_folder = Path(signal.__file__).parent
-    files = [*sorted(signal_folder.glob("stay_*.py")), signal_folder / "history.py", signal_folder / "numeric.py"]
-    for path in (*files, *sorted(Path(__file__).parent.glob("stay_*.py"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

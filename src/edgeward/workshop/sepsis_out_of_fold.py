@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,12 @@ import numpy.typing as npt
 from edgeward.workshop.alerts import per_patient_day, threshold_at
 from edgeward.workshop.calibrate import expected_error, isotonic
 from edgeward.workshop.ranking import Ranked, brier
+from edgeward.workshop.sepsis_kept import fold_path, keep_fold, kept_fold
 from edgeward.workshop.sepsis_train import LATE_H, UNTOLD, assign_folds, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from edgeward.workshop.sepsis_train import Recipe
     from edgeward.workshop.stay_table import StayTable
@@ -58,8 +59,9 @@ def cross(
 ) -> dict[str, OutOfFold]:
     """Score every patient by a forest of the other folds, for each recipe by its name.
 
-    ``matrix``: an ``.npy`` of the features (N, F), columns ``names``, that processes read together; the result does not
-    depend on how many ``workers`` there are. Raises what ``assign_folds`` and ``grow`` raise.
+    ``matrix``: what ``kept_features`` gave for ``table``, columns ``names``; processes read it together, and the result
+    does not depend on how many ``workers`` there are. The scores of each fold are kept beside it, so that what was
+    interrupted goes on where it was. Raises what ``assign_folds`` and ``grow`` raise.
     """
     fold = assign_folds(table, folds)
     patient = table.patient_of_row
@@ -101,11 +103,17 @@ def _take(shared: _Shared) -> None:
 
 def _score_fold(job: tuple[Recipe, int]) -> tuple[Array, Array]:
     (recipe, number), (shared,) = job, _mine
+    path = fold_path(Path(shared.matrix), recipe, number, int(shared.fold.max()) + 1, shared.hours_in_max)
+    kept = kept_fold(path)
+    if kept is not None:
+        return kept
     values = np.load(shared.matrix, mmap_mode="r", allow_pickle=False)
     forest = grow(recipe, values, shared.names, shared.table, shared.fold != number)
     rows = np.flatnonzero(shared.fold[shared.table.patient_of_row] == number)
     mine: FloatArray = values[rows]
-    return forest.scores(mine), forest.scores(at_bedside(mine, shared.names, shared.hours_in_max))
+    scores = forest.scores(mine), forest.scores(at_bedside(mine, shared.names, shared.hours_in_max))
+    keep_fold(path, scores)
+    return scores
 
 
 def at_bedside(values: FloatArray, names: Sequence[str], hours_in_max: float) -> FloatArray:
