@@ -15,11 +15,13 @@ Features and folds are kept in ``--work``; the cache of a build folder of the sa
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from edgeward.workshop.folder import fingerprint
 from edgeward.workshop.ranking import Ranked
 from edgeward.workshop.sepsis_kept import kept_features
 from edgeward.workshop.sepsis_out_of_fold import cross
@@ -45,30 +47,32 @@ def main() -> None:
     table = read_stays(arguments.data)
     names = TASK.feature_names
     matrix = kept_features(table, names, arguments.work)
-    crossed = cross(RECIPES, matrix, names, table, folds=FOLDS, hours_in_max=HOURS_IN_MAX)
-    inside = {recipe.name: crossed[recipe.name].charted for recipe in RECIPES}
-    utility, patient = utility_of(table.labels, table.starts), table.patient_of_row
-    threshold = {name: best_threshold(scores, utility, patient) for name, scores in inside.items()}
-    print(f"{len(table.patients)} stays; thresholds " + ", ".join(f"{n} {t:.3f}" for n, t in threshold.items()))
-    print(f"{'held out':32} {'stays':>6} {'septic':>7} {'AUROC in':>9} {'out':>7} {'utility in':>11} {'out':>7}")
     values = np.load(matrix, mmap_mode="r")
+    patient = table.patient_of_row
     fifth = assign_folds(table, FOLDS) == 0
-    for recipe in RECIPES:
-        forest = grow(recipe, values, names, table, ~fifth)
-        thinned = forest.scores(replay(thin(table.take(fifth)), names))
-        outside = np.full(len(table), np.nan)
-        outside[fifth[patient]] = thinned
-        show(f"{recipe.name}, values thinned out", fifth, inside[recipe.name], outside, table, threshold[recipe.name])
+    held = {"values thinned out": fifth}
     for grouping in arguments.groups:
         group = groups(table)[grouping]
-        for name in np.unique(group).tolist():
-            held = group == name
-            for recipe in RECIPES:
-                outside = np.full(len(table), np.nan)
-                rows = np.flatnonzero(held[patient])
-                outside[rows] = grow(recipe, values, names, table, ~held).scores(values[rows])
-                line = f"{recipe.name}, {grouping}: {name}"
-                show(line, held, inside[recipe.name], outside, table, threshold[recipe.name])
+        held |= {f"{grouping}: {name}": group == name for name in np.unique(group).tolist()}
+    outside: dict[tuple[str, str], np.ndarray] = {}
+    for line, chosen in held.items():
+        for recipe in RECIPES:
+            rows = np.flatnonzero(chosen[patient])
+            path = matrix.with_name(f"held-{fingerprint({'line': line, 'recipe': recipe, 'of': matrix.name})[:16]}.npy")
+            if not path.is_file():
+                forest = grow(recipe, values, names, table, ~chosen)
+                mine = replay(thin(table.take(fifth)), names) if chosen is fifth else values[rows]
+                np.save(path, forest.scores(mine))
+            outside[line, recipe.name] = np.full(len(table), np.nan)
+            outside[line, recipe.name][rows] = np.load(path)
+        print(f"{line}: {int(chosen.sum())} stays held out", file=sys.stderr, flush=True)
+    crossed = cross(RECIPES, matrix, names, table, folds=FOLDS, hours_in_max=HOURS_IN_MAX)
+    utility = utility_of(table.labels, table.starts)
+    print(f"{'held out':40} {'stays':>6} {'septic':>7} {'AUROC in':>9} {'out':>7} {'utility in':>11} {'out':>7}")
+    for (line, name), scores in outside.items():
+        inside = crossed[name].charted
+        threshold = best_threshold(inside, utility, patient)
+        show(f"{line}, {name}", held[line], inside, scores, table, threshold)
 
 
 def show(
@@ -83,7 +87,7 @@ def show(
         figures += [Ranked(positive, scores).auroc(), utility.normalised(scores >= threshold)]
     auroc_in, utility_in, auroc_out, utility_out = figures
     print(
-        f"{line:32} {int(held.sum()):6} {100 * table.septic[held].mean():6.1f}% {auroc_in:9.4f} {auroc_out:7.4f} "
+        f"{line:40} {int(held.sum()):6} {100 * table.septic[held].mean():6.1f}% {auroc_in:9.4f} {auroc_out:7.4f} "
         f"{utility_in:11.4f} {utility_out:7.4f}",
         flush=True,
     )

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.bundle.archive import read_bundle
-from edgeward.evaluate.hourly_scores import news2, qsofa
+from edgeward.evaluate.hourly_scores import news2, qsofa, threshold_alert
 from edgeward.inference.backends.trees import read_trees
 from edgeward.kernel.errors import BundleError, ConfigError, InputError
 from edgeward.workshop.calibrate import Calibrated
@@ -40,6 +40,9 @@ Mask = npt.NDArray[np.bool_]
 
 SEEN_SHARE = 0.5
 """From this share of known patients on, ``auto`` cross-validates instead of leaving the known ones out."""
+
+CONVENTIONAL = ("threshold_alert", "news2_5", "news2_7")
+"""The rules that an advisory should come before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,10 @@ class Run:
     seen: int = 0
     left_out: int = 0
     notes: tuple[str, ...] = field(default=())
+
+    def rules(self) -> dict[str, Mask]:
+        """Rows (N,) in which each of ``CONVENTIONAL`` holds."""
+        return {each.name: each.predicted for each in self.scored if each.name in CONVENTIONAL}
 
 
 def run(
@@ -182,10 +189,13 @@ def _shipped(table: StayTable, bundle: Bundle, workers: int, known: int, say: Ca
 
 
 def charted_rules(table: StayTable) -> tuple[Scored, ...]:
-    """NEWS2 (predicting at 5, where the report asks for an urgent response) and qSOFA (at 2) as scores."""
-    early_warning = np.nan_to_num(news2(table), nan=0.0)
-    quick = qsofa(table)
-    return Scored("news2", early_warning, early_warning >= 5), Scored("qsofa", quick, quick >= 2)
+    """What wards go by: ``CONVENTIONAL``, and qSOFA at 2. NEWS2 asks for an urgent response at 5, an emergency at 7."""
+    alert, early_warning, quick = threshold_alert(table), np.nan_to_num(news2(table), nan=0.0), qsofa(table)
+    return (
+        Scored("threshold_alert", alert.astype(np.float64), alert),
+        *(Scored(f"news2_{points}", early_warning, early_warning >= points) for points in (5, 7)),
+        Scored("qsofa_2", quick, quick >= 2),
+    )
 
 
 def missing_columns(table: StayTable, names: Sequence[str] = ("EtCO2",)) -> tuple[str, ...]:

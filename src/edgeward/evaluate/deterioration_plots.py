@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.evaluate.hourly_scores import news2, threshold_alert
 from edgeward.evaluate.lead_time import WINDOW_H, events_of, first_up
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop.alerts import per_patient_day
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 POINTS = 60
+_NAMES = {"threshold_alert": "threshold alerts", "news2_5": "NEWS2 ≥ 5", "news2_7": "NEWS2 ≥ 7"}
 _INK, _MODEL, _OTHER = "#333333", "#0b6e99", "#c05621"
 
 
@@ -61,15 +61,9 @@ def _burden(run: Run, folder: Path) -> list[Path]:
         rows.append([float(threshold), per_patient_day(up, table.starts), caught, utility.normalised(up)])
     figure, axes = _figure("Alerts per patient-day", "Share of onsets with an advisory up in the 12 h before")
     axes.plot([row[1] for row in rows], [row[2] for row in rows], color=_MODEL, label="model, at the bedside")
-    early_warning = np.nan_to_num(news2(table), nan=0.0)
-    rules = {
-        "threshold alerts": threshold_alert(table),
-        "NEWS2 ≥ 5": early_warning >= 5,
-        "NEWS2 ≥ 7": early_warning >= 7,
-    }
-    for (name, rule), mark in zip(rules.items(), "os^", strict=True):
+    for (name, rule), mark in zip(run.rules().items(), "os^", strict=True):
         caught = float((~np.isnan(first_up(rule, events))).mean()) if len(events.onset) else float("nan")
-        axes.plot([per_patient_day(rule, table.starts)], [caught], mark, color=_OTHER, label=name)
+        axes.plot([per_patient_day(rule, table.starts)], [caught], mark, color=_OTHER, label=_NAMES[name])
     axes.legend(frameon=False)
     head = ("threshold", "alerts_per_patient_day", "share_of_onsets", "utility")
     return [_png(figure, folder / "burden.png"), _csv(folder / "burden.csv", head, rows)]
@@ -80,7 +74,7 @@ def _lead(run: Run, folder: Path) -> list[Path]:
     from edgeward.workshop.alerts import threshold_at
 
     table, events = run.table, events_of(run.table)
-    rule = np.nan_to_num(news2(table), nan=0.0) >= 5
+    rule = run.rules()["news2_5"]
     threshold = threshold_at(run.bedside, table.starts, per_patient_day(rule, table.starts))
     model, conventional = first_up(run.bedside >= threshold, events), first_up(rule, events)
     hours = np.arange(WINDOW_H, -1, -1)
@@ -88,7 +82,7 @@ def _lead(run: Run, folder: Path) -> list[Path]:
     shares = [[float((each >= hour).sum()) / count for hour in hours] for each in (model, conventional)]
     figure, axes = _figure("Hours before the onset", "Share of onsets with it up by then")
     axes.step(hours, shares[0], color=_MODEL, where="post", label="model, at NEWS2's burden")
-    axes.step(hours, shares[1], color=_OTHER, where="post", label="NEWS2 ≥ 5")
+    axes.step(hours, shares[1], color=_OTHER, where="post", label=_NAMES["news2_5"])
     axes.invert_xaxis()
     axes.legend(frameon=False)
     rows = [[int(hour), *each] for hour, *each in zip(hours, *shares, strict=True)]

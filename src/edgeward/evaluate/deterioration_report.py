@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.evaluate.deterioration import missing_columns
-from edgeward.evaluate.hourly_scores import news2, threshold_alert
 from edgeward.evaluate.lead_time import Lead, events_of, lead_over
 from edgeward.workshop.alerts import HOURS_PER_DAY, raised
 from edgeward.workshop.calibrate import expected_error
@@ -30,7 +29,6 @@ Mask = npt.NDArray[np.bool_]
 DRAWS = 300
 RANKS = 4096
 """Groups of like scores that ranks are counted in: AUROC and AUPRC move by less than 1e-4 and draws are cheap."""
-URGENT, EMERGENCY = 5, 7
 FIGURES = ("auroc", "auprc", "utility", "alerts_per_patient_day", "ppv")
 
 
@@ -80,11 +78,11 @@ class Report:
                 for _ in head["missing_columns"][:1]
             ),
             "",
-            f"{'':10} {'AUROC':>21} {'AUPRC':>21} {'utility':>22} {'alerts/day':>18} {'PPV':>20}",
+            f"{'':16} {'AUROC':>21} {'AUPRC':>21} {'utility':>22} {'alerts/day':>18} {'PPV':>20}",
         ]
         for name, row in self.figures.items():
             cells = [_cell(row[key]) for key in FIGURES]
-            lines.append(f"{name:10} {cells[0]:>21} {cells[1]:>21} {cells[2]:>22} {cells[3]:>18} {cells[4]:>20}")
+            lines.append(f"{name:16} {cells[0]:>21} {cells[1]:>21} {cells[2]:>22} {cells[3]:>18} {cells[4]:>20}")
         earned, alone = _cell(self.utility_before_hour_60), _cell(self.hours_alone)
         lines += [
             "",
@@ -114,12 +112,6 @@ def report(run: Run, *, seed: int = 0, draws: int = DRAWS) -> Report:
     early, _ = early_rows(table)
     first = run.scored[0]
     events = events_of(table)
-    early_warning = np.nan_to_num(news2(table), nan=0.0)
-    rules = {
-        "threshold_alert": threshold_alert(table),
-        f"news2_{URGENT}": early_warning >= URGENT,
-        f"news2_{EMERGENCY}": early_warning >= EMERGENCY,
-    }
     late = table.facts["ICULOS"] >= LATE_H
     return Report(
         head={
@@ -135,7 +127,7 @@ def report(run: Run, *, seed: int = 0, draws: int = DRAWS) -> Report:
             "notes": list(run.notes),
         },
         figures=figures,
-        lead={name: lead_over(rule, run.bedside, table, events, drawn) for name, rule in rules.items()},
+        lead={name: lead_over(rule, run.bedside, table, events, drawn) for name, rule in run.rules().items()},
         unseen_events=events.unseen,
         bedside=bedside_of(run, early),
         utility_before_hour_60=_earned(utility, first.predicted & early, patient, drawn),
