@@ -47,7 +47,7 @@ CONVENTIONAL = ("threshold_alert", "news2_5", "news2_7")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One rule's or model's scores (N,) and predictions (N,) on every row of the table."""
+    """One rule's or model's scores (N,) of every row of the table, and where it says sepsis (N,)."""
 
     name: str
     score: Array

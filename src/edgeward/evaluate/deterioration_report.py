@@ -138,7 +138,7 @@ def report(run: Run, *, seed: int = 0, draws: int = DRAWS) -> Report:
 def figures_of(scored: Scored, table: StayTable, utility: Utility, draws: PatientDraws) -> dict[str, Figure]:
     """AUROC and AUPRC of rows, the official utility, alerts per patient-day and the share of alerts that are right.
 
-    An alert is raised where a prediction begins; it is right within the hours that the challenge rewards, from 12 h
+    An alert is raised where it begins to say sepsis; it is right within the hours that the challenge rewards, from 12 h
     before the onset to 3 h after it.
     """
     patient = table.patient_of_row

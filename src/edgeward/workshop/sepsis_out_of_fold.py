@@ -126,7 +126,7 @@ def at_bedside(values: FloatArray, names: Sequence[str], hours_in_max: float) ->
 
 
 def decision_of(scores: OutOfFold, table: StayTable) -> dict[str, Any]:
-    """Calibration and levels. ``watch`` is where a prediction pays by the challenge's utility, on all rows.
+    """Calibration and levels. ``watch`` is where saying sepsis pays by the challenge's utility, on all rows.
 
     Probabilities come from ``bedside`` scores of the hours that the tables show whole (before ``LATE_H``), and so does
     ``act``: the score that raises ``ACT_BURDEN`` alerts per patient-day, never lower than ``watch``.
@@ -182,7 +182,7 @@ def figures(scores: OutOfFold, table: StayTable) -> dict[str, Any]:
 
 
 def cross_judged(scores: OutOfFold, table: StayTable) -> tuple[Mask, Array]:
-    """Predictions (N,) and probabilities at the bedside (N,), judged by the other folds' threshold and calibration."""
+    """Rows (N,) called septic and probabilities at the bedside (N,), by the other folds' threshold and calibration."""
     early, _ = early_rows(table)
     utility = utility_of(table.labels, table.starts)
     patient = table.patient_of_row

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 CINC2019 = Source(
     "PhysioNet/Computing in Cardiology Challenge 2019, training set A",
     "CC-BY-4.0",
-    "Reyna MA, Josef CS, Jeter R, Shashikumar SP, Westover MB, Nemati S, Clifford GD, Sharma A. Early Prediction of "
-    "Sepsis From Clinical Data: the PhysioNet/Computing in Cardiology Challenge 2019. Crit Care Med 48(2):210-217, "
-    "2020.",
+    "Reyna MA, Josef CS, Jeter R, Shashikumar SP, Westover MB, Nemati S, Clifford GD, Sharma A. "
+    "Early Prediction of Sepsis From Clinical Data: the PhysioNet/Computing in Cardiology Challenge 2019. "
+    "Crit Care Med 48(2):210-217, 2020.",
     "https://physionet.org/content/challenge-2019/1.0.0/",
 )
 HOURS_IN_MAX = 48.0
