@@ -13,6 +13,7 @@ import pytest
 for _library in ("lightgbm", "pyarrow", "onnx", "torch", "matplotlib"):
     pytest.importorskip(_library, reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 
+from edgeward.bundle.archive import read_bundle
 from edgeward.cli import evaluate as cli
 from edgeward.cli.main import build_parser
 from edgeward.evaluate.deterioration import Run, Scored, run
@@ -22,9 +23,11 @@ from edgeward.kernel.errors import BundleError, ConfigError, InputError
 from edgeward.testing.bundles import tiny_bundle
 from edgeward.testing.stays import made_stays, write_parquet, write_psv
 from edgeward.workshop import sepsis_line, sepsis_recipes, sepsis_verify
+from edgeward.workshop.evidence import Evidence
 from edgeward.workshop.folder import BuildFolder
 from edgeward.workshop.line import LineOptions
 from edgeward.workshop.ranking import PatientDraws
+from edgeward.workshop.sepsis_card import card_figures
 from edgeward.workshop.sepsis_utility import utility_of
 from edgeward.workshop.stay_table import read_stays
 from edgeward.workshop.task import TrainOptions
@@ -86,6 +89,17 @@ def test_strangers_are_scored_by_the_shipped_model(strangers: Path, bundle: Path
     json.dumps(told, allow_nan=False)
     text = report(found, draws=40).to_text()
     assert "columns that the table lacks" in text
+
+
+def test_the_card_tells_the_evaluation(strangers: Path, bundle: Path) -> None:
+    """The model's figures with their intervals, the baseline beside them, and the lead over each rule."""
+    evidence = Evidence.from_json(read_bundle(bundle.read_bytes()).members["evidence.json"])
+    told = report(run(strangers, bundle), draws=20).to_json()
+    text = "".join(words for _, words in card_figures(evidence, told))
+    for words in ("plain boosting", "vital signs alone", "NEWS2 ≥ 7", "threshold alerts", "95 % intervals by patient"):
+        assert words in text
+    low, high = told["baseline"]["auroc"]["ci"]
+    assert f"{told['baseline']['auroc']['value']:.3f} ({low:.3f}–{high:.3f})" in text
 
 
 def test_known_patients_are_cross_validated(stays: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

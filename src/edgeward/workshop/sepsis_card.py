@@ -21,6 +21,10 @@ _FIGURES = (
     ("calibration_error", "calibration error"),
 )
 
+_EVALUATED = ("auroc", "auprc", "utility", "alerts_per_patient_day", "ppv")
+_BESIDE = (("vitals", "vital signs alone"), ("baseline", "plain boosting"), ("news2_5", "NEWS2 ≥ 5"))
+_RULES = {"threshold_alert": "threshold alerts", "news2_5": "NEWS2 ≥ 5", "news2_7": "NEWS2 ≥ 7"}
+
 
 def card_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
     """Cross-validation over the training patients; before it, what ``evaluate deterioration --json`` printed."""
@@ -41,15 +45,34 @@ def card_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None = None
         ("Reliability at the bedside, by tenths of the hours before the 60th", reliable),
     ]
     if evaluation is not None:
-        sections.insert(0, ("Figures on patients never seen", _evaluated(evaluation)))
+        sections.insert(0, ("Figures on patients that the scoring forest had not seen", _evaluated(evaluation)))
     return sections
 
 
 def _evaluated(evaluation: Mapping[str, Any]) -> str:
-    rows = []
-    for name in ("auroc", "auprc", "utility", "alerts_per_patient_day", "ppv", "lead_minutes"):
-        value, ci = evaluation[name]["value"], evaluation[name]["ci"]
-        shown = "–" if value is None else f"{value:.3f}" + (f" ({ci[0]:.3f}–{ci[1]:.3f})" if ci else "")
-        rows.append((name.replace("_", " "), shown))
+    """What ``evaluate deterioration --json`` printed: the model beside what else there is, and its lead over rules."""
+    beside = {"model": evaluation}
+    beside |= {name: evaluation["beside"][key] for key, name in _BESIDE if key in evaluation["beside"]}
+    rows = [(name.replace("_", " "), *(_shown(each[name], 3) for each in beside.values())) for name in _EVALUATED]
+    lead = [
+        (
+            _RULES.get(rule, rule),
+            f"{told['alerts_per_patient_day']:.2f}",
+            _shown(told["minutes"], 0),
+            _shown(told["share_60_min_ahead"], 3),
+            _shown(told["missed"], 3),
+            _shown(told["rule_missed"], 3),
+        )
+        for rule, told in evaluation["lead"].items()
+    ]
     head = f"{evaluation['patients']} patients, {evaluation['mode']}; 95 % intervals by patient."
-    return head + "\n\n" + table(("figure", "value"), rows)
+    words = ("before", "alerts per patient-day", "minutes, median", "an hour or more", "missed", "missed by the rule")
+    between = "Lead of the advisory over what wards go by, each at the rule's own number of alerts per patient-day:"
+    return "\n\n".join([head, table(("figure", *beside), rows), between, table(words, lead)])
+
+
+def _shown(figure: Mapping[str, Any], decimals: int) -> str:
+    if figure["value"] is None:
+        return "–"
+    interval = "" if figure["ci"] is None else f" ({figure['ci'][0]:.{decimals}f}–{figure['ci'][1]:.{decimals}f})"
+    return f"{figure['value']:.{decimals}f}{interval}"
