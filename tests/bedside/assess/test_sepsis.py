@@ -11,7 +11,7 @@ import pytest
 
 from edgeward.bedside.assess.plans import plan_of
 from edgeward.bedside.assess.port import Level, Window
-from edgeward.bedside.assess.sepsis import TASK, SepsisPlan
+from edgeward.bedside.assess.sepsis import TASK, SepsisPlan, drivers
 from edgeward.bedside.feed import Admitted, Population
 from edgeward.bedside.verdict import Reason
 from edgeward.bundle.archive import read_bundle
@@ -19,6 +19,7 @@ from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import BundleError, EngineError, InputError
 from edgeward.signal.history import NS_PER_S
 from edgeward.signal.numeric import Kind, Numeric
+from edgeward.signal.stay_features import AGE_H_MAX
 from edgeward.testing.tree_bundles import tree_bundle
 
 if TYPE_CHECKING:
@@ -127,6 +128,13 @@ def test_a_missing_driver_is_null_never_zero() -> None:
     scores[1 + NAMES.index("lactate.last")] = -0.7
     (driver,) = plan().read(scores, Window({"features": np.full((1, len(NAMES)), np.nan, np.float32)})).drivers
     assert (driver.feature, driver.value, driver.unit) == ("lactate.last", None, "mmol/L")
+
+
+def test_the_age_of_what_was_never_measured_is_missing() -> None:
+    """Two hundred hours would be told as a measurement of long ago."""
+    names, scores = ("fio2.age", "lactate.age"), np.array([0.0, 0.9, 0.4], np.float32)
+    never, ago = drivers(names, np.array([AGE_H_MAX, 5.0], np.float32), scores[1:])
+    assert (never.value, ago.value) == (None, 5.0)
 
 
 def test_children_are_not_judged() -> None:

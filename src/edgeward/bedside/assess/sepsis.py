@@ -20,7 +20,7 @@ from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EngineError
 from edgeward.signal.stay_channels import CHANNELS
-from edgeward.signal.stay_features import NAME, NAMES, StayFeatures
+from edgeward.signal.stay_features import AGE_H_MAX, NAME, NAMES, StayFeatures
 from edgeward.signal.stay_labels import describe
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def shares(features: StayFeatures, now_ns: int, channels: npt.NDArray[np.intp]) 
 def drivers(names: tuple[str, ...], values: Array, effects: Array, count: int = DRIVERS) -> tuple[Driver, ...]:
     """The features that move the score most, at most one of each channel, the greatest effect first.
 
-    ``values``, ``effects`` (F,). Features of one channel say much the same, so the strongest speaks for it.
+    ``values``, ``effects`` (F,). Features of one channel say much the same, so the strongest speaks for it. The age of
+    what was never measured is missing, not a number of hours.
     """
     told: list[Driver] = []
     heads: set[str] = set()
@@ -124,7 +125,8 @@ def drivers(names: tuple[str, ...], values: Array, effects: Array, count: int = 
             continue
         heads.add(head)
         shown = describe(names[index])
-        value = None if np.isnan(values[index]) else round(float(values[index]), shown.decimals)
+        never = names[index].endswith(".age") and values[index] >= AGE_H_MAX
+        value = None if never or np.isnan(values[index]) else round(float(values[index]), shown.decimals)
         told.append(Driver(shown.name, shown.label, value, shown.unit, round(float(effects[index]), 4)))
     return tuple(told)
 
