@@ -1,7 +1,7 @@
 """Grows the trees of ``sepsis-risk`` and of what stands beside it: vital signs alone, and a plain baseline (ADR 14).
 
 A row can be asked two questions: is it labelled (``"label"``: sepsis within six hours, or under way), or does the
-challenge's utility pay for a prediction in it (``"gain"``: from twelve hours before the onset on, weighed by what it
+challenge's utility pay for saying sepsis in it (``"gain"``: from twelve hours before the onset on, weighed by what it
 pays)? A forest of a recipe asks one of them, and the score is the mean of its forests' log odds. Forests that look for
 the best threshold of a split and forests that take one at random (Geurts P et al., Mach Learn 63:3-42, 2006) err in
 different places, so that their mean ranks better than either.
@@ -199,7 +199,7 @@ def assign_folds(table: StayTable, folds: int) -> npt.NDArray[np.int64]:
 
 
 def best_threshold(scores: Array, utility: Utility, patient: npt.NDArray[np.int64], *, seed: int = 0) -> float:
-    """The score from which on a prediction pays, here and where sepsis is rarer by ``FEWER_SEPTIC``, taken together.
+    """The score from which on saying sepsis pays, here and where sepsis is rarer by ``FEWER_SEPTIC``, taken together.
 
     The mean of the best thresholds of many draws of patients: the curve is flat at its top and its very best point is
     chance. ``patient`` (N,) is the position of each row's patient.

@@ -1,17 +1,17 @@
 """The official utility of the PhysioNet/CinC Challenge 2019, from its published definition, for whole tables at once.
 
 Reyna MA, Josef CS, Jeter R, et al. Early Prediction of Sepsis From Clinical Data: the PhysioNet/Computing in Cardiology
-Challenge 2019. Crit Care Med 48(2):210-217, 2020. Each row of a patient is an hour, and a positive prediction in it
-earns or costs something, by its distance to the onset of sepsis t_sepsis (six rows after the first row labelled 1):
+Challenge 2019. Crit Care Med 48(2):210-217, 2020. Each row of a patient is an hour, and saying sepsis in it earns or
+costs something, by its distance to the onset of sepsis t_sepsis (six rows after the first row labelled 1):
 
-- from 12 h before the onset the reward of a positive prediction rises to 1 at 6 h before it, then falls to 0 at 3 h
+- from 12 h before the onset the reward of saying sepsis rises to 1 at 6 h before it, then falls to 0 at 3 h
   after it; earlier than 12 h before, it costs 0.05;
-- a negative prediction from 6 h before to 3 h after costs more and more, down to -2;
+- saying nothing from 6 h before to 3 h after costs more and more, down to -2;
 - later than 3 h after the onset nothing counts;
-- a positive prediction for a patient without sepsis costs 0.05, a negative one nothing.
+- saying sepsis of a patient without it costs 0.05, saying nothing costs nothing.
 
-The sum over all rows is scaled so that never predicting gives 0 and the best prediction gives 1. As each row counts by
-itself, all that matters of it is its *gain*: the utility of a positive prediction less that of a negative one.
+The sum over all rows is scaled so that saying nothing gives 0 and the best that can be said gives 1. As each row counts by
+itself, all that matters of it is its *gain*: the utility of saying sepsis less that of saying nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Utility:
     """What each row is worth.
 
     ``gain`` (N,): utility of predicting 1 less that of predicting 0; ``inaction`` (N,): utility of predicting 0;
-    ``best`` (N,): the prediction that the definition calls best.
+    ``best`` (N,): where the definition calls saying sepsis best.
     """
 
     gain: Array
@@ -76,7 +76,7 @@ def utility_of(labels: npt.NDArray[np.integer], starts: Rows) -> Utility:
 
 
 def _septic(since_onset: Array) -> tuple[Array, Array]:
-    """Utility of a positive and of a negative prediction, by hours since the onset (negative before it)."""
+    """Utility of saying sepsis and of saying nothing, by hours since the onset (negative before it)."""
     rise = MAX_U_TP * (since_onset - DT_EARLY) / (DT_OPTIMAL - DT_EARLY)
     fall = MAX_U_TP * (DT_LATE - since_onset) / (DT_LATE - DT_OPTIMAL)
     missed = MIN_U_FN * (since_onset - DT_OPTIMAL) / (DT_LATE - DT_OPTIMAL)
