@@ -4,14 +4,14 @@ Reyna MA, Josef CS, Jeter R, et al. Early Prediction of Sepsis From Clinical Dat
 Challenge 2019. Crit Care Med 48(2):210-217, 2020. Each row of a patient is an hour, and saying sepsis in it earns or
 costs something, by its distance to the onset of sepsis t_sepsis (six rows after the first row labelled 1):
 
-- from 12 h before the onset the reward of saying sepsis rises to 1 at 6 h before it, then falls to 0 at 3 h
-  after it; earlier than 12 h before, it costs 0.05;
+- from 12 h before the onset the reward of saying sepsis rises to 1 at 6 h before it, then falls to 0 at 3 h after
+  it; earlier than 12 h before, it costs 0.05;
 - saying nothing from 6 h before to 3 h after costs more and more, down to -2;
 - later than 3 h after the onset nothing counts;
 - saying sepsis of a patient without it costs 0.05, saying nothing costs nothing.
 
-The sum over all rows is scaled so that saying nothing gives 0 and the best that can be said gives 1. As each row counts by
-itself, all that matters of it is its *gain*: the utility of saying sepsis less that of saying nothing.
+The sum over all rows is scaled so that saying nothing gives 0 and the best that can be said gives 1. As each row counts
+by itself, all that matters of it is its *gain*: the utility of saying sepsis less that of saying nothing.
 """
 
 from __future__ import annotations
