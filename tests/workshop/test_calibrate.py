@@ -55,10 +55,11 @@ def test_an_alert_is_raised_where_it_begins() -> None:
     assert per_patient_day(active, starts) == pytest.approx(3 * 24 / 6)
 
 
-@given(st.integers(0, 1000), st.floats(0.1, 5))
-def test_the_burden_is_kept(seed: int, burden: float) -> None:
-    """The threshold found raises no more than was allowed."""
+@given(st.integers(0, 1000), st.floats(0.1, 5), st.floats(0.01, 1.0))
+def test_the_burden_is_kept(seed: int, burden: float, share: float) -> None:
+    """The threshold found raises no more than was allowed, and is up in no more rows."""
     rng = np.random.default_rng(seed)
     scores, starts = rng.normal(size=500), np.arange(0, 500, 50)
-    threshold = threshold_at(scores, starts, burden)
+    threshold = threshold_at(scores, starts, burden, share=share)
+    assert (scores >= threshold).mean() <= share
     assert per_patient_day(scores >= threshold, starts) <= max(burden, per_patient_day(scores >= scores.max(), starts))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.evaluate.lead_time import WINDOW_H, events_of, first_up
+from edgeward.evaluate.lead_time import WINDOW_H, events_of, first_up, threshold_for
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop.alerts import per_patient_day
 from edgeward.workshop.sepsis_out_of_fold import early_rows, reliability
@@ -70,18 +70,16 @@ def _burden(run: Run, folder: Path) -> list[Path]:
 
 
 def _lead(run: Run, folder: Path) -> list[Path]:
-    """Hours before the onset at which the advisory and NEWS2 ≥ 5 were first up, at NEWS2's own burden."""
-    from edgeward.workshop.alerts import threshold_at
-
+    """Hours before the onset at which the advisory and NEWS2 ≥ 5 were first up, at no more trouble than NEWS2."""
     table, events = run.table, events_of(run.table)
     rule = run.rules()["news2_5"]
-    threshold = threshold_at(run.bedside, table.starts, per_patient_day(rule, table.starts))
+    threshold = threshold_for(rule, run.bedside, table)
     model, conventional = first_up(run.bedside >= threshold, events), first_up(rule, events)
     hours = np.arange(WINDOW_H, -1, -1)
     count = max(len(events.onset), 1)
     shares = [[float((each >= hour).sum()) / count for hour in hours] for each in (model, conventional)]
     figure, axes = _figure("Hours before the onset", "Share of onsets with it up by then")
-    axes.step(hours, shares[0], color=_MODEL, where="post", label="model, at NEWS2's burden")
+    axes.step(hours, shares[0], color=_MODEL, where="post", label="model, at no more trouble")
     axes.step(hours, shares[1], color=_OTHER, where="post", label=_NAMES["news2_5"])
     axes.invert_xaxis()
     axes.legend(frameon=False)

@@ -90,12 +90,13 @@ class Report:
             f"utility of saying sepsis from hour {LATE_H} on and nothing else: {alone}",
             _bedside_line(self.bedside),
             "",
-            "Lead of the advisory over what wards go by, at the same number of alerts per patient-day",
+            "Lead of the advisory over what wards go by, raised no more often than the rule and up for no more hours",
             f"(onsets seen: {head['events']}; {self.unseen_events} began before the table or are not shown by it)",
         ]
         for name, lead in self.lead.items():
             lines.append(
-                f"{name:16} {lead.burden:5.2f} alerts/day: {_minutes(lead.minutes)} min before it, "
+                f"{name:16} {lead.burden:5.2f} alerts/day, up {100 * lead.hours_up:.0f} % (advisory "
+                f"{lead.model_burden:.2f}, {100 * lead.model_hours_up:.0f} %): {_minutes(lead.minutes)} min before it, "
                 f"{_minutes(lead.before_onset)} min before the onset; >= 30 and >= 60 min ahead {_cell(lead.ahead)}; "
                 f"missed {_cell(lead.missed)} (the rule misses {_cell(lead.rule_missed)})"
             )

@@ -1,4 +1,4 @@
-"""How long before the conventional alert the advisory comes, at the same number of alerts per patient-day.
+"""How long before the conventional alert the advisory comes, at no more alerts per patient-day and no more hours up.
 
 An *event* is a patient's onset of sepsis, as the challenge times it: six hours after the first row labelled 1. One
 that is labelled from its first row on began before anybody watched and is left out. For each event the first hour is
@@ -68,6 +68,9 @@ class Lead:
     """The advisory against one rule. Shares are of all events; ``minutes`` is the median over those not missed."""
 
     burden: float
+    hours_up: float
+    model_burden: float
+    model_hours_up: float
     threshold: float
     minutes: Figure
     before_onset: Figure
@@ -82,13 +85,23 @@ class Lead:
             "share_60_min_ahead": self.ahead, "missed": self.missed, "rule_missed": self.rule_missed,
         }  # fmt: skip
         shown = {name: {"value": figure.value, "ci": figure.ci} for name, figure in figures.items()}
-        return {"alerts_per_patient_day": self.burden, "threshold": self.threshold, **shown}
+        rule = {"alerts_per_patient_day": self.burden, "share_of_hours_up": self.hours_up}
+        model = {"alerts_per_patient_day": self.model_burden, "share_of_hours_up": self.model_hours_up}
+        return {"rule": rule, "model": model, "threshold": self.threshold, **shown}
+
+
+def threshold_for(rule: Mask, scores: Array, table: StayTable) -> float:
+    """From which score on an advisory troubles people no more than ``rule`` (N,) does.
+
+    It is raised no more often and is up for no greater share of the hours: a score changes more slowly than a rule
+    does, so that at the number of alerts alone it could be up always.
+    """
+    return threshold_at(scores, table.starts, per_patient_day(rule, table.starts), share=float(rule.mean()))
 
 
 def lead_over(rule: Mask, scores: Array, table: StayTable, events: Events, draws: PatientDraws) -> Lead:
-    """The advisory at the rule's own number of alerts per patient-day, against the rule ``rule`` (N,)."""
-    burden = per_patient_day(rule, table.starts)
-    threshold = threshold_at(scores, table.starts, burden)
+    """The advisory at the trouble that the rule ``rule`` (N,) makes (``threshold_for``), against the rule."""
+    threshold = threshold_for(rule, scores, table)
     model, conventional = first_up(scores >= threshold, events), first_up(rule, events)
     lead = model - np.nan_to_num(conventional, nan=0.0)
     caught = ~np.isnan(model)
@@ -105,7 +118,10 @@ def lead_over(rule: Mask, scores: Array, table: StayTable, events: Events, draws
         return draws.figure(lambda times: weighted_median(of[caught], times[at][caught]) * MINUTES)
 
     return Lead(
-        burden,
+        per_patient_day(rule, table.starts),
+        float(rule.mean()),
+        per_patient_day(scores >= threshold, table.starts),
+        float((scores >= threshold).mean()),
         threshold,
         median(lead),
         median(model),

@@ -27,15 +27,17 @@ def per_patient_day(active: Mask, starts: Rows) -> float:
     return float(raised(active, starts).sum()) * HOURS_PER_DAY / max(len(active), 1)
 
 
-def threshold_at(scores: Array, starts: Rows, burden: float) -> float:
+def threshold_at(scores: Array, starts: Rows, burden: float, *, share: float = 1.0) -> float:
     """The lowest score from which on no more than ``burden`` alerts per patient-day are raised, coming from above.
 
     A state that never ends is raised once, so that very low thresholds raise little too; those are not meant.
+    ``share``: of the rows, how many it may be up in at most.
     """
     grid = np.quantile(scores, np.linspace(1.0, 0.0, GRID), method="inverted_cdf")
     chosen = float(grid[0])
     for threshold in grid:
-        if per_patient_day(scores >= threshold, starts) > burden:
+        up = scores >= threshold
+        if per_patient_day(up, starts) > burden or up.mean() > share:
             break
         chosen = float(threshold)
     return chosen

@@ -57,7 +57,8 @@ def _evaluated(evaluation: Mapping[str, Any]) -> str:
     lead = [
         (
             _RULES.get(rule, rule),
-            f"{told['alerts_per_patient_day']:.2f}",
+            f"{told['rule']['alerts_per_patient_day']:.2f}",
+            f"{told['model']['alerts_per_patient_day']:.2f}",
             _shown(told["minutes"], 0),
             _shown(told["share_60_min_ahead"], 3),
             _shown(told["missed"], 3),
@@ -66,8 +67,16 @@ def _evaluated(evaluation: Mapping[str, Any]) -> str:
         for rule, told in evaluation["lead"].items()
     ]
     head = f"{evaluation['patients']} patients, {evaluation['mode']}; 95 % intervals by patient."
-    words = ("before", "alerts per patient-day", "minutes, median", "an hour or more", "missed", "missed by the rule")
-    between = "Lead of the advisory over what wards go by, each at the rule's own number of alerts per patient-day:"
+    words = (
+        "before",
+        "its alerts per patient-day",
+        "advisories",
+        "minutes, median",
+        "an hour or more",
+        "missed",
+        "missed by the rule",
+    )
+    between = "Lead of the advisory over what wards go by, raised no more often than the rule and up for no more hours:"
     return "\n\n".join([head, table(("figure", *beside), rows), between, table(words, lead)])
 
 
