@@ -101,6 +101,8 @@ def test_the_bundle_says_what_it_is(bundle: Bundle) -> None:
     }
     assert "patient_ids" not in evidence["facts"]["training"]
     card = bundle.members["card.md"].decode()
+    found = evidence["facts"]["out_of_fold"]["full"]["reliability"]
+    assert f"| {found[-1][0]} | {found[-1][1]:.4f} | {found[-1][2]:.4f} |" in card
     for words in ("CC-BY-4.0", "Reyna", "Not a medical device", "Reliability", "59th hour"):
         assert words in card
 

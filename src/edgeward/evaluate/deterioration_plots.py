@@ -59,7 +59,7 @@ def _burden(run: Run, folder: Path) -> list[Path]:
         up = run.bedside >= threshold
         caught = float((~np.isnan(first_up(up, events))).mean()) if len(events.onset) else float("nan")
         rows.append([float(threshold), per_patient_day(up, table.starts), caught, utility.normalised(up)])
-    figure, axes = _figure("Alerts per patient-day", "Share of onsets with an advisory up in the 12 h before")
+    figure, axes = _figure("Alerts per patient-day", "Share of onsets told in the 12 h before")
     axes.plot([row[1] for row in rows], [row[2] for row in rows], color=_MODEL, label="model, at the bedside")
     for (name, rule), mark in zip(run.rules().items(), "os^", strict=True):
         caught = float((~np.isnan(first_up(rule, events))).mean()) if len(events.onset) else float("nan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeward.workshop.card import table
+from edgeward.workshop.sepsis_recipes import FULL, RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +29,10 @@ _RULES = {"threshold_alert": "threshold alerts", "news2_5": "NEWS2 ≥ 5", "news
 
 def card_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
     """Cross-validation over the training patients; before it, what ``evaluate deterioration --json`` printed."""
-    found = evidence.facts["out_of_fold"]
+    told = evidence.facts["out_of_fold"]
+    found = {recipe.name: told[recipe.name] for recipe in RECIPES}
     rows = [(words, *(f"{found[name][key]:.4f}" for name in found)) for key, words in _FIGURES]
-    full = next(iter(found.values()))
+    full = found[FULL.name]
     text = (
         f"{evidence.facts['training']['folds']}-fold cross-validation by patient over {full['patients']} patients "
         f"({full['septic']} with sepsis), {full['rows']} hours; threshold and calibration of a fold come from the "
