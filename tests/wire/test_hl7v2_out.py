@@ -19,7 +19,7 @@ from edgeward.wire.hl7v2_decode import decode
 from edgeward.wire.hl7v2_encode import Sender
 from edgeward.wire.hl7v2_header import read_header
 from edgeward.wire.hl7v2_observation import Reader
-from edgeward.wire.hl7v2_out import Letterhead, control, message
+from edgeward.wire.hl7v2_out import Letterhead, control, control_of, message
 
 if TYPE_CHECKING:
     from edgeward.wire.entries import Entry
@@ -150,6 +150,7 @@ def test_the_same_item_is_the_same_message_under_a_short_control_id() -> None:
     """A receiver that has it knows it again; receivers of HL7 before 2.7 take 20 characters."""
     once, again = (message(_score(), WHOSE, HEAD, "bay-3.one", NOW_NS) for _ in range(2))
     assert once == again
+    assert control_of(once) == control("bay-3.one")
     assert len(control("bay-3.one")) == 20
     assert control("bay-3.one").isalnum()
     assert control("bay-3.one") != control("bay-3.two")

@@ -60,6 +60,11 @@ def control(name: str) -> str:
     return base64.b32encode(hashlib.blake2b(name.encode(), digest_size=_CONTROL_BYTES).digest()).decode().rstrip("=")
 
 
+def control_of(content: bytes) -> str:
+    """MSH-10 of a message that ``message`` made, of this version of it or of one before."""
+    return content.split(b"|", 10)[9].decode()
+
+
 def message(entry: Entry, whose: Whose, head: Letterhead, name: str, wall_ns: int) -> bytes:
     """The message that enters ``entry``; ``name``: the item's id; ``wall_ns``: now. ``ValueError`` without a number."""
     known = numbers(whose.identifiers, head.prefer)

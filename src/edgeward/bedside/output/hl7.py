@@ -189,7 +189,7 @@ class Hl7Sender:
     def _over(self, line: socket.socket, item: Item) -> Outcome:
         line.settimeout(self.answer_s)
         line.sendall(mllp.encode(item.payload))
-        return self._await(line, hl7v2_out.control(item.id))
+        return self._await(line, hl7v2_out.control_of(item.payload))
 
     def _await(self, line: socket.socket, control: str) -> Outcome:
         """Read until the answer to ``control`` is there. ``TimeoutError`` when its time is over."""
