@@ -209,6 +209,11 @@ class SideProcess:
         happened, self._happened = self._happened, []
         return happened
 
+    def distrust(self) -> None:
+        """It said what it cannot have meant: the next ``check`` finds nonsense and replaces it."""
+        if self._child is not None:
+            self._child.distrust()
+
     def _exchange(self) -> None:
         child = self._child
         if child is None:
@@ -375,6 +380,10 @@ class _Child:
     def stable(self, now_ns: int) -> bool:
         """Whether it has run well for so long that what it was told at its start cannot be its death."""
         return self._caught_up_ns is not None and now_ns - self._caught_up_ns >= STABLE_S * NS_PER_S
+
+    def distrust(self) -> None:
+        """It said nonsense."""
+        self._nonsense = True
 
     def words(self) -> str:
         """Its last words, if it was fed nothing of a patient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -147,8 +148,9 @@ class Page:
         """Wait until an expression is true, whatever it throws before; AssertionError when it never is."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
-                return
+            with contextlib.suppress(RuntimeError):  # the page navigates just now: it is asked again
+                if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
+                    return
             self._browser.listen(0.05)
         raise AssertionError(f"never true: {expression}; complaints: {self.complaints()}")
 
