@@ -107,7 +107,7 @@ async def serve(seconds: float, cpu: int) -> None:
     """The endpoint on this process's loop; one line for each way of sending."""
     source = FhirSource(_Rim(), SystemClock(), FhirSettings(port=0, rate_hz=10_000, burst=100_000))
     await source.start()
-    print(f"{'over HTTP':34} {'obs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}  core %")
+    print(f"{'over HTTP':34} {'obs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}  core %  obs per core-second")
     for name, bundle, pace_hz in (("one by one", 0, 0.0), ("bundles of 50", 50, 0.0), (f"{BEDS} a second", 0, BEDS)):
         command = [sys.executable, __file__, "--send", str(source.port), "--seconds", str(seconds)]
         used, began = time.process_time(), time.perf_counter()
@@ -119,7 +119,10 @@ async def serve(seconds: float, cpu: int) -> None:
         delays = np.array(json.loads(output))
         p50, p99, worst = np.percentile(delays, [50, 99, 100])
         rate = len(delays) * max(1, bundle) / seconds
-        print(f"{name:34} {rate:8.0f} {p50:8.2f} {p99:8.2f} {worst:8.2f} {100 * share:7.1f}", flush=True)
+        print(
+            f"{name:34} {rate:8.0f} {p50:8.2f} {p99:8.2f} {worst:8.2f} {100 * share:7.1f} {rate / share:11.0f}",
+            flush=True,
+        )
     await source.close()
 
 

@@ -78,7 +78,8 @@ def test_synonyms_of_the_glossary_are_not_used(path: Path) -> None:
         return
     pattern = re.compile(rf"\b({'|'.join(sorted(refused))})s?\b", re.IGNORECASE)
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        assert not pattern.search(line), f"line {number}: {line.strip()}"
+        ours = line.replace('"prediction"', "")  # the name of an element of FHIR's RiskAssessment
+        assert not pattern.search(ours), f"line {number}: {line.strip()}"
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *DOCUMENTS, *sorted((ROOT / "bench").glob("*.py"))], ids=_relative)

@@ -75,6 +75,18 @@ def test_patients_are_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> Non
     assert "Muster" not in text
 
 
+def test_a_message_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Escape sequences in any field come out as dots, and a field of any length is cut."""
+    path = tmp_path / "evil.hl7"
+    evil = (
+        seed("integrator_two_codings").replace(b"INTEGRATOR", b"\x1b[2J" + b"x" * 9999).replace(b"4 West", b"\xc2\x9b4")
+    )
+    path.write_bytes(evil.replace(b"Heart rate", b"\\X1B\\[31m").replace(b"|999|", b"|\x1b]0;|"))
+    _, text = _explain(capsys, str(path))
+    assert not [char for char in text if not char.isprintable() and char != "\n"]
+    assert max(map(len, text.splitlines())) < 400
+
+
 def test_mllp_blocks_joined_and_broken_messages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What a capture of the wire holds is read as the listener reads it."""
     path = tmp_path / "capture.bin"

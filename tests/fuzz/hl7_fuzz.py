@@ -3,10 +3,10 @@
     python tests/fuzz/hl7_fuzz.py [--runs 1000000] [--seed 1]
 
 Of every mutation: nothing raises and nothing counts as an internal fault; nothing takes a second of processor time;
-what is answered is what the sender's MSH asks for (worked out here, apart from the code under test), names its
-control id and carries a fault where the message was refused; every number is plausible and not of the future; and no
-number and no identifier is given to a patient or place other than the seed's own, unless the segment that names it
-was mutated. An input that breaks a promise is left under tests/fuzz/found/; what it taught goes to tests/fuzz/kept/.
+what is answered is what the sender's MSH asks for (worked out here, apart from the code under test), names its control
+id and carries a fault where the message was refused; every number is plausible and not of the future; and no number and
+no identifier is given to a patient or place other than the seed's own, unless the segment that names it was mutated.
+An input that breaks a promise is left under tests/fuzz/found/; what it taught goes to tests/fuzz/kept/.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MASK = "•••"
 _CODE_CHARS = 46
 _VALUE_CHARS = 20
+_FIELD_CHARS = 120
 _BECOMES_CHARS = 34
 OBX_TITLE = "   OBX  " + "  ".join(
     (
@@ -89,19 +90,25 @@ class Style(NamedTuple):
 COLOURS = Style("\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[1m", "\x1b[0m")
 
 
+def plain(text: str, chars: int = _FIELD_CHARS) -> str:
+    """A text of a message as a terminal may show it: nothing in it can be a command to the terminal."""
+    return "".join(char if char.isprintable() else "·" for char in text[: chars + 1])
+
+
 def header_lines(message: Message, header: Header, style: Style) -> list[str]:
     """What the message says of itself."""
     row = message.rows[0]
     sender = " / ".join(part for part in header.sender.split("|") if part.strip()) or "nobody named"
     processing = {"P": "production", "T": "training: simulated", "D": "debugging: simulated"}
-    kind = f"version {header.version or 'not stated'}, {processing.get(header.processing, 'unknown processing')}"
     ends = "segments end with line feeds" if "line-feeds" in message.notes else "segments end with CR"
     notes = ", ".join([ends, *(note for note in message.notes if note not in {"line-feeds", message.doubt})])
+    version = f"version {plain(header.version) or 'not stated'}, {processing.get(header.processing, 'unknown')}"
+    kind, control = plain(f"{header.kind or '?'}^{header.trigger}"), plain(header.control) or "none"
     return [
-        f"{style.bold}{header.kind or '?'}^{header.trigger}{style.end}  control id {header.control or 'none'}  {kind}",
-        f"  from     {sender}  (MSH-3, MSH-4)",
-        f"  sent     {message.raw(row, 7) or 'time not stated: that of arrival counts'}  (MSH-7)",
-        f"  text     {message.codec} ({message.raw(row, 18) or 'MSH-18 empty'}), {notes}",
+        f"{style.bold}{kind}{style.end}  control id {control}  {version}",
+        f"  from     {plain(sender)}  (MSH-3, MSH-4)",
+        f"  sent     {plain(message.raw(row, 7)) or 'time not stated: that of arrival counts'}  (MSH-7)",
+        f"  text     {message.codec} ({plain(message.raw(row, 18)) or 'MSH-18 empty'}), {notes}",
     ]
 
 
@@ -116,9 +123,9 @@ def group_lines(group: Group, style: Style, *, show_phi: bool) -> list[str]:
         lines.append(f"           age {shown} (PID-7), sex {sex} (PID-8)")
     if group.prior is not None:
         lines.append(f"  gives up {_patient(group.prior, show_phi=show_phi)}  (MRG-1)")
-    lines.append(f"  place    {group.place or 'not stated'}  (PV1-3)")
+    lines.append(f"  place    {plain(group.place) or 'not stated'}  (PV1-3)")
     if group.previous_place:
-        lines.append(f"  before   {group.previous_place}  (PV1-6)")
+        lines.append(f"  before   {plain(group.previous_place)}  (PV1-6)")
     lines += [_refusal_line("", code, where, style) for code, where in group.refused]
     return lines
 
@@ -128,7 +135,7 @@ def outcome_line(
 ) -> str:
     """What became of one OBX. ``at``: age in ns where it was taken, or the code that refused its time."""
     row = message.rows[outcome.row]
-    number = message.raw(row, 1) or f"#{outcome.row}"
+    number = plain(message.raw(row, 1), 6) or f"#{outcome.row}"
     taken = isinstance(outcome, Observation) and isinstance(at, int)
     said = _said(message, row, plain=show_phi or taken)
     left = f"  {number:>4}  {_shorten(_code(message, row), _CODE_CHARS)}  {_shorten(said, _VALUE_CHARS)}"
@@ -162,7 +169,8 @@ def codes_line(message: Message, refused: Refused, reader: Reader) -> str | None
     elif refused.code not in {"code-unknown", "code-name-mismatch"}:
         return None
     pairs = {"system": system, "code": identifier, "name": name, "kind": kind, "unit": unit}
-    body = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs.items() if value)
+    quoted = {key: json.dumps(value, ensure_ascii=not value.isprintable()) for key, value in pairs.items() if value}
+    body = "\n".join(f"{key} = {value}" for key, value in quoted.items())
     return f"[[codes]]\n{body}" if identifier else None
 
 
@@ -192,7 +200,7 @@ def _patient(patient: Patient | None, *, show_phi: bool) -> str:
 
 
 def _identifier(text: str, *, show_phi: bool) -> str:
-    return text if show_phi else MASK + text[text.index("^") :]
+    return plain(text if show_phi else MASK + text[text.index("^") :])
 
 
 def _code(message: Message, row: Row) -> str:
@@ -241,5 +249,5 @@ def _age(age_ns: int) -> str:
 
 
 def _shorten(text: str, chars: int) -> str:
-    text = "".join(char if char.isprintable() else "·" for char in text)
+    text = plain(text, chars)
     return text.ljust(chars) if len(text) <= chars else text[: chars - 1] + "…"

@@ -169,7 +169,7 @@ def notice(one: Notice, patient: dict[str, Any], author: Author) -> bytes:
 def _assessment(one: Score, patient: dict[str, Any], author: Author, *, basis: str) -> dict[str, Any]:
     assert one.probability is not None
     predicted = outcome_of(one.task)
-    prediction: dict[str, Any] = {
+    foreseen: dict[str, Any] = {
         "outcome": {"text": predicted.label},
         "probabilityDecimal": round(100 * one.probability, 2),  # R4: in percent
         "qualitativeRisk": {
@@ -178,12 +178,12 @@ def _assessment(one: Score, patient: dict[str, Any], author: Author, *, basis: s
         },
     }
     if predicted.snomed:
-        prediction["outcome"]["coding"] = [{"system": _SNOMED, "code": predicted.snomed}]
+        foreseen["outcome"]["coding"] = [{"system": _SNOMED, "code": predicted.snomed}]
     if predicted.minutes:
         low, high = ({"value": minutes, "unit": "min", "system": _UCUM, "code": "min"} for minutes in predicted.minutes)
-        prediction["whenRange"] = {"low": low, "high": high}
+        foreseen["whenRange"] = {"low": low, "high": high}
     if one.drivers:
-        prediction["rationale"] = _moved(one.drivers)
+        foreseen["rationale"] = _moved(one.drivers)
     return {
         **_head("RiskAssessment", f"risk.{one.key}", patient, author, simulated=one.simulated),
         "status": "final",
@@ -191,7 +191,7 @@ def _assessment(one: Score, patient: dict[str, Any], author: Author, *, basis: s
         "occurrenceDateTime": instant(one.at_ns),
         "performer": _device(author),
         "basis": [{"reference": basis}],
-        "prediction": [prediction],
+        "prediction": [foreseen],
     }
 
 

@@ -8,7 +8,7 @@
 | cannot be taken now: may come again        | AR with 207           | CE with 207       |
 
 The first column is HL7 2.9.2 to the letter. The second keeps one meaning to a code, so that a sender may retry on CE
-alone: HL7 2.9.3.2 would let CE also stand for faulty content, which some senders would then send for ever (ADR 9).
+alone: HL7 2.9.3.2 would let CE also stand for faulty content, which some senders would then send for ever (ADR 10).
 
 An answer holds nothing of the message but what the standard has echoed: MSH-3 to MSH-6 and the control id. The texts of
 ERR are ours. Source: HL7 v2.8.2 sections 2.9, 2.14.5 (ERR), 2.14.8 (MSA), tables 0008, 0155, 0357.

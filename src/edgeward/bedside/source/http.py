@@ -138,7 +138,8 @@ class HttpServer:
         requests = RequestReader(body_bytes_max=self._body_bytes_max)
         keep = True
         while keep:
-            data = await asyncio.wait_for(reader.read(_RECEIVE_BYTES), IDLE_S_MAX)
+            async with asyncio.timeout(IDLE_S_MAX):
+                data = await reader.read(_RECEIVE_BYTES)
             if not data:
                 return
             requests.feed(data)
@@ -185,8 +186,9 @@ class HttpServer:
 
     async def _answer(self, writer: asyncio.StreamWriter, response: Response, *, keep_alive: bool) -> None:
         writer.write(encode(response, keep_alive=keep_alive))
-        async with asyncio.timeout(ANSWER_S_MAX):
-            await writer.drain()
+        if writer.transport.get_write_buffer_size():  # usually the kernel took all of it
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await writer.drain()
 
     async def _linger(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let the peer read the refusal: closing on unread bytes would reset the connection under it."""

@@ -8,8 +8,8 @@ the next one begins after a pause that grows, when
 * a question shows a state that no report brought (``sdc-silent``);
 * the device runs anew (``sdc-restarted``).
 
-The device is asked for its states when it has been quiet for ``ASK_QUIET_S``, and at least every ``ASK_S``: so a lost
-report, and a lost device, are noticed without waiting for a subscription to run out.
+The device is asked for its states when it hangs up, when it has been quiet for ``ASK_QUIET_S``, and at least every
+``ASK_S``: so a lost report, and a lost device, are noticed without waiting for a subscription to run out.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ASK_QUIET_S = 2.0
 ASK_S = 10.0
+ASK_HUNG_UP_S = 1.0
+"""A device that hangs up after every report is asked this often, and not more."""
 RELOAD_S = 1.0
 """A device whose description never fits its reports is asked for its MDIB this often, and not more."""
 ASKED_MAX = 512
@@ -244,7 +246,7 @@ class SdcLink(Subscriber):
                 self._hub.call(self._listener.asked)
                 self._load(session)
             pause_s = ASK_QUIET_S if now - self._heard_ns > ASK_QUIET_S / 2 * NS_PER_S else ASK_S
-            if self._hung_up or now - asked_ns >= pause_s * NS_PER_S:
+            if now - asked_ns >= (ASK_HUNG_UP_S if self._hung_up else pause_s) * NS_PER_S:
                 self._hung_up, asked_ns = False, now
                 self._ask(session)
         return ""
