@@ -60,6 +60,13 @@ def register(verbs: Any) -> None:
     run.add_argument("--bed", help="the bed's name on the page")
     run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
     run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
+    run.add_argument(
+        "--page-name",
+        dest="page_names",
+        action="append",
+        metavar="NAME",
+        help="a further name or address by which browsers ask for the page; may be repeated",
+    )
     run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
     run.add_argument(
         "--json-lines", metavar="FILE", help="write verdicts and notices as JSON lines; - for standard output"
@@ -309,7 +316,12 @@ def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock:
             stack.callback(say_lost, lines)
             outputs.append(lines)
         if settings.page:
-            server = PageServer(settings.page_host, settings.page_port, hello_of(settings, info, served))
+            server = PageServer(
+                settings.page_host,
+                settings.page_port,
+                hello_of(settings, info, served),
+                names=settings.page_names,
+            )
             for output in outputs:  # a ward links to it
                 output.write("page", {"url": server.url})
             outputs.append(PageOutput(server))

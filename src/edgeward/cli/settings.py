@@ -59,7 +59,8 @@ class BedsideSettings:
 
     ``repository``: folder or URL of the signed repository; ``trusted_root``: its first root.json, brought by hand; both
     empty: no updates, the installed slot is used. ``population`` and ``age_y`` (years) choose the limits of the
-    threshold alerts, which ``[bedside.limits]`` changes by name.
+    threshold alerts, which ``[bedside.limits]`` changes by name. ``page_names``: names and addresses by which browsers
+    may ask for the page, besides ``page_host`` and loopback; any other is refused, so that no foreign page can be it.
     """
 
     source: str = "sim:"
@@ -72,6 +73,7 @@ class BedsideSettings:
     page_host: str = "127.0.0.1"
     page_port: int = 8080
     page: bool = True
+    page_names: tuple[str, ...] = ()
     json_lines: str = ""
     speed: float = 1.0
     dwell_s: float = 60.0
@@ -108,7 +110,8 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
     """
     table = table_of(document(path).get("bedside", {}), "bedside")
     changes = table_of(table.pop("limits", {}), "bedside.limits")
-    settings = typed(BedsideSettings(), table, "bedside")
+    names = words_of(table.pop("page_names", []), "bedside", "page_names")
+    settings = replace(typed(BedsideSettings(), table, "bedside"), page_names=names)
     given = {key: value for key, value in arguments.items() if value is not None}
     return replace(settings, limits=_limits(_population(settings.population), changes), **given)
 

@@ -45,6 +45,13 @@ def register(verbs: Any) -> None:
     run.add_argument("--trusted-root", help="the repository's root.json, brought by hand at first use")
     run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
     run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
+    run.add_argument(
+        "--page-name",
+        dest="page_names",
+        action="append",
+        metavar="NAME",
+        help="a further name or address by which browsers ask for the page; may be repeated",
+    )
     run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
     run.add_argument(
         "--no-actions",

@@ -96,6 +96,8 @@ def streams(settings: WardSettings, clock: SystemClock) -> list[EcgStream]:
         command += ["--json-lines", "-", "--hang-up", "--state-dir", str(settings.state_dir / "ecg" / str(number))]
         command += ["--dwell", f"{settings.dwell_s:g}", "--page-host", settings.page_host]
         command += ["--page-port", str(_ecg_port(settings, number))] if settings.page else ["--no-page"]
+        for name in settings.page_names:
+            command += ["--page-name", name]
         if settings.repository:
             command += ["--repository", settings.repository, "--trusted-root", settings.trusted_root]
         made.append(EcgStream(bed, command, clock))
@@ -181,6 +183,7 @@ def page_of(settings: WardSettings, loop: WardLoop, bundles: WardBundles) -> War
         settings.page_host,
         settings.page_port,
         hello_of(settings, settings.beds, {}, bundles),
+        names=settings.page_names,
         act=act,
         suspend_minutes=minutes,
     )

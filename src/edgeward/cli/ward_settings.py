@@ -32,7 +32,8 @@ class WardSettings:
 
     ``tasks``: whose bundles are assessed; ``repository`` and ``trusted_root`` as for a single bed; ``automatic_beds``:
     a place that nobody configured becomes a bed when a monitor names it; ``actions``: the page may acknowledge and
-    suspend; ``ecg_page_port``: of the first ECG bed's page, the next ones follow (0: any free one).
+    suspend; ``page_names`` as for a single bed; ``ecg_page_port``: of the first ECG bed's page, the next ones follow
+    (0: any free one).
     """
 
     name: str = "Ward"
@@ -40,6 +41,7 @@ class WardSettings:
     page: bool = True
     page_host: str = "127.0.0.1"
     page_port: int = 8080
+    page_names: tuple[str, ...] = ()
     actions: bool = True
     ecg_page_port: int = 0
     json_lines: str = ""
@@ -107,7 +109,8 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
     found = document(path)
     table = table_of(found.get("ward", {}), "ward")
     tasks = words_of(table.pop("tasks", list(TASKS)), "ward", "tasks")
-    settings = typed(WardSettings(), table, "ward")
+    names = words_of(table.pop("page_names", []), "ward", "page_names")
+    settings = replace(typed(WardSettings(), table, "ward"), page_names=names)
     plans, sources, bed_limits = _beds(found.get("beds", []))
     for item in ecg:
         bed, mark, source = item.partition("=")
@@ -171,6 +174,9 @@ def _thresholds(
         latch = Latch(plain.latch)
     except ValueError as error:
         raise ConfigError("setting-invalid", f"[thresholds] latch must be one of {', '.join(Latch)}") from error
+    for population, changed in limits.items():
+        with within(f"[thresholds.{population.value}]"):
+            ThresholdSettings({population: changed})
     for bed, changes in beds.items():
         with within(f"[[beds]] {bed}, limits:"):
             ThresholdSettings(limits, {bed: changes})

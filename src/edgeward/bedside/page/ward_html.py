@@ -192,10 +192,12 @@ def ward_mode(state: WardState, moment: Moment) -> str:
 
 
 def device(state: WardState, moment: Moment) -> str:
-    """For those who look after the device: what is connected, down, refused."""
+    """For those who look after the device: what is connected, down, waiting to leave, refused."""
     told = state.device
     said = [f"{escape(source)}: {len(peers)} connected" for source, peers in told.peers.items()]
     said += [f"<b>{escape(name)} {escape(what)}</b>" for name, what in told.down.items()]
+    if told.outbox is not None:
+        said.append(told.outbox.html(moment))
     if told.refusal is not None:
         said.append(f"last refused: {refused_words(told.refusal, moment)}")
     return " · ".join(said)
