@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -288,6 +290,49 @@ def test_an_ecg_page_is_linked_and_ends_with_its_ward(tmp_path: Path) -> None:
         ward.wait("vitals", lambda m: "hr" in m["values"])
         ward.kill()
     until(lambda: not _answers(address))
+
+
+def test_fhir_and_sdc_lead_to_the_beds_that_the_site_named(tmp_path: Path) -> None:
+    """A FHIR sender with its token lies where its address says, an SDC monitor where its location says."""
+    sdc_provider = pytest.importorskip("edgeward.testing.sdc_provider")
+    token = hashlib.sha256(b"open").hexdigest()
+    with sdc_provider.SdcMonitor() as monitor:
+        monitor.set_patient("P1")
+        monitor.set_location(poc="ICU", bed="S")
+        monitor.set_numerics({Kind.HR: 61.0})
+        settings = (
+            '[ward]\ntasks = []\n[[beds]]\nname = "F"\npeers = ["gateway"]\n'
+            '[[beds]]\nname = "S"\nplaces = ["ICU^^S"]\n'
+            f'[fhir]\nport = 0\n[fhir.tokens]\ngateway = "{token}"\n[[sdc]]\ndevices = ["{monitor.url}"]\n'
+        )
+        with WardProcess(tmp_path, settings) as ward:
+            observation = {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+                "subject": {"identifier": {"system": "urn:oid:1.2.3", "value": "7"}},
+                "effectiveDateTime": datetime.now(UTC).isoformat(),
+                "valueQuantity": {"value": 72, "system": "http://unitsofmeasure.org", "code": "/min"},
+            }
+            port = ward.words(r"FHIR at port (\d+)")
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/fhir/Observation",
+                json.dumps(observation).encode(),
+                {"Authorization": "Bearer open", "Content-Type": "application/fhir+json"},
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert answer.status == 201
+            ward.wait("vitals", lambda m: m["bed"] == "F" and m["values"]["hr"]["v"] == 72.0)
+            ward.wait("vitals", lambda m: m["bed"] == "S" and m["values"].get("hr", {}).get("v") == 61.0)
+
+
+def test_a_certificate_that_cannot_be_read_is_told_by_its_table(tmp_path: Path) -> None:
+    """The ward does not start half: exit code 2, and which file to put right."""
+    settings = '[ward]\ntasks = []\n[fhir]\nport = 0\ntls_certificate = "/nowhere.pem"\ntls_key = "/nowhere.pem"\n'
+    ward = WardProcess(tmp_path, settings)
+    assert ward.process.wait(20) == 2
+    assert ward.end() == 2
+    assert "[fhir] tls_certificate" in ward.said
 
 
 def _answers(address: str) -> bool:
