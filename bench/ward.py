@@ -1,6 +1,6 @@
 """What a ward costs on one core, and how soon people see that something of it has failed.
 
-    python bench/ward.py [--beds 1 16 64] [--seconds 60] [-n 5] [--core 1]
+    python bench/ward.py [--beds 1 16 64] [--seconds 60] [-n 3] [--core 1]
 
 Everything is ``edgeward ward run`` as a site runs it, fed over MLLP with ten vital signs per bed and second, with the
 toy bundle of ``edgeward.testing.toy`` in its own engine: what is measured is the ward, not a model. "Load" pins the
@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ import numpy as np
 from edgeward.bedside.assess.core import Ask, Assessor
 from edgeward.bedside.fallback import Mode
 from edgeward.bedside.feed import Admitted, Measured
+from edgeward.bedside.ward import ASSESS, THRESHOLDS
 from edgeward.inference.host import EngineHost
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.testing.assess import ToyPlan
@@ -35,14 +36,13 @@ from edgeward.testing.toy import CORRUPT_HR, LATE_HR, TASK, toy_bundle
 from edgeward.testing.ward_process import Monitors, Steady, WardProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 S = 1_000_000_000
 SETTINGS = '[ward]\ntasks = ["sepsis-risk"]\ndwell_s = 0.5\n'
 PERIOD_S = 15.0
 OFTEN_S = 0.25
 FAULT_BEDS = 16
-THRESHOLDS = "thresholds"
 WELL = {
     "hr": 80.0, "pulse": 80.0, "spo2": 97.0, "rr": 14.0, "abp_sys": 120.0, "abp_dia": 70.0, "abp_mean": 85.0,
     "temp": 37.0, "etco2": 38.0, "cvp": 8.0,
@@ -151,69 +151,69 @@ def score_cost(core: int) -> None:
 # --- faults
 
 
-def harm_process(ward: WardProcess, name: str, number: int) -> int:
-    began = time.monotonic_ns()
-    os.kill(ward.pid(name), number)
-    return began
-
-
-def harm_numeric(beds: list[SimulatedBed], rate: float) -> int:
-    """The first bed's monitor shows another heart rate from now on."""
-    player = beds[0].player
-    assert isinstance(player, Steady)
-    player.values[Kind.HR] = rate
-    return time.monotonic_ns()
-
-
 def faults(times: int) -> None:
-    """A row for each way in which a ward can fail."""
-    beds = beds_of(FAULT_BEDS)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        WardProcess(Path(folder), SETTINGS, toy_period_s=OFTEN_S) as ward,
-        Monitors(beds, ward.hl7_port, period_s=0.1),
-    ):
-        ward.wait("score", lambda m: m["outcome"] == "accepted", seconds=60)
-
-        def all_local(since: int) -> int:
-            return ward.wait("mode", lambda m: m["mode"] == "LOCAL" and m["bed"] == "ICU 1", since, seconds=60)
-
-        def dropped(since: int) -> int:
-            return ward.wait("mode", lambda m: m["mode"] == "THRESHOLD_ONLY" and m["bed"] == "ICU 1", since, 60)
-
-        def gone(since: int) -> int:
-            return ward.wait("process", lambda m: m["name"] == THRESHOLDS and m["what"] != "back", since, 60)
-
-        def back(since: int) -> int:
-            return ward.wait("process", lambda m: m["name"] == THRESHOLDS and m["what"] == "back", since, 60)
-
-        kill, stop = signal.SIGKILL, signal.SIGSTOP
-        ways: list[tuple[str, Callable[[], int], Callable[[int], int], Callable[[int], int]]] = [
-            ("the engine is killed", lambda: harm_process(ward, "engine", kill), dropped, all_local),
-            ("the engine hangs", lambda: harm_process(ward, "engine", stop), dropped, all_local),
-            ("its output is corrupt", lambda: harm_numeric(beds, CORRUPT_HR), dropped, all_local),
-            ("its output is late", lambda: harm_numeric(beds, LATE_HR), dropped, all_local),
-            ("the assessment is killed", lambda: harm_process(ward, "assess", kill), dropped, all_local),
-            ("the assessment hangs", lambda: harm_process(ward, "assess", stop), dropped, all_local),
-            ("the thresholds are killed", lambda: harm_process(ward, THRESHOLDS, kill), gone, back),
-            ("the thresholds hang", lambda: harm_process(ward, THRESHOLDS, stop), gone, back),
-        ]  # fmt: skip
-        print("| | noticed after ms, p50 | max | whole again after s, p50 |\n|---|---|---|---|")
-        for words, harm, notice, whole in ways:
+    """A row for each way to fail, each in a ward of its own: replacements are started ever later."""
+    kill, stop = signal.SIGKILL, signal.SIGSTOP
+    ways: list[tuple[str, str, int, float]] = [
+        ("the engine is killed", "engine", kill, 0.0),
+        ("the engine hangs", "engine", stop, 0.0),
+        ("its output is corrupt", "", 0, CORRUPT_HR),
+        ("its output is late", "", 0, LATE_HR),
+        ("the assessment is killed", ASSESS, kill, 0.0),
+        ("the assessment hangs", ASSESS, stop, 0.0),
+        ("the thresholds are killed", THRESHOLDS, kill, 0.0),
+        ("the thresholds hang", THRESHOLDS, stop, 0.0),
+    ]
+    print("| | noticed after ms, p50 | max | whole again after s, p50 |\n|---|---|---|---|")
+    for words, name, number, rate in ways:
+        beds = beds_of(FAULT_BEDS)
+        with standing(beds) as ward:
             noticed, restored = [], []
             for _ in range(times):
-                since = len(ward.heard)
-                began = harm()
-                seen = notice(since)
-                harm_numeric(beds, WELL["hr"])
-                again = whole(seen)
+                since, began = len(ward.heard), time.monotonic_ns()
+                if rate:
+                    show(beds[0], rate)
+                else:
+                    os.kill(ward.pid(name), number)
+                seen, again = story(ward, name, since, lambda beds=beds: show(beds[0], WELL["hr"]))
                 noticed.append((ward.heard[seen][0] - began) / 1e6)
                 restored.append((ward.heard[again][0] - began) / 1e9)
                 time.sleep(3.0)  # a standby stands by again
             print(
                 f"| {words} | {np.median(noticed):.0f} | {max(noticed):.0f} | {np.median(restored):.1f} |", flush=True
             )
+    beds = beds_of(FAULT_BEDS)
+    with standing(beds) as ward:
         no_input(ward, beds)
+
+
+@contextmanager
+def standing(beds: list[SimulatedBed]) -> Iterator[WardProcess]:
+    """A ward whose beds all have scores."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        WardProcess(Path(folder), SETTINGS, toy_period_s=OFTEN_S) as ward,
+        Monitors(beds, ward.hl7_port, period_s=0.1),
+    ):
+        ward.wait("score", lambda m: m["outcome"] == "accepted", seconds=60)
+        time.sleep(3.0)
+        yield ward
+
+
+def show(bed: SimulatedBed, rate: float) -> None:
+    """A bed's monitor shows another heart rate from now on."""
+    assert isinstance(bed.player, Steady)
+    bed.player.values[Kind.HR] = rate
+
+
+def story(ward: WardProcess, name: str, since: int, mend: Callable[[], None]) -> tuple[int, int]:
+    """Which messages told of a fault, and that it is over."""
+    if name == THRESHOLDS:
+        seen = ward.wait("process", lambda m: m["name"] == name and m["what"] != "back", since, 60)
+        return seen, ward.wait("process", lambda m: m["name"] == name and m["what"] == "back", seen, 60)
+    seen = ward.wait("mode", lambda m: m["mode"] == "THRESHOLD_ONLY" and m["bed"] == "ICU 1", since, 60)
+    mend()
+    return seen, ward.wait("mode", lambda m: m["mode"] == "LOCAL" and m["bed"] == "ICU 1", seen, 60)
 
 
 def no_input(ward: WardProcess, beds: list[SimulatedBed]) -> None:
@@ -240,17 +240,18 @@ def no_input(ward: WardProcess, beds: list[SimulatedBed]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--beds", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--beds", type=int, nargs="*", default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("-n", type=int, default=5)
+    parser.add_argument("-n", type=int, default=3)
     parser.add_argument("--core", type=int, default=1)
     arguments = parser.parse_args()
     cores = os.sched_getaffinity(0)
-    print("| beds | scores | not accepted | most off its 15 s, ms | rim, % | thresholds | assessment | engines | all |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for count in arguments.beds:
-        load(count, arguments.seconds, arguments.core)
-    score_cost(arguments.core)
+    if arguments.beds:
+        print("| beds | scores | not accepted | most off, ms | rim, % | thresholds | assessment | engines | all |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for count in arguments.beds:
+            load(count, arguments.seconds, arguments.core)
+        score_cost(arguments.core)
     os.sched_setaffinity(0, cores)
     faults(arguments.n)
     return 0

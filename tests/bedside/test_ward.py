@@ -342,3 +342,12 @@ def test_a_process_that_says_what_it_cannot_mean_is_replaced(hospital: Hospital)
     assert hospital.ward.odd == 1
     assert [one["what"] for one in hospital.heard.of("process") if one["name"] == ASSESS][-1] == "nonsense"
     assert hospital.heard.of("mode", "A")[-1]["mode"] == "THRESHOLD_ONLY"
+
+
+def test_a_ward_without_a_patient_is_not_silent(tmp_path: Path) -> None:
+    """Every second it says how it is, so that no page takes an empty ward for a dead device."""
+    hospital = Hospital(tmp_path)
+    hospital.run(3)
+    told = hospital.heard.of("latency")
+    assert len(told) == 3
+    assert [stage["name"] for stage in told[0]["stages"]] == ["take", "tick"]

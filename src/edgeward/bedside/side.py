@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHECK_MS = 100
 """How often ``check`` must be called, whatever else happens."""
-HANG_MS = 850
+HANG_MS = 750
 """A process that gives no sign of life, or takes nothing of what waits for it, for this long is hung."""
 START_S_MAX = 10.0
 """A process that has not caught up by then is hung."""
@@ -53,7 +53,8 @@ _HUNG_UP = "hung-up"
 _FROM_OUTSIDE = frozenset({_HUNG_UP, *(f"signal-{number.value}" for number in (signal.SIGKILL, signal.SIGTERM))})
 """Deaths that no message brings about, once the process had taken them all."""
 
-assert HANG_MS + CHECK_MS < NOTICE_MS_MAX, "a hang is noticed within the time in which a failure must be shown"
+# It may have spoken just after one look, and its time may be up just after another.
+assert HANG_MS + 2 * CHECK_MS < NOTICE_MS_MAX, "a hang is noticed within the time in which a failure must be shown"
 
 
 class What(StrEnum):

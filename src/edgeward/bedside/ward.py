@@ -14,8 +14,9 @@ from edgeward.bedside.assess.core import score_data
 from edgeward.bedside.ecg_beds import TASK, EcgBeds
 from edgeward.bedside.fallback import Mode
 from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Suspended
+from edgeward.bedside.health import StageLatency
 from edgeward.bedside.held import HeldStay, empty_bed
-from edgeward.bedside.side import What
+from edgeward.bedside.side import CHECK_MS, What
 from edgeward.bedside.source.reading import Reading, Receipt
 from edgeward.bedside.stream import ENDED, PAGE
 from edgeward.bedside.thresholds.down import DownNotice
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 BED_EVERY_NS = 5 * NS_PER_S
 SOURCE_EVERY_NS = 5 * NS_PER_S
+LATENCY_EVERY_NS = NS_PER_S
+"""A page takes a device that says nothing for 2.5 s for silent, however quiet its beds are."""
+STAGES = ("take", "tick")
+"""What the rim does: a reading on its way to the processes behind it, and what happens ten times a second."""
 ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What reading a message of another process may raise; it must not end the rim."""
 THRESHOLDS = "thresholds"
@@ -109,6 +114,8 @@ class Ward:
         self._refused: Counter[tuple[str, str]] = Counter()
         self._next_bed_ns = 0
         self._next_source_ns = 0
+        self._next_latency_ns = 0
+        self._latency = StageLatency(clock, STAGES)
         self._notice = DownNotice(clock.monotonic_ns())
         self._unwatched: dict[str, Any] | None = None
         self._unassessed: Reason | None = None
@@ -131,8 +138,10 @@ class Ward:
             return Receipt.REFUSED
         if len(self._beds.plans) != self._known:
             self._greet()
+        mark = self._latency.start()
         for feed in taken.feeds:
             self._hand_on(feed, reading.source)
+        self._latency.lap("take", mark)
         return Receipt.TAKEN
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:
@@ -253,6 +262,10 @@ class Ward:
         if now >= self._next_source_ns and self._refused:
             self._next_source_ns = now + SOURCE_EVERY_NS
             self._tell_refused()
+        self._latency.lap("tick", now)
+        if now >= self._next_latency_ns:
+            self._next_latency_ns = now + LATENCY_EVERY_NS
+            self._tell("latency", self._latency.message(CHECK_MS))
 
     # --- inside
 

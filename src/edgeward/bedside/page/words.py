@@ -83,6 +83,7 @@ def outbox_words(code: str) -> str:
 
 _UNITS = {"mm[Hg]": "mmHg", "Cel": "°C", "1": "", "10*3/uL": "10³/µL", "L/min": "l/min", "mL": "ml"}
 _TASKS = {
+    "ecg-beat": ("Heartbeats", "Beats"),
     "sepsis": ("Sepsis risk", "Sepsis"),
     "sepsis-risk": ("Sepsis risk", "Sepsis"),
     "hypotension": ("Low pressure ahead", "Pressure"),
