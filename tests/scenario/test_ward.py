@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +29,6 @@ from edgeward.wire.mllp import Decoder, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
@@ -333,6 +334,48 @@ def test_a_certificate_that_cannot_be_read_is_told_by_its_table(tmp_path: Path) 
     assert ward.process.wait(20) == 2
     assert ward.end() == 2
     assert "[fhir] tls_certificate" in ward.said
+
+
+def _children(pid: int) -> set[int]:
+    """Every process below ``pid``."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found, look = set[int](), [pid]
+    while look:
+        below = {child for child, parent in parents.items() if parent in look}
+        found |= below
+        look = list(below)
+    return found
+
+
+@pytest.mark.parametrize("after_s", [0.3, None], ids=["while it starts", "while it watches"])
+def test_ctrl_c_leaves_no_process_and_the_next_ward_starts(tmp_path: Path, after_s: float | None) -> None:
+    """And a second ward in the same folder meanwhile is told who holds it."""
+    ward = WardProcess(tmp_path, SETTINGS, toy_period_s=PERIOD_S)
+    if after_s is None:
+        with ward:
+            until(lambda: len(_children(ward.process.pid)) >= 4)  # thresholds, assessment, an engine and its standby
+            children = _children(ward.process.pid)
+            second = WardProcess(tmp_path, SETTINGS)
+            assert second.process.wait(20) == 2
+            second.end()
+            assert "[ward-in-use]" in second.said
+            assert str(ward.process.pid) in second.said
+            ward.process.send_signal(signal.SIGINT)
+            assert ward.process.wait(20) == 0
+    else:
+        time.sleep(after_s)
+        children = _children(ward.process.pid)
+        ward.process.send_signal(signal.SIGINT)
+        assert ward.process.wait(20) in (0, 1, 130, -signal.SIGINT)  # 1: the interpreter, before our first line
+        ward.end()
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    with WardProcess(tmp_path, SETTINGS, toy_period_s=PERIOD_S) as again:
+        assert again.hl7_port
+        assert again.end() == 0
 
 
 def _answers(address: str) -> bool:
