@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from edgeward.bedside.page.datum import TEXT_MAX, age_ms, real, real_or_none, require, words
-from edgeward.bedside.page.outbox_line import OutboxSaid
+from edgeward.bedside.page.outbox import OutboxSaid
 from edgeward.bedside.page.stay import TAKERS, TASKS_MAX, Stay, steady
 from edgeward.kernel.errors import InputError
 from edgeward.signal.numeric import Kind

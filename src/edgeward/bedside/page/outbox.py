@@ -1,20 +1,16 @@
-"""The ward page's line about what leaves for the hospital's record: how much waits and how long, what failed. Pure."""
+"""What was said of what leaves for the hospital's record: how much waits and how long, what failed. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.datum import age_ms, real, words
 from edgeward.bedside.page.stay import steady
-from edgeward.bedside.page.words import outbox_words
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from edgeward.bedside.page.pieces import Moment
 
 DESTINATIONS_MAX = 8
 OUTBOX_TTL_MS = 20_000
@@ -60,26 +56,6 @@ class OutboxSaid:
                 for one in told
             ),
         )
-
-    def html(self, moment: Moment) -> str:
-        """The line; what needs somebody is bold."""
-        if moment.now_ms - self.t_ms > OUTBOX_TTL_MS:
-            return "<b>record: not heard of</b>"
-        said = ["record: all sent"]
-        if self.waiting:
-            said = [f"record: {self.waiting} waiting for {moment.age(self.oldest_at_ms)}"]
-        for one in self.destinations:
-            if one.code:
-                said.append(f"<b>{escape(one.name)}: {escape(outbox_words(one.code))}</b>")
-            if one.refused:
-                said.append(f"<b>{escape(one.name)}: {one.refused} refused</b>")
-        if self.fault:
-            said.append(f"<b>{escape(outbox_words(self.fault))}</b>")
-        if self.lost:
-            said.append(f"<b>{self.lost} lost</b>")
-        if self.unidentified:
-            said.append(f"{self.unidentified} without a patient’s number, not sent")
-        return ", ".join(said)
 
 
 def _count(value: Any) -> int:
