@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import pytest
+from page_reader import get
 from ward_messages import BEDS, bed, hello, of, score, vitals
 from ward_speaking import LIVE, Ward
 
@@ -127,6 +129,20 @@ def test_score_vanishes_at_the_end_of_its_time(tab: Page, ward: Ward) -> None:
         ward.server._loop.call_soon_threadsafe(stuck.wait)  # from here on no patch can help
         tab.wait(f"{live} === '--'")
         stuck.set()
+
+
+def test_score_vanishes_although_the_page_never_hears_from_the_device(tab: Page, ward: Ward) -> None:
+    """The page counts from when it was written, without waiting for its stream."""
+    live = seen(".score > b, .score .figure")
+    deaf = "window.EventSource = class { addEventListener() {} close() {} }; window.fetch = () => Promise.reject();"
+    tab.send("Page.addScriptToEvaluateOnNewDocument", {"source": deaf})
+    with ward:
+        for path in ("", PATH):
+            ward.server.publish("score", score(NAME, 0.31, "act", ttl_ms=4_000))
+            while b"31 %" not in get(ward.server.url, f"/{path}")[1]:
+                time.sleep(0.02)
+            tab.open(ward.server.url + path)
+            tab.wait(f"{live} === '--' && document.body.dataset.link !== 'live'")
 
 
 def test_bed_in_need_moves_to_the_front_and_quiet_ones_keep_their_places(tab: Page, ward: Ward) -> None:
