@@ -30,7 +30,7 @@ def find_chromium() -> str | None:
     return next((path for name in BINARIES if (path := shutil.which(name))), None)
 
 
-class Navigated(RuntimeError):
+class NavigatedError(RuntimeError):
     """The page went elsewhere, or was read anew, while it was asked."""
 
 
@@ -74,7 +74,7 @@ class Chromium:
         answer = self._answers.pop(number)
         if "error" in answer:
             navigated = "navigated" in answer["error"]["message"]
-            raise (Navigated if navigated else RuntimeError)(f"{method}: {answer['error']}")
+            raise (NavigatedError if navigated else RuntimeError)(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -150,10 +150,13 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 15.0) -> None:
-        """Wait until an expression is true, whatever it throws and wherever the page goes before; AssertionError when it never is."""
+        """Wait until an expression is true, whatever it throws and wherever the page goes before.
+
+        Raises AssertionError when it never is.
+        """
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            with contextlib.suppress(Navigated):
+            with contextlib.suppress(NavigatedError):
                 if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
                     return
             self._browser.listen(0.05)

@@ -72,7 +72,7 @@ def test_ward_is_live_and_names_what_is_measured(tab: Page, ward: Ward) -> None:
 
 def test_bed_that_falls_silent_shows_dashes(tab: Page, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the browser itself: a value past its ceiling is gone although nobody said so."""
-    monkeypatch.setattr("edgeward.bedside.page.vitals.CONTINUOUS_MS_MAX", 2_500)
+    monkeypatch.setattr("edgeward.bedside.vitals.LIVE_S", 3)
     with ward:
         tab.open(ward.server.url)
         tab.wait(f"{shown(0, 'hr')} === '71'")
@@ -233,7 +233,7 @@ def test_suspension_is_confirmed_counted_down_and_ended(tab: Page, ward: Ward) -
         assert "ALERTS SUSPENDED" in tab.text("#b0-claim")
         tab.wait("document.querySelector('#b0-claim').textContent.includes(':')")
         tab.open(ward.server.url + PATH)
-        tab.wait("document.querySelector('#p-suspension button')")
+        tab.wait(f"{LIVE} && document.querySelector('#p-suspension button')")
         tab.js("document.querySelector('#p-suspension button').click()")
         tab.wait("document.querySelector('a.suspend')")
         tab.wait("document.querySelector('#p-alerts [data-key=a]').dataset.kind === 'alert'")
