@@ -94,7 +94,7 @@ class ToyTask:
     fp32_inputs = ("rhythm",)
     feature_input = "rhythm"
     feature_names = ("one", "two", "three")
-    preprocessing = "beat-window-1"
+    preprocessing = "beat-window-2"
     preprocessing_params = MappingProxyType({})
     deadline_ms = 1000.0
     sources = (Source("Made-up windows", "CC0-1.0", "nobody", "https://example.org/"),)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 TASKS = frozenset({"ecg-beat-aami"})
-PREPROCESSING = frozenset({"beat-window-1"})
+PREPROCESSING = frozenset({"beat-window-2"})
 BACKENDS = frozenset({"onnxruntime", "openvino"})
 PRECISIONS = frozenset({"fp32", "int8"})
 DTYPES = frozenset({"float32"})

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.kernel.errors import BundleError
-from edgeward.signal.rhythm import HISTORY_BEATS, RHYTHM_NAMES, rhythm_features
+from edgeward.signal.rhythm import LONG_BEATS, RHYTHM_NAMES, rhythm_features
 from edgeward.signal.shape import (
     LATEST_SHIFT,
     MEASURE_AFTER,
     MEASURE_BEFORE,
     SHAPE_NAMES,
     Complex,
+    Seen,
     ShapeMemory,
     measure,
 )
@@ -38,11 +39,12 @@ MAX_BLOCK_S = 2.0
 DETECTION_DELAY_S = 0.6
 """A beat must be reported within this time of its fiducial to count as look-ahead."""
 
-_WINDOW_NAME = "beat-window-1"
+_WINDOW_NAME = "beat-window-2"
 _BLOCK = 10  # baseline: medians of 40 ms …
 _SPAN = 15  # … and their running median over 0.6 s
 _LEFT = 75  # context before the window for the baseline
 _AMPLITUDE_CLIP = 4.0
+_EARLY, _LATE = RHYTHM_NAMES.index("pre_vs_32"), RHYTHM_NAMES.index("post_vs_32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,11 @@ class BeatWindower:
     def reset(self) -> None:
         """Forget beats, rhythm and average beat (after a gap); the sample count goes on."""
         self._pending: deque[_Pending] = deque()
-        self._history: deque[float] = deque(maxlen=HISTORY_BEATS)
+        self._history: deque[float] = deque(maxlen=LONG_BEATS)
         self._previous: Complex | None = None
         self._previous_index: int | None = None
         self._newest = -1
-        self._owed: tuple[Complex, FloatArray, float] | None = None
+        self._owed: Seen | None = None
         self._memory.reset()
 
     def push(self, samples: FloatArray) -> None:
@@ -259,16 +261,17 @@ class BeatWindower:
         wave_mv = beat.wave_mv if beat.wave_mv is not None else self._wave_mv(current.index)
         memory = self._memory
         pair = (nexts[0] if nexts else None, nexts[1] if len(nexts) > 1 else None)
-        shape = memory.features(current, wave_mv, pair)
+        pre = current.index - self._previous.index if self._previous is not None else None
+        shape = memory.features(current, wave_mv, pair, pre)
         if not memory.known:
-            memory.add(current, wave_mv, 0.0)
+            memory.add(Seen(current, wave_mv, 0.0, 0.0, pre, shape))
         scale = memory.scale_mv[:, None]
         wave = np.concatenate([wave_mv / scale, memory.template / scale])
         rr_ms = None
         if self._previous_index is not None:
             rr_ms = round(1000 * (beat.index - self._previous_index) / self._spec.rate_hz)
         if pre_s is not None:
-            self._owed = (current, wave_mv, float(rhythm[1]))
+            self._owed = Seen(current, wave_mv, float(rhythm[_EARLY]), float(rhythm[_LATE]), pre, shape)
             self._history.append(pre_s)
         self._previous, self._previous_index = current, beat.index
         return BeatWindow(
@@ -283,7 +286,7 @@ class BeatWindower:
         """Take the last beat into the running average: after its window went out, for the patient waits for that."""
         if self._owed is not None:
             owed, self._owed = self._owed, None
-            self._memory.add(*owed)
+            self._memory.add(owed)
 
     def _look_ahead(self) -> None:
         """Cut the next window as soon as its samples are there: only what waits for later beats is left for the end."""

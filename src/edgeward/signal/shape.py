@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgeward.signal.atrial import P_BEFORE, P_END, P_LENGTH, P_NAMES, p_features
+from edgeward.signal.habits import HABIT_NAMES, Deed, Habits
+from edgeward.signal.home import HOME_NAMES, Home
+
 FloatArray = npt.NDArray[np.float32]
 
 # Samples at 250 Hz around the fiducial.
 _QRS_BEFORE, _QRS_AFTER = 25, 40
-_P_BEFORE, _P_END = 75, 18
-_P_LENGTH = _P_BEFORE - _P_END
 _SEARCH = 25
 _MARGIN = 12
 _ALIGN = 20
@@ -33,6 +35,7 @@ MEMORY_BEATS = 64
 _ANCHOR_BEATS = 256
 _LOYALTY = 1.5
 _SIMILAR = 0.85
+_UNKNOWN_INTERVAL = 200  # samples: 75 beats a minute
 _FLOOR_MV = np.float32(0.15)  # smaller complexes are not blown up to full size
 
 SHAPE_NAMES: tuple[str, ...] = (
@@ -62,8 +65,21 @@ SHAPE_NAMES: tuple[str, ...] = (
     "tp_diff",
     "t_diff",
     "template_known",
+    *P_NAMES,
+    *HABIT_NAMES,
+    *HOME_NAMES,
+    "rise",
+    "sharp_lead1",
+    "sharp_lead2",
+    "qrs_area_lead1",
+    "qrs_area_lead2",
+    "t_area_lead1",
+    "t_area_lead2",
+    "discord_lead1",
+    "discord_lead2",
 )
 """Names of the shape features in order."""
+_DEED_FIGURES = tuple(SHAPE_NAMES.index(name) for name in ("p_corr", "p_diff", "width"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,26 @@ class Complex:
     size_mv: FloatArray
     """Peak-to-peak size per lead (2,)."""
     width_samples: float
+    sharpness: FloatArray
+    """Steepest 16 ms per lead in units of the size (2,): high where the ventricles are excited by their own fibres."""
+    rise: float
+    """Samples from the onset to the steepest part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A beat whose window is out, as it is remembered."""
+
+    complex_: Complex
+    wave: FloatArray
+    """(2, window) in mV."""
+    early_log: float
+    late_log: float
+    """Log-ratios of the intervals before and after it to the patient's recent ones."""
+    pre: int | None
+    """Samples since the beat before; None after a reset."""
+    shape: FloatArray
+    """Its shape features (len(SHAPE_NAMES),)."""
 
 
 def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
@@ -109,7 +145,10 @@ def _complex_at(cut: FloatArray, centre: int, index: int, energy: FloatArray) ->
     high = np.flatnonzero(around > 0.04 * float(around.max(initial=0.0)))
     width = float(high[-1] - high[0]) if high.size else 0.0
     size = np.ptp(cut[:, centre - 20 : centre + 21], axis=1).astype(np.float32)
-    return Complex(index + centre - MEASURE_BEFORE, qrs.astype(np.float32), size, width)
+    steepest = np.abs(qrs[:, 9:-16] - qrs[:, 5:-20]).max(axis=1)
+    sharpness = (steepest / np.maximum(size, 0.05)).astype(np.float32)
+    rise = float(np.argmax(around) - high[0]) if high.size else 0.0
+    return Complex(index + centre - MEASURE_BEFORE, qrs.astype(np.float32), size, width, sharpness, rise)
 
 
 class ShapeMemory:
@@ -125,12 +164,17 @@ class ShapeMemory:
         self._weights = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self._early = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self._alike = np.zeros((MEMORY_BEATS, MEMORY_BEATS), dtype=bool)
+        self._habits = Habits(dim)
+        self._home = Home(dim)
+        self._intervals = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget the patient's beats (after a gap)."""
         self._count = 0
         self._order = 0
+        self._habits.reset()
+        self._home.reset()
         self._alike[:] = False
         self._weights[:] = 0.0
         self._last: list[FloatArray] = []
@@ -156,24 +200,29 @@ class ShapeMemory:
         """Average wave of the dominant cluster (2, window) in millivolts; zeros before the first beat."""
         return self._template
 
-    def add(self, complex_: Complex, wave: FloatArray, early_log: float) -> None:
-        """Remember a beat: complex, wave (2, window) in mV, and the log-ratio by which it came early or late."""
+    def add(self, seen: Seen) -> None:
+        """Remember a beat."""
+        complex_ = seen.complex_
         slot = self._order % MEMORY_BEATS
         self._order += 1
         self._count = min(self._count + 1, MEMORY_BEATS)
         unit = _unit(complex_.qrs, self._scale if self._count > 1 else complex_.size_mv)
         self._unit[slot] = unit
-        self._waves[slot] = wave
+        self._waves[slot] = seen.wave
         self._sizes[slot] = complex_.size_mv
         self._widths[slot] = complex_.width_samples
-        self._weights[slot] = 1.0 if early_log > math.log(0.88) else 0.15
-        self._early[slot] = early_log
+        self._weights[slot] = 1.0 if seen.early_log > math.log(0.88) else 0.15
+        self._early[slot] = seen.early_log
+        self._intervals[slot] = seen.pre if seen.pre is not None else _UNKNOWN_INTERVAL
         alike = self._unit[: self._count] @ unit > _SIMILAR
         self._alike[slot, : self._count] = alike
         self._alike[: self._count, slot] = alike
         self._alike[slot, slot] = True  # a flat complex resembles nothing, not even itself
         self._last = [unit, *self._last[:1]]
         self._refresh()
+        figures = (float(seen.shape[k]) for k in _DEED_FIGURES)
+        self._habits.add(unit, Deed(seen.early_log, seen.late_log, *figures))
+        self._home.add(unit, complex_, self._qrs_unit)
 
     def aligned(self, cut: FloatArray, index: int, found: Complex) -> Complex:
         """``found``, moved to where it fits the average beat best, if it is alike at all.
@@ -217,7 +266,7 @@ class ShapeMemory:
         anchor = (np.float32(1.0) - share) * self._anchor + share * self._qrs_unit
         length = np.float32(max(math.sqrt(_power(anchor)), 1e-6))
         self._anchor = np.asarray(anchor / length, dtype=np.float32)
-        regions = _p_region(waves, self._centre) / np.repeat(self._scale, _P_LENGTH)  # (m, 2·57)
+        regions = _p_region(waves, self._centre) / np.repeat(self._scale, P_LENGTH)  # (m, 2·57)
         mean_p = np.asarray(regions.sum(axis=0) / np.float32(members.size), dtype=np.float32)
         usual = max(math.sqrt(_power(mean_p)), 1e-6)
         powers = np.einsum("ij,ij->i", regions, regions)
@@ -228,9 +277,16 @@ class ShapeMemory:
         self._p_members = (consistency, spread + 0.005)
 
     def features(
-        self, complex_: Complex, wave: FloatArray, following: tuple[Complex | None, Complex | None]
+        self,
+        complex_: Complex,
+        wave: FloatArray,
+        following: tuple[Complex | None, Complex | None],
+        pre: int | None = None,
     ) -> FloatArray:
-        """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known."""
+        """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known.
+
+        ``following``: the complexes of the two later beats, ``pre``: samples since the beat before.
+        """
         out = np.zeros(len(SHAPE_NAMES), dtype=np.float32)
         if self._count == 0:
             return out
@@ -270,6 +326,12 @@ class ShapeMemory:
             float(self._early[:n] @ similar) / alike if alike else 0.0,
         ]
         values += self._p_features(wave_n, delta)
+        usual_interval = int(_median(self._intervals[self._members]))
+        template_n = self._template / scale[:, None]
+        values += p_features(wave_n, template_n, self._p_mean, self._centre, pre, usual_interval)
+        values += self._habits.features(unit)
+        values += self._home.features(unit, complex_, self._qrs_unit, nexts[0])
+        values += _form(complex_, wave_n, self._centre)
         out[:] = values
         return out
 
@@ -285,10 +347,18 @@ class ShapeMemory:
             max(-2.0, min(3.0, math.log((diff + 0.005) / spread))),
             max(-2.0, min(2.0, math.log(energy))),
             consistency,
-            _rms_diff(delta, c - 110, c - _P_END),
+            _rms_diff(delta, c - 110, c - P_END),
             _rms_diff(delta, c + _QRS_AFTER, min(c + 110, self._window)),
             1.0,
         ]
+
+
+def _form(complex_: Complex, wave_n: FloatArray, centre: int) -> list[float]:
+    """Rise, sharpness and areas: a ventricular complex rises slowly and its T wave points the other way."""
+    qrs = wave_n[:, centre - 22 : centre + 28].mean(axis=1)
+    t_wave = wave_n[:, centre + 40 : centre + 95].mean(axis=1)
+    areas = 4.0 * np.concatenate([qrs, t_wave, -np.sign(qrs) * t_wave])
+    return [complex_.rise / 12.0, *complex_.sharpness.tolist(), *areas.tolist()]
 
 
 def _sized(qrs: FloatArray, scale: FloatArray) -> FloatArray:
@@ -339,8 +409,8 @@ def _median(values: FloatArray) -> float:
 
 def _p_region(waves: FloatArray, centre: int) -> FloatArray:
     """Centred, lightly smoothed samples where a P wave belongs (B, 2·57), from waves (B, 2, T)."""
-    part = waves[:, :, centre - _P_BEFORE - 3 : centre - _P_END + 2]
+    part = waves[:, :, centre - P_BEFORE - 3 : centre - P_END + 2]
     total = np.cumsum(part, axis=2)
     smooth = (total[:, :, 5:] - total[:, :, :-5]) / np.float32(5.0)  # means of 5 samples
-    smooth -= smooth.sum(axis=2, keepdims=True) / np.float32(_P_LENGTH)
+    smooth -= smooth.sum(axis=2, keepdims=True) / np.float32(P_LENGTH)
     return np.asarray(smooth.reshape(waves.shape[0], -1), dtype=np.float32)

@@ -8,7 +8,7 @@ record.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeward.signal.beat import BeatClass
@@ -87,14 +87,18 @@ class Plan:
     escape: float
     focus: Focus
     second_focus: Focus
+    block: float = 0.0
+    """Probability per beat that conduction begins or ceases to be aberrant: intermittent bundle branch block."""
+    sustained: float = 0.0
+    """Probability per beat of a run that lasts: supraventricular tachycardia or idioventricular rhythm."""
 
 
 _KINDS = ("sinus", "arrhythmia", "pac", "pac_pattern", "svt", "dominated", "fibrillation", "pvc_pattern", "pvc")
 _KIND_ODDS = (0.07, 0.11, 0.29, 0.11, 0.10, 0.04, 0.14, 0.06, 0.08)
 
 
-def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = False) -> Plan:
-    """A random plan around a basic interval ``base_s``."""
+def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = False, long: bool = False) -> Plan:
+    """A random plan around a basic interval ``base_s``; a ``long`` strip has room for runs that last."""
     kind = "fibrillation" if fibrillating else str(rng.choice(_KINDS, p=_KIND_ODDS))
     with_pvc = kind in ("pvc", "pvc_pattern") or rng.random() < 0.25
     return Plan(
@@ -112,6 +116,8 @@ def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = F
         escape=float(rng.choice([0.0, 0.0, 0.03])),
         focus=draw_focus(rng),
         second_focus=draw_focus(rng),
+        block=float(rng.uniform(0.01, 0.15) if rng.random() < 0.12 else 0.0),
+        sustained=float(rng.uniform(0.004, 0.015) if rng.random() < (0.5 if long else 0.08) else 0.0),
     )
 
 
@@ -121,6 +127,8 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
     passed, phase, drift, since = 0.0, rng.uniform(0, 2 * math.pi), 0.0, 0
     dominated = plan.atrial_run == 0.8
     pattern_on = True
+    blocked = False
+    longest = int(0.4 * seconds)
     while passed < seconds:
         drift = 0.95 * drift + 0.01 * rng.normal()
         phase += 2 * math.pi / rng.uniform(3.5, 6.0)
@@ -128,7 +136,10 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
         if rng.random() < 0.04:
             pattern_on = not pattern_on
         since += 1
-        if _due(plan.ventricular_pattern, since, on=pattern_on) or rng.random() < plan.ventricular:
+        blocked ^= rng.random() < plan.block
+        if rng.random() < plan.sustained and not plan.fibrillation:
+            beats, since = _lasting(plan, rr, rng, longest), 0
+        elif _due(plan.ventricular_pattern, since, on=pattern_on) or rng.random() < plan.ventricular:
             beats, since = _ventricular(plan, rr, rng), 0
         elif dominated and pattern_on and since >= 1:
             beats, since = _atrial(plan, rr, rng, int(rng.integers(3, 25))), 0
@@ -137,6 +148,8 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
             beats, since = _atrial(plan, rr, rng, length), 0
         else:
             beats = [_basic(plan, rr, rng)]
+        if blocked:
+            beats = [replace(b, aberrant=True) if b.cls in (BeatClass.N, BeatClass.S) else b for b in beats]
         out += beats
         passed += sum(beat.rr_s for beat in beats)
     return out
@@ -179,6 +192,23 @@ def _atrial(plan: Plan, rr: float, rng: np.random.Generator, length: int) -> lis
     kind = rng.random()
     pause = focus.pause if kind < 0.8 else (2.0 - focus.coupling if kind < 0.9 else 0.85)
     return [*beats, Planned(rr * pause * math.exp(0.03 * rng.normal()), BeatClass.N)]
+
+
+def _lasting(plan: Plan, rr: float, rng: np.random.Generator, longest: int) -> list[Planned]:
+    """A run of many beats: supraventricular tachycardia, or the ventricle at a rate near the usual one."""
+    length = int(rng.integers(8, max(9, longest)))
+    if rng.random() < 0.6:
+        beats = _atrial(plan, rr, rng, length)
+        if rng.random() < 0.3:
+            beats = [replace(b, aberrant=True) if b.cls is BeatClass.S else b for b in beats]
+        return beats
+    inside, length = rr * rng.uniform(0.6, 1.15), min(length, 60)
+    steady = rng.uniform(0.01, 0.04)
+    beats = [
+        Planned(max(_SHORTEST_S, inside * math.exp(steady * rng.normal())), BeatClass.V, own_p_late_s=None)
+        for _ in range(length)
+    ]
+    return [*beats, Planned(rr * rng.uniform(0.9, 1.3), BeatClass.N)]
 
 
 def _ventricular(plan: Plan, rr: float, rng: np.random.Generator) -> list[Planned]:

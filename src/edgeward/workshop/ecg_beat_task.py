@@ -23,7 +23,7 @@ from edgeward.workshop.ecg_beat_data import BeatData, Strip, windows
 from edgeward.workshop.ecg_beat_set import SetConfig, training_set
 from edgeward.workshop.ecg_beat_train import Epoch, TrainConfig, fit
 from edgeward.workshop.golden_wave import golden_wave
-from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
+from edgeward.workshop.models.ecg_beat import EcgBeatCommittee, EcgBeatConfig
 from edgeward.workshop.task import Source, Trained, TrainingData, TrainOptions
 from edgeward.workshop.windows import LabelledWindows
 
@@ -75,7 +75,7 @@ class EcgBeatTask:
     f1_drop_max: Mapping[str, float] = MappingProxyType({"V": 0.5, "S": 1.0})
     fp32_inputs = ("rhythm",)
     feature_input = "rhythm"
-    preprocessing = "beat-window-1"
+    preprocessing = "beat-window-2"
     deadline_ms = ECG_BUDGET_MS
     sources = (MITDB, PTBXL)
     intended_use = (
@@ -148,7 +148,7 @@ class EcgBeatTask:
 
     def save(self, network: torch.nn.Module, path: Path) -> None:
         """Weights and the size of the network."""
-        assert isinstance(network, EcgBeatNet)
+        assert isinstance(network, EcgBeatCommittee)
         size = dataclasses.asdict(network.config)
         torch.save({"state": network.state_dict(), "config": {"network": size}}, path)
 
@@ -158,7 +158,7 @@ class EcgBeatTask:
             held = torch.load(path, map_location="cpu", weights_only=True)
             size = dict(held["config"]["network"])
             size["widths"] = tuple(size["widths"])
-            network = EcgBeatNet(EcgBeatConfig(**size))
+            network = EcgBeatCommittee(EcgBeatConfig(**size))
             state = held["state"]
         except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
             raise ConfigError(

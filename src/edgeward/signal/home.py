@@ -1,0 +1,104 @@
+"""The patient's usual complex over many minutes, which a run that lasts a minute or two does not displace.
+
+The running average beat follows what the heart does now; after some sixty beats of ventricular rhythm it is a
+ventricular beat, and nothing looks unusual any more. The usual complex learns only from beats like itself, and gives way only after
+``_GIVE_UP`` beats without one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from edgeward.signal.shape import Complex
+
+FloatArray = npt.NDArray[np.float32]
+
+_ALIKE = 0.85
+_MEMORY = 300
+_FIRST = 12
+_GIVE_UP = 400
+
+HOME_NAMES: tuple[str, ...] = (
+    "home_corr",
+    "home_width",
+    "home_sharp_lead1",
+    "home_sharp_lead2",
+    "home_size_lead1",
+    "home_size_lead2",
+    "home_rise",
+    "home_template_corr",
+    "home_next_corr",
+    "away_run",
+    "shape_run",
+    "home_known",
+)
+"""Names of the features in order."""
+
+
+class Home:
+    """The usual complex, its width, sharpness and size. Bounded."""
+
+    def __init__(self, dim: int) -> None:
+        self._unit = np.zeros(dim, dtype=np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the patient."""
+        self._unit[:] = 0.0
+        self._figures = np.zeros(6, dtype=np.float32)
+        self._count = 0
+        self._misses = 0
+        self._last = np.zeros_like(self._unit)
+        self._run = 0
+
+    def add(self, unit: FloatArray, complex_: Complex, template: FloatArray) -> None:
+        """Take in a beat; ``template``: the present dominant complex, of length 1, from which a home is founded."""
+        self._run = self._run + 1 if float(unit @ self._last) > _ALIKE else 1
+        self._last = unit
+        if self._count < _FIRST or self._misses >= _GIVE_UP:
+            if self._misses >= _GIVE_UP:
+                self._count = 0
+            self._unit = template.copy()
+            self._misses = 0
+        if float(unit @ self._unit) <= _ALIKE:
+            self._misses += 1
+            return
+        self._misses = 0
+        self._count += 1
+        share = np.float32(1.0 / min(self._count, _MEMORY))
+        mixed = (1 - share) * self._unit + share * unit
+        self._unit = mixed / np.float32(max(math.sqrt(float(mixed @ mixed)), 1e-6))
+        self._figures += share * (figures(complex_) - self._figures)
+
+    def features(
+        self, unit: FloatArray, complex_: Complex, template: FloatArray, following: FloatArray | None
+    ) -> list[float]:
+        """How far a beat is from home, and how long the heart has been away."""
+        if self._count == 0:
+            return [0.0] * len(HOME_NAMES)
+        off = np.clip(figures(complex_) - self._figures, -2.0, 2.0)
+        same = self._run + 1 if float(unit @ self._last) > _ALIKE else 1
+        return [
+            float(unit @ self._unit),
+            *(float(x) for x in off),
+            float(template @ self._unit),
+            float(following @ self._unit) if following is not None else 1.0,
+            math.log1p(self._misses) / 6.0,
+            math.log(same) / 6.0,
+            math.log1p(self._count) / math.log1p(_MEMORY),
+        ]
+
+
+def figures(complex_: Complex) -> FloatArray:
+    """Logarithms of width, sharpness per lead and size per lead; rise (6,)."""
+    size = np.log(np.maximum(complex_.size_mv, 0.02))
+    sharp = np.log(np.maximum(complex_.sharpness, 0.02))
+    return np.array(
+        [math.log((complex_.width_samples + 1.0) / 25.0), sharp[0], sharp[1], size[0], size[1], complex_.rise / 12.0],
+        dtype=np.float32,
+    )
