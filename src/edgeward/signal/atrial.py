@@ -1,7 +1,7 @@
-"""Is there a P wave before this beat, where, and is it the usual one?
+"""Whether there is a P wave before a beat, where, and how like the usual one.
 
-Before an early beat the P wave lies on the T wave of the beat before. The patient's average beat knows that T wave: it is
-laid where the beat before was and taken away, and in what is left the usual P wave is looked for.
+Before an early beat the P wave lies on the T wave of the beat before. The patient's average beat knows that T wave: it
+is laid where the beat before was and taken away, and in what is left the usual P wave is looked for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The patient's usual complex over many minutes, which a run that lasts a minute or two does not displace.
 
 The running average beat follows what the heart does now; after some sixty beats of ventricular rhythm it is a
-ventricular beat, and nothing looks unusual any more. The usual complex learns only from beats like itself, and gives way only after
-``_GIVE_UP`` beats without one.
+ventricular beat, and nothing looks unusual any more. The usual complex learns only from beats like itself, and gives
+way only after ``_GIVE_UP`` beats without one.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Home:
         self._misses = 0
         self._count += 1
         share = np.float32(1.0 / min(self._count, _MEMORY))
-        mixed = (1 - share) * self._unit + share * unit
-        self._unit = mixed / np.float32(max(math.sqrt(float(mixed @ mixed)), 1e-6))
+        mixed = (np.float32(1.0) - share) * self._unit + share * unit
+        self._unit = np.asarray(mixed / np.float32(max(math.sqrt(float(mixed @ mixed)), 1e-6)), dtype=np.float32)
         self._figures += share * (figures(complex_) - self._figures)
 
     def features(

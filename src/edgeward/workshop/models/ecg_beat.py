@@ -1,10 +1,10 @@
 """The beat model: a few small networks and boosted trees, each of which errs on other patients, in one file.
 
 A network is a convolutional tower over the wave, a small tower over the rhythm vector, and three opinions averaged.
-Only operations that export to ONNX plainly and survive static INT8: Conv1d, BatchNorm (folded at export), ReLU, addition,
-Linear. The rhythm vector is standardised inside the network by fixed figures of the training set and clipped, so that
-its quantisation range is known. The trees see the rhythm vector only and stay FP32. Output: five logits in the order N,
-S, V, F, Q.
+Only operations that export to ONNX plainly and survive static INT8: Conv1d, BatchNorm (folded at export), ReLU,
+addition, Linear. The rhythm vector is standardised inside the network by fixed figures of the training set and
+clipped, so that its quantisation range is known. The trees see the rhythm vector only and stay FP32. Output: five
+logits in the order N, S, V, F, Q.
 """
 
 from __future__ import annotations
