@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from edgeward.signal.shape import Complex
+    from edgeward.signal.shape import Complex, Seen
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,29 +41,36 @@ HOME_NAMES: tuple[str, ...] = (
 
 
 class Home:
-    """The usual complex, its width, sharpness and size. Bounded."""
+    """The usual complex, its width, sharpness and size, and the wave around it. Bounded."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, window: int) -> None:
         self._unit = np.zeros(dim, dtype=np.float32)
+        self._wave = np.zeros((2, window), dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget the patient."""
-        self._unit[:] = 0.0
+        self._unit = np.zeros_like(self._unit)
+        self._wave = np.zeros_like(self._wave)
         self._figures = np.zeros(6, dtype=np.float32)
         self._count = 0
         self._misses = 0
         self._last = np.zeros_like(self._unit)
         self._run = 0
 
-    def add(self, unit: FloatArray, complex_: Complex, template: FloatArray) -> None:
-        """Take in a beat; ``template``: the present dominant complex, of length 1, from which a home is founded."""
+    @property
+    def wave(self) -> FloatArray:
+        """The usual beat (2, window) in mV; zeros before the first."""
+        return self._wave
+
+    def add(self, unit: FloatArray, seen: Seen, founder: tuple[FloatArray, FloatArray]) -> None:
+        """Take in a beat. ``founder``: the present dominant complex (length 1) and its wave, to begin or start anew."""
         self._run = self._run + 1 if float(unit @ self._last) > _ALIKE else 1
         self._last = unit
         if self._count < _FIRST or self._misses >= _GIVE_UP:
             if self._misses >= _GIVE_UP:
                 self._count = 0
-            self._unit = template.copy()
+            self._unit, self._wave = founder[0].copy(), founder[1].copy()
             self._misses = 0
         if float(unit @ self._unit) <= _ALIKE:
             self._misses += 1
@@ -73,7 +80,8 @@ class Home:
         share = np.float32(1.0 / min(self._count, _MEMORY))
         mixed = (np.float32(1.0) - share) * self._unit + share * unit
         self._unit = np.asarray(mixed / np.float32(max(math.sqrt(float(mixed @ mixed)), 1e-6)), dtype=np.float32)
-        self._figures += share * (figures(complex_) - self._figures)
+        self._figures += share * (figures(seen.complex_) - self._figures)
+        self._wave += share * (seen.wave - self._wave)
 
     def features(
         self, unit: FloatArray, complex_: Complex, template: FloatArray, following: FloatArray | None

@@ -152,7 +152,7 @@ class BeatWindow:
     end_index: int
     """Last sample that this window needed."""
     wave: FloatArray
-    """(4, T): two leads, then the running average beat in both, baseline removed, in units of the usual complex."""
+    """(4, T): two leads, then the patient's usual beat in both, baseline removed, in units of the usual complex."""
     rhythm: FloatArray
     """(K,): the features named in the spec."""
     rr_ms: int | None
@@ -266,7 +266,7 @@ class BeatWindower:
         if not memory.known:
             memory.add(Seen(current, wave_mv, 0.0, 0.0, pre, shape))
         scale = memory.scale_mv[:, None]
-        wave = np.concatenate([wave_mv / scale, memory.template / scale])
+        wave = np.concatenate([wave_mv / scale, memory.home / scale])
         rr_ms = None
         if self._previous_index is not None:
             rr_ms = round(1000 * (beat.index - self._previous_index) / self._spec.rate_hz)

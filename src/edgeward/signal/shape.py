@@ -165,7 +165,7 @@ class ShapeMemory:
         self._early = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self._alike = np.zeros((MEMORY_BEATS, MEMORY_BEATS), dtype=bool)
         self._habits = Habits(dim)
-        self._home = Home(dim)
+        self._home = Home(dim, window)
         self._intervals = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self.reset()
 
@@ -200,6 +200,11 @@ class ShapeMemory:
         """Average wave of the dominant cluster (2, window) in millivolts; zeros before the first beat."""
         return self._template
 
+    @property
+    def home(self) -> FloatArray:
+        """The patient's usual beat over many minutes (2, window) in millivolts; zeros before the first beat."""
+        return self._home.wave
+
     def add(self, seen: Seen) -> None:
         """Remember a beat."""
         complex_ = seen.complex_
@@ -222,7 +227,7 @@ class ShapeMemory:
         self._refresh()
         figures = (float(seen.shape[k]) for k in _DEED_FIGURES)
         self._habits.add(unit, Deed(seen.early_log, seen.late_log, *figures))
-        self._home.add(unit, complex_, self._qrs_unit)
+        self._home.add(unit, seen, (self._qrs_unit, self._template))
 
     def aligned(self, cut: FloatArray, index: int, found: Complex) -> Complex:
         """``found``, moved to where it fits the average beat best, if it is alike at all.

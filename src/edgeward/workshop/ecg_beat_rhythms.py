@@ -32,6 +32,8 @@ class Planned:
     aberrant: bool = False
     own_p_late_s: float | None = None
     """A dissociated sinus P wave this long after the fiducial."""
+    fibrillating: bool = False
+    """Whether the atria fibrillate before this beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,11 @@ class Plan:
     block: float = 0.0
     """Probability per beat that conduction begins or ceases to be aberrant: intermittent bundle branch block."""
     sustained: float = 0.0
-    """Probability per beat of a run that lasts: supraventricular tachycardia or idioventricular rhythm."""
+    """Probability per beat of a rhythm that lasts: supraventricular tachycardia, idioventricular, fibrillation."""
+    tide: float = 0.0
+    """How far the basic rate rises and falls over minutes, as log-ratio: effort and rest."""
+    ashman: float = 0.0
+    """In fibrillation, share of the beats soon after a long interval that are conducted with aberrancy."""
 
 
 _KINDS = ("sinus", "arrhythmia", "pac", "pac_pattern", "svt", "dominated", "fibrillation", "pvc_pattern", "pvc")
@@ -118,6 +124,8 @@ def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = F
         second_focus=draw_focus(rng),
         block=float(rng.uniform(0.01, 0.15) if rng.random() < 0.12 else 0.0),
         sustained=float(rng.uniform(0.004, 0.015) if rng.random() < (0.5 if long else 0.08) else 0.0),
+        tide=float(rng.uniform(0.0, 0.3) if long else rng.uniform(0.0, 0.05)),
+        ashman=float(rng.uniform(0.2, 0.9) if rng.random() < 0.3 else 0.0),
     )
 
 
@@ -129,10 +137,12 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
     pattern_on = True
     blocked = False
     longest = int(0.4 * seconds)
+    tide_s, tide_at = rng.uniform(120.0, 400.0), rng.uniform(0.0, 2 * math.pi)
     while passed < seconds:
         drift = 0.95 * drift + 0.01 * rng.normal()
         phase += 2 * math.pi / rng.uniform(3.5, 6.0)
-        rr = plan.base_s * math.exp(drift + plan.respiratory * math.sin(phase) + plan.jitter * rng.normal())
+        drift_now = drift + plan.tide * math.sin(tide_at + 2 * math.pi * passed / tide_s)
+        rr = plan.base_s * math.exp(drift_now + plan.respiratory * math.sin(phase) + plan.jitter * rng.normal())
         if rng.random() < 0.04:
             pattern_on = not pattern_on
         since += 1
@@ -148,6 +158,8 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
             beats, since = _atrial(plan, rr, rng, length), 0
         else:
             beats = [_basic(plan, rr, rng)]
+        if plan.fibrillation and out:
+            beats = [_ashman(plan, out[-1], beats[0], rng), *beats[1:]]
         if blocked:
             beats = [replace(b, aberrant=True) if b.cls in (BeatClass.N, BeatClass.S) else b for b in beats]
         out += beats
@@ -161,13 +173,24 @@ def _due(pattern: int, since: int, *, on: bool) -> bool:
 
 def _basic(plan: Plan, rr: float, rng: np.random.Generator) -> Planned:
     if plan.fibrillation:
-        rr = max(0.33, plan.base_s * math.exp(plan.fibrillation * rng.normal()))
-        return Planned(rr, BeatClass.N, p_scale=0.0)
+        return _fibrillating(plan.base_s, plan.fibrillation, rng)
     if rng.random() < plan.pause:
         rr *= float(rng.choice([2.0, rng.uniform(1.3, 1.9)]))
     elif rng.random() < plan.escape:  # junctional escape: late, without a P wave
         return Planned(rr * rng.uniform(1.15, 1.5), BeatClass.N, p_scale=float(rng.choice([0.0, 0.0, -0.5])))
     return Planned(rr, BeatClass.N)
+
+
+def _fibrillating(base_s: float, spread: float, rng: np.random.Generator) -> Planned:
+    return Planned(max(0.33, base_s * math.exp(spread * rng.normal())), BeatClass.N, p_scale=0.0, fibrillating=True)
+
+
+def _ashman(plan: Plan, before: Planned, beat: Planned, rng: np.random.Generator) -> Planned:
+    """A beat that comes soon after a long interval finds one bundle branch not ready: an aberrated premature beat."""
+    soon = beat.cls is BeatClass.N and beat.rr_s < 0.8 * plan.base_s and before.rr_s > plan.base_s
+    if soon and rng.random() < plan.ashman:
+        return replace(beat, cls=BeatClass.S, aberrant=True)
+    return beat
 
 
 def _atrial(plan: Plan, rr: float, rng: np.random.Generator, length: int) -> list[Planned]:
@@ -195,9 +218,14 @@ def _atrial(plan: Plan, rr: float, rng: np.random.Generator, length: int) -> lis
 
 
 def _lasting(plan: Plan, rr: float, rng: np.random.Generator, longest: int) -> list[Planned]:
-    """A run of many beats: supraventricular tachycardia, or the ventricle at a rate near the usual one."""
+    """A run of many beats: supraventricular tachycardia, fibrillation, or the ventricle at a rate near the usual."""
     length = int(rng.integers(8, max(9, longest)))
-    if rng.random() < 0.6:
+    kind = rng.random()
+    if kind < 0.3:
+        base, spread = max(0.4, rr * rng.uniform(0.55, 1.0)), rng.uniform(0.1, 0.3)
+        beats = [_fibrillating(base, spread, rng) for _ in range(length)]
+        return [*beats, Planned(rr * rng.uniform(1.0, 1.8), BeatClass.N)]
+    if kind < 0.7:
         beats = _atrial(plan, rr, rng, length)
         if rng.random() < 0.3:
             beats = [replace(b, aberrant=True) if b.cls is BeatClass.S else b for b in beats]

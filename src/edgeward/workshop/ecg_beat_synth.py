@@ -98,7 +98,6 @@ def compose(host: BeatBank, donor: BeatBank | None, rng: np.random.Generator, se
     premature = _ventricular_shapes(host, donor, rng)
     block = draw_block(rng)
     start = int(rng.integers(len(host.normal)))
-    atrial_fibrillation = any(p.p_scale == 0.0 and p.cls is BeatClass.N for p in planned[:3])
     for k, (plan, time) in enumerate(zip(planned, times, strict=True)):
         at = round(float(time) * RATE_HZ)
         own = host.normal[(start + k) % len(host.normal)]
@@ -106,8 +105,8 @@ def compose(host: BeatBank, donor: BeatBank | None, rng: np.random.Generator, se
             _lay_ventricular(wave, at, plan, own, premature[int(rng.integers(len(premature)))], rng)
         else:
             _lay_normal(wave, at, plan, own, host.size_mv, block)
-    if atrial_fibrillation:
-        wave += _flutter(total, rng) * host.size_mv[:, None]
+    if any(plan.fibrillating for plan in planned):
+        wave += _flutter(total, rng) * host.size_mv[:, None] * _while_fibrillating(planned, times, total)
     wave += _noise(total, host, rng)
     beats = np.round(times * RATE_HZ).astype(np.int64)
     labels = np.array([int(p.cls) for p in planned], dtype=np.int64)
@@ -227,6 +226,21 @@ def _stretched(part: FloatArray, factor: float) -> FloatArray:
     n = part.shape[1]
     to = np.arange(round(n * factor)) / factor
     return np.stack([np.interp(to, np.arange(n), lead) for lead in part]).astype(np.float32)
+
+
+def _while_fibrillating(planned: list[Planned], times: npt.NDArray[np.float64], total: int) -> FloatArray:
+    """1 (n,) where the atria fibrillate, else 0; ventricular beats do not end it."""
+    inside = np.zeros(total, dtype=np.float32)
+    from_s = 0.0
+    on = planned[0].fibrillating
+    for plan, time in zip(planned, times, strict=True):
+        on = plan.fibrillating if plan.cls is BeatClass.N else on
+        if on:
+            inside[round(from_s * RATE_HZ) : round(float(time) * RATE_HZ)] = 1.0
+        from_s = float(time)
+    if on:
+        inside[round(from_s * RATE_HZ) :] = 1.0
+    return inside
 
 
 def _flutter(n: int, rng: np.random.Generator) -> FloatArray:
