@@ -16,7 +16,7 @@ from edgeward.workshop.compress.prune import prune
 from edgeward.workshop.ecg_beat_task import LOG_OFFSETS, TASK, held_out_patients, record_names
 from edgeward.workshop.export import export_onnx, parity, random_inputs
 from edgeward.workshop.golden_wave import golden_wave
-from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
+from edgeward.workshop.models.ecg_beat import EcgBeatCommittee, EcgBeatConfig
 from edgeward.workshop.task import TASKS, find_task
 
 if TYPE_CHECKING:
@@ -26,10 +26,17 @@ pytestmark = pytest.mark.workshop
 NAMES = ("100", "201", "202", "203", "205")
 
 
-def _network() -> EcgBeatNet:
+def _network() -> EcgBeatCommittee:
     torch.manual_seed(0)
-    small = EcgBeatConfig(widths=(16, 16, 16, 16, 16), wave_out=16, rhythm_hidden=16, head_hidden=16)
-    return EcgBeatNet(small).eval()
+    small = EcgBeatConfig(
+        widths=(16, 16, 16, 16, 16), wave_out=16, rhythm_hidden=16, head_hidden=16, members=2, trees=10
+    )
+    network = EcgBeatCommittee(small).eval()
+    assert network.trees is not None
+    network.trees.feature.random_(small.rhythm_len)
+    network.trees.threshold.normal_()
+    network.trees.leaf.normal_()
+    return network
 
 
 def test_every_task_is_found_by_its_name() -> None:

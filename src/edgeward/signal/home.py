@@ -83,10 +83,12 @@ class Home:
         self._figures += share * (figures(seen.complex_) - self._figures)
         self._wave += share * (seen.wave - self._wave)
 
-    def features(
-        self, unit: FloatArray, complex_: Complex, template: FloatArray, following: FloatArray | None
-    ) -> list[float]:
-        """How far a beat is from home, and how long the heart has been away."""
+    def corr(self, unit: FloatArray) -> float:
+        """Likeness of a complex of length 1 to the usual one; 0 before there is one."""
+        return float(unit @ self._unit) if self._count else 0.0
+
+    def features(self, unit: FloatArray, complex_: Complex, template: FloatArray) -> list[float]:
+        """How far a beat is from home, and how long the heart has been away; the next beat counts as being there."""
         if self._count == 0:
             return [0.0] * len(HOME_NAMES)
         off = np.clip(figures(complex_) - self._figures, -2.0, 2.0)
@@ -95,7 +97,7 @@ class Home:
             float(unit @ self._unit),
             *(float(x) for x in off),
             float(template @ self._unit),
-            float(following @ self._unit) if following is not None else 1.0,
+            1.0,
             math.log1p(self._misses) / 6.0,
             math.log(same) / 6.0,
             math.log1p(self._count) / math.log1p(_MEMORY),

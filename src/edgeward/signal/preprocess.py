@@ -164,6 +164,7 @@ class _Pending:
     index: int
     complex_: Complex | None = None
     wave_mv: FloatArray | None = None
+    shape: FloatArray | None = None
 
 
 class BeatWindower:
@@ -260,9 +261,9 @@ class BeatWindower:
         rhythm = rhythm_features(pre_s, post_s, postpost_s, tuple(self._history))
         wave_mv = beat.wave_mv if beat.wave_mv is not None else self._wave_mv(current.index)
         memory = self._memory
-        pair = (nexts[0] if nexts else None, nexts[1] if len(nexts) > 1 else None)
-        pre = current.index - self._previous.index if self._previous is not None else None
-        shape = memory.features(current, wave_mv, pair, pre)
+        pre = self._samples_since(current)
+        own = beat.shape if beat.shape is not None else memory.features(current, wave_mv, pre)
+        shape = memory.followed(own, current, nexts)
         if not memory.known:
             memory.add(Seen(current, wave_mv, 0.0, 0.0, pre, shape))
         scale = memory.scale_mv[:, None]
@@ -289,7 +290,10 @@ class BeatWindower:
             self._memory.add(owed)
 
     def _look_ahead(self) -> None:
-        """Cut the next window as soon as its samples are there: only what waits for later beats is left for the end."""
+        """Cut and measure the next window as soon as its samples are there: only what waits for later beats is left.
+
+        The memory does not change until this beat's window is out, so that its features are already what they will be.
+        """
         if not self._pending:
             return
         beat = self._pending[0]
@@ -297,6 +301,7 @@ class BeatWindower:
             centre = beat.complex_.index  # measured when it was an earlier beat's look-ahead; it does not change again
             if self._ring.end >= centre + self._spec.after:
                 beat.wave_mv = self._wave_mv(centre)
+                beat.shape = self._memory.features(beat.complex_, beat.wave_mv, self._samples_since(beat.complex_))
 
     def _measured(self, beat: _Pending) -> Complex:
         if beat.complex_ is None:
@@ -304,6 +309,9 @@ class BeatWindower:
             found = measure(cut, beat.index, self._memory.scale_mv)
             beat.complex_ = self._memory.aligned(cut, beat.index, found)
         return beat.complex_
+
+    def _samples_since(self, current: Complex) -> int | None:
+        return current.index - self._previous.index if self._previous is not None else None
 
     def _seconds(self, earlier: Complex | None, later: Complex) -> float | None:
         if earlier is None:

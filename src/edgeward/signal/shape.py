@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ import numpy.typing as npt
 from edgeward.signal.atrial import P_BEFORE, P_END, P_LENGTH, P_NAMES, p_features
 from edgeward.signal.habits import HABIT_NAMES, Deed, Habits
 from edgeward.signal.home import HOME_NAMES, Home
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -79,6 +83,9 @@ SHAPE_NAMES: tuple[str, ...] = (
     "discord_lead2",
 )
 """Names of the shape features in order."""
+_NEXT_CORR, _NEXT_SAME_CORR, _NEXT2_CORR, _NEXT_WIDTH, _HOME_NEXT_CORR = (
+    SHAPE_NAMES.index(name) for name in ("next_corr", "next_same_corr", "next2_corr", "next_width", "home_next_corr")
+)
 _DEED_FIGURES = tuple(SHAPE_NAMES.index(name) for name in ("p_corr", "p_diff", "width"))
 
 
@@ -281,16 +288,11 @@ class ShapeMemory:
         self._p_mean = mean_p
         self._p_members = (consistency, spread + 0.005)
 
-    def features(
-        self,
-        complex_: Complex,
-        wave: FloatArray,
-        following: tuple[Complex | None, Complex | None],
-        pre: int | None = None,
-    ) -> FloatArray:
+    def features(self, complex_: Complex, wave: FloatArray, pre: int | None) -> FloatArray:
         """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known.
 
-        ``following``: the complexes of the two later beats, ``pre``: samples since the beat before.
+        ``pre``: samples since the beat before. What the later beats tell stands as if they were usual ones until
+        ``followed`` enters it.
         """
         out = np.zeros(len(SHAPE_NAMES), dtype=np.float32)
         if self._count == 0:
@@ -303,12 +305,10 @@ class ShapeMemory:
         similar = to_all > _SIMILAR
         alike = int(np.count_nonzero(similar))
         template_qrs = self._template[:, self._centre - _QRS_BEFORE : self._centre + _QRS_AFTER]
-        nexts = [None if c is None else _unit(c.qrs, scale) for c in following]
         size = np.log(np.maximum(complex_.size_mv, 0.02) / scale)
-        width = max(_median(self._widths[self._members]), 1.0)
+        width = self._usual_width()
         wave_n = wave / scale[:, None]
         delta = wave_n - self._template / scale[:, None]
-        following_width = following[0].width_samples if following[0] is not None else width
         values = [
             corr,
             _corr(complex_.qrs[0], template_qrs[0]),
@@ -319,14 +319,14 @@ class ShapeMemory:
             float(self._last[0] @ unit),
             float(self._last[0] @ self._qrs_unit),
             float(self._last[1] @ self._qrs_unit) if len(self._last) > 1 else 1.0,
-            float(nexts[0] @ self._qrs_unit) if nexts[0] is not None else 1.0,
-            float(nexts[0] @ unit) if nexts[0] is not None else 1.0,
-            float(nexts[1] @ self._qrs_unit) if nexts[1] is not None else 1.0,
+            1.0,
+            1.0,
+            1.0,
             float(np.clip(size[0], -2, 2)),
             float(np.clip(size[1], -2, 2)),
             math.log((complex_.width_samples + 1.0) / (width + 1.0)),
             complex_.width_samples / 25.0,
-            math.log((following_width + 1.0) / (width + 1.0)),
+            0.0,
             self._members.size / n,
             float(self._early[:n] @ similar) / alike if alike else 0.0,
         ]
@@ -335,10 +335,28 @@ class ShapeMemory:
         template_n = self._template / scale[:, None]
         values += p_features(wave_n, template_n, self._p_mean, self._centre, pre, usual_interval)
         values += self._habits.features(unit)
-        values += self._home.features(unit, complex_, self._qrs_unit, nexts[0])
+        values += self._home.features(unit, complex_, self._qrs_unit)
         values += _form(complex_, wave_n, self._centre)
         out[:] = values
         return out
+
+    def followed(self, shape: FloatArray, complex_: Complex, following: Sequence[Complex]) -> FloatArray:
+        """``shape``, the features of ``complex_``, with what up to two later beats tell."""
+        if self._count == 0 or not following:
+            return shape
+        out = shape.copy()
+        first = _unit(following[0].qrs, self._scale)
+        usual_width = self._usual_width()
+        out[_NEXT_CORR] = float(first @ self._qrs_unit)
+        out[_NEXT_SAME_CORR] = float(first @ _unit(complex_.qrs, self._scale))
+        out[_NEXT_WIDTH] = math.log((following[0].width_samples + 1.0) / (usual_width + 1.0))
+        out[_HOME_NEXT_CORR] = self._home.corr(first)
+        if len(following) > 1:
+            out[_NEXT2_CORR] = float(_unit(following[1].qrs, self._scale) @ self._qrs_unit)
+        return out
+
+    def _usual_width(self) -> float:
+        return max(_median(self._widths[self._members]), 1.0)
 
     def _p_features(self, wave_n: FloatArray, delta: FloatArray) -> list[float]:
         region = _p_region(wave_n[None], self._centre)[0]
