@@ -161,7 +161,7 @@ def test_a_training_set_holds_recorded_variant_and_made_beats(tmp_path: Path) ->
     """From a folder of records come beats of each kind, with the patients in their source."""
     for seed, name in enumerate(("901", "902")):
         _record(tmp_path, name, seed)
-    config = SetConfig(strips_per_record=1, record_strip_s=15.0, long_per_record=0)
+    config = SetConfig(strips_per_record=4, record_strip_s=8.0, long_per_record=0)
     data = training_set(tmp_path, ("901", "902"), SPEC, config=config)
     kinds = {str(source).split("+")[0] for source in data.source}
     assert kinds == {"901", "902", "variant", "made"}

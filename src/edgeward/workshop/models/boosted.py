@@ -48,10 +48,10 @@ class BoostedTrees(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, classes) of vectors ``x`` (B, K)."""
-        right = (x.index_select(1, self.feature) > self.threshold).to(torch.int64)  # (B, trees · NODES)
-        node = self.root + 1 + right.index_select(1, self.root)  # (B, trees)
+        right = x.index_select(1, self.feature) > self.threshold  # (B, trees · NODES)
+        node = self.root + 1 + right.index_select(1, self.root).to(torch.int64)  # (B, trees)
         for _ in range(DEPTH - 1):
-            node = 2 * node + (1 - self.root) + torch.gather(right, 1, node)
+            node = 2 * node + (1 - self.root) + torch.gather(right, 1, node).to(torch.int64)
         leaf = node - NODES + torch.div(self.root, NODES, rounding_mode="floor")  # each tree has a leaf more than nodes
         chosen = self.leaf[leaf]
         return chosen.reshape(-1, self.trees // self.classes, self.classes).sum(dim=1)

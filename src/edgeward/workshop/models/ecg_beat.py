@@ -29,13 +29,13 @@ class EcgBeatConfig:
     wave_channels: int = _SPEC.wave_shape[0]
     wave_samples: int = _SPEC.wave_shape[1]
     rhythm_len: int = _SPEC.rhythm_len
-    widths: tuple[int, ...] = (24, 32, 48, 64, 80)
-    wave_out: int = 64
-    rhythm_hidden: int = 64
-    head_hidden: int = 48
+    widths: tuple[int, ...] = (24, 32, 48, 64, 96)
+    wave_out: int = 96
+    rhythm_hidden: int = 96
+    head_hidden: int = 64
     dropout: float = 0.3
     classes: int = 5
-    members: int = 3
+    members: int = 2
     """Networks whose logits are averaged."""
     trees: int = 600
     """Boosted trees, as many for each class; 0 for none."""
