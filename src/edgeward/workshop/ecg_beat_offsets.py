@@ -1,9 +1,9 @@
 """Choose the decision offsets of the beat model on scores from patients held out, and say what they are worth.
 
 ``python -m edgeward.workshop.ecg_beat_offsets DATA --extra-data PTBXL [--work build/cross-validate]`` comes after
-``edgeward evaluate ecg-beat --cross-validate 5``, which leaves its folds in the work folder. The figures are on windows, from
-5:00 on, paced records left out. Two are printed: with the offsets chosen on all patients (slightly optimistic), and
-nested: each fold decided with offsets chosen on the other four.
+``edgeward evaluate ecg-beat --cross-validate 5``, which leaves its folds in the work folder. The figures are on
+windows, from 5:00 on, paced records left out. Two are printed: with the offsets chosen on all patients (slightly
+optimistic), and nested: each fold decided with offsets chosen on the other four.
 """
 
 from __future__ import annotations

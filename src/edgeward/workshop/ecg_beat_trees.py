@@ -24,7 +24,7 @@ _SETTINGS: dict[str, Any] = {
     "objective": "multiclass",
     "num_class": _CLASSES,
     "learning_rate": 0.1,
-    "num_leaves": 15,
+    "num_leaves": 12,
     "max_depth": DEPTH,
     "min_data_in_leaf": 40,
     "feature_fraction": 0.4,

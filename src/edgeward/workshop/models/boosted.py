@@ -14,7 +14,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from edgeward.workshop.heap_trees import HeapTrees
 
-DEPTH = 5
+DEPTH = 4
 NODES = 2**DEPTH - 1
 LEAVES = 2**DEPTH
 
