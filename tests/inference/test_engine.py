@@ -13,7 +13,7 @@ import pytest
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.inference import backend as backend_module
 from edgeward.inference.backend import backend
-from edgeward.inference.engine import Engine
+from edgeward.inference.engine import Buffers, Engine
 from edgeward.inference.golden import read_golden, write_golden
 from edgeward.kernel.errors import BundleError, ConfigError, EngineError, InputError
 from edgeward.testing.bundles import NAN_ABOVE, tiny_bundle, tiny_model
@@ -76,6 +76,20 @@ def test_a_missing_value_is_never_scored(bundle: Bundle, window: dict[str, Array
     window["wave"][1, 249] = value
     with pytest.raises(InputError) as raised:
         Engine.load(bundle).infer(window)
+    assert raised.value.code == "input-not-finite"
+
+
+@pytest.mark.parametrize(("value", "taken"), [(np.nan, True), (np.inf, False), (-np.inf, False)])
+def test_where_values_may_be_missing_nan_is_taken_and_infinity_is_not(value: float, *, taken: bool) -> None:
+    """An input declared ``missing`` hands NaN to the model as "not measured"."""
+    buffers = Buffers({"features": np.zeros((1, 3), np.float32)}, {}, frozenset({"features"}))
+    inputs = {"features": np.array([1.0, value, 2.0], np.float32)}
+    if taken:
+        buffers.fill(inputs)
+        np.testing.assert_array_equal(buffers.inputs["features"][0], inputs["features"])
+        return
+    with pytest.raises(InputError) as raised:
+        buffers.fill(inputs)
     assert raised.value.code == "input-not-finite"
 
 

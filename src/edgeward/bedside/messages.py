@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.effects import AdvisoryChanged, AlertChanged, BeatFound, QualityChanged, RateChanged, WaveReady
+from edgeward.bedside.effects import AdvisoryChanged, BeatFound, QualityChanged, RateChanged, WaveReady
 from edgeward.bedside.verdict import Verdict
 from edgeward.kernel.clock import NS_PER_MS
 
 if TYPE_CHECKING:
     from edgeward.bedside.decide import Advisory
     from edgeward.bedside.effects import Effect
-    from edgeward.bedside.fallback import Ladder
-
-Message = tuple[str, dict[str, Any]]
+    from edgeward.bedside.fallback import Banner
+    from edgeward.bedside.feed import Message as Message
 
 
 def message_of(effect: Effect) -> Message | None:
@@ -32,8 +31,6 @@ def message_of(effect: Effect) -> Message | None:
             return "quality", {"leads": {name: flag.value if flag else "ok" for name, flag in leads.items()}}
         case AdvisoryChanged(advisory):
             return "advisory", _advisory(advisory)
-        case AlertChanged(alert):
-            return "alert", _advisory(alert)
         case WaveReady(index, samples, usable):
             micro = np.rint(samples * 1000.0).astype(int)
             return "wave", {"i": index, "v": micro.tolist(), "bad": (~usable.any(axis=1)).tolist()}
@@ -48,13 +45,12 @@ def message_of_rate(bpm: int | None) -> Message:
     return "rate", {"hr_bpm": bpm, "age_ms": 0}
 
 
-def mode_message(ladder: Ladder, now_ns: int) -> Message:
+def mode_message(banner: Banner, now_ns: int) -> Message:
     """The mode banner: which rung, why, and for how long."""
-    reason = ladder.reason
     return "mode", {
-        "mode": ladder.mode.value,
-        "reason": reason.value if reason else "",
-        "since_ms": (now_ns - ladder.since_ns) // NS_PER_MS,
+        "mode": banner.mode.value,
+        "reason": banner.reason.value if banner.reason else "",
+        "since_ms": (now_ns - banner.since_ns) // NS_PER_MS,
     }
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edgeward.bedside.bed import Rung
 from edgeward.bedside.decide import Decision
-from edgeward.bedside.update import TrialResult
-from edgeward.bundle.archive import Bundle, read_bundle
-from edgeward.inference.golden import read_golden
+from edgeward.bedside.fallback import Mode
+from edgeward.bedside.trial import run_trial
 from edgeward.inference.host import EngineHost
-from edgeward.inference.latency import LatencyHistogram
 from edgeward.kernel.errors import BundleError, EdgewardError
-from edgeward.kernel.limits import ENGINE_HANG_MS
 from edgeward.signal.preprocess import BeatWindowSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.slot import Slot, SlotStore
+    from edgeward.bedside.update import TrialResult
+    from edgeward.bundle.archive import Bundle
 
 TASK = "ecg-beat-aami"
-_TRIAL_RUNS = 200
-_TRIAL_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,38 +48,17 @@ def plan_of(bundle: Bundle) -> Plan:
 
 
 def try_bundle(path: Path, threads: int) -> TrialResult:
-    """The trial: plan, golden vectors, and latency on this very device.
+    """The trial of a bundle for an ECG bed on this very device."""
+    return run_trial(path, threads, lambda bundle: plan_of(bundle).deadline_ms)
 
-    The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
-    job's burst does not refuse a good bundle.
-    """
-    bundle = read_bundle(path.read_bytes())
-    plan = plan_of(bundle)
-    vectors = read_golden(bundle)
-    with EngineHost(path, threads=threads, standby=False) as host:
-        golden = host.golden()
-        if not golden.passed:
-            return TrialResult(
-                False, "golden-failed", "the golden vectors do not give the expected scores on this device"
-            )
-        best_us = float("inf")
-        for _ in range(_TRIAL_ROUNDS):
-            histogram = LatencyHistogram()
-            for run in range(_TRIAL_RUNS):
-                inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
-                result = host.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
-                if result.failure is not None:
-                    return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
-                histogram.record(result.infer_ns)
-            best_us = min(best_us, histogram.snapshot().p99_us)
-            if best_us <= plan.deadline_ms * 1000.0:
-                return TrialResult(True)
-    return TrialResult(
-        False,
-        "trial-too-slow",
-        f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {plan.deadline_ms:g} ms; "
-        "publish a smaller model for such devices",
-    )
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The engine of the bundle before, warm, for the rung LOCAL_PREVIOUS."""
+
+    slot: Slot
+    plan: Plan
+    engine: EngineHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +69,29 @@ class Served:
     plan: Plan | None
     engine: EngineHost | None
     why: str = ""
+    backup: Backup | None = None
+
+    @property
+    def rungs(self) -> dict[Mode, Rung]:
+        """The local rungs that exist here."""
+        rungs: dict[Mode, Rung] = {}
+        if self.engine is not None and self.plan is not None:
+            rungs[Mode.LOCAL] = Rung(self.engine, self.plan.decision)
+        if self.backup is not None:
+            rungs[Mode.LOCAL_PREVIOUS] = Rung(self.backup.engine, self.backup.plan.decision)
+        return rungs
+
+    def stop(self) -> None:
+        """Stop every engine."""
+        for rung in self.rungs.values():
+            rung.engine.stop()
 
 
 def serve(slots: SlotStore, *, threads: int) -> Served:
     """Start the engine of the active slot; a bundle that cannot run here is returned from; else serve nothing.
 
     Only what the bundle is to blame for (malformed, foreign, golden vectors failed) sends it back and bars it: a device
-    out of memory or processes today may run it tomorrow.
+    out of memory or processes today may run it tomorrow. The bundle before stays warm where it sees the same windows.
     """
     why = "no-bundle"
     while (slot := slots.active()) is not None:
@@ -108,7 +99,7 @@ def serve(slots: SlotStore, *, threads: int) -> Served:
             plan = plan_of(slots.read(slot))
             engine = EngineHost(slot.path, threads=threads)
             engine.start()
-            return Served(slot, plan, engine)
+            return Served(slot, plan, engine, backup=_backup(slots, plan, threads))
         except EdgewardError as error:
             why = error.code
             if not isinstance(error, BundleError) and error.code != "golden-failed":
@@ -118,3 +109,19 @@ def serve(slots: SlotStore, *, threads: int) -> Served:
         except EdgewardError:
             break
     return Served(None, None, None, why)
+
+
+def _backup(slots: SlotStore, plan: Plan, threads: int) -> Backup | None:
+    """The previous slot's engine, with one worker; None where there is none that fits and starts."""
+    slot = slots.previous()
+    if slot is None:
+        return None
+    try:
+        before = plan_of(slots.read(slot))
+        if before.spec != plan.spec:
+            return None
+        engine = EngineHost(slot.path, threads=threads, standby=False)
+        engine.start()
+    except EdgewardError:
+        return None
+    return Backup(slot, before, engine)

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA = 1
-TASKS = frozenset({"ecg-beat-aami"})
-PREPROCESSING = frozenset({"beat-window-2"})
-BACKENDS = frozenset({"onnxruntime", "openvino"})
+TASKS = frozenset({"ecg-beat-aami", "sepsis-risk", "hypotension"})
+PREPROCESSING = frozenset({"beat-window-2", "stay-features-1", "vitals-grid-1"})
+PREPROCESSING_FORMER = frozenset({"beat-window-1"})
+"""What earlier versions computed and this one does not: other features, so such a model cannot be fed."""
+BACKENDS = frozenset({"onnxruntime", "openvino", "trees"})
 PRECISIONS = frozenset({"fp32", "int8"})
 DTYPES = frozenset({"float32"})
 UNITS = frozenset({"mV", "1"})
@@ -35,13 +37,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a model: name, shape (``BATCH`` = −1 first), dtype, unit ("mV", "1")."""
+    """One input or output of a model: name, shape (``BATCH`` = −1 first), dtype, unit ("mV", "1").
+
+    ``missing``: NaN is allowed in this input and means "not measured"; elsewhere a NaN refuses the window.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
     unit: str = "1"
     meaning: str = ""
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,16 @@ class Manifest:
         raise BundleError("model-unknown", f"the bundle has no model {wanted!r}; it holds: {known}")
 
     def to_json(self) -> bytes:
-        """Canonical bytes: sorted keys, no spaces to vary, one newline at the end."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+        """Canonical bytes: sorted keys, no spaces to vary, one newline at the end.
+
+        A field that came later than the schema is left out where it says nothing, so that older bundles keep their
+        bytes.
+        """
+        whole = asdict(self)
+        for tensor in (*whole["inputs"], *whole["outputs"]):
+            if not tensor["missing"]:
+                del tensor["missing"]
+        return (json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:
@@ -162,8 +176,14 @@ def _require(condition: bool, field_name: str, rule: str) -> None:
 def _check(manifest: Manifest) -> None:
     _require(manifest.schema == SCHEMA, "schema", f"must be {SCHEMA}")
     _require(bool(_NAME.fullmatch(manifest.name)), "name", "must be lower-case words joined by hyphens")
-    _require(bool(_VERSION.fullmatch(manifest.version)), "version", "must be MAJOR.MINOR.PATCH")
+    _require(is_version(manifest.version), "version", "must be MAJOR.MINOR.PATCH")
     _require(manifest.task in TASKS, "task", f"must be one of {sorted(TASKS)}")
+    if manifest.preprocessing in PREPROCESSING_FORMER:
+        raise BundleError(
+            "preprocessing-former",
+            f"the bundle's model reads {manifest.preprocessing!r}, which only earlier versions of Edgeward compute; "
+            "install the bundle that was built for this version",
+        )
     _require(manifest.preprocessing in PREPROCESSING, "preprocessing", f"must be one of {sorted(PREPROCESSING)}")
     _require(0 < manifest.deadline_ms <= 60_000, "deadline_ms", "must lie in (0, 60000]")
     _require(1 <= len(manifest.models) <= 8, "models", "must hold 1 to 8 models")
@@ -179,6 +199,7 @@ def _check(manifest: Manifest) -> None:
             f"{sorted(DTYPES)} in {sorted(UNITS)}",
         )
         _require(isinstance(spec.name, str) and isinstance(spec.meaning, str), "inputs/outputs", "must have names")
+        _require(isinstance(spec.missing, bool), f"missing of {spec.name}", "must be true or false")
     for name, value in (("preprocessing_params", manifest.preprocessing_params), ("decision", manifest.decision)):
         _require(isinstance(value, dict), name, "must be an object")
     _require(0 <= manifest.golden.count <= GOLDEN_VECTORS_MAX, "golden.count", f"must lie in 0 to {GOLDEN_VECTORS_MAX}")
@@ -202,6 +223,11 @@ def _check(manifest: Manifest) -> None:
             "may name only plain members of this archive",
         )
         _require(isinstance(digest, str) and bool(_SHA256.fullmatch(digest)), "hashes", "must be lower-case SHA-256")
+
+
+def is_version(text: str) -> bool:
+    """Whether ``text`` is MAJOR.MINOR.PATCH."""
+    return bool(_VERSION.fullmatch(text))
 
 
 def is_member_name(name: str) -> bool:

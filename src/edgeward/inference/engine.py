@@ -29,11 +29,13 @@ class Buffers:
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    may_miss: frozenset[str] = frozenset()
+    """Inputs in which NaN means "not measured"."""
 
     @classmethod
     def private(cls, manifest: Manifest) -> Buffers:
         """Buffers in this process's own memory."""
-        return cls(allocate(manifest.inputs), allocate(manifest.outputs))
+        return cls(allocate(manifest.inputs), allocate(manifest.outputs), may_miss(manifest))
 
     @property
     def scores(self) -> Array:
@@ -53,8 +55,14 @@ class Buffers:
             if array.dtype != buffer.dtype or (array.shape != buffer.shape and array.shape != buffer.shape[1:]):
                 raise InputError("input-shape", f"input {name} must be float32 {buffer.shape[1:]}; correct the caller")
             buffer[...] = array
-            if not np.isfinite(buffer).all():
+            wrong = np.isinf(buffer) if name in self.may_miss else ~np.isfinite(buffer)
+            if wrong.any():
                 raise InputError("input-not-finite", f"input {name} holds a NaN or an infinity; withhold this window")
+
+
+def may_miss(manifest: Manifest) -> frozenset[str]:
+    """Names of the inputs whose NaN means "not measured"."""
+    return frozenset(spec.name for spec in manifest.inputs if spec.missing)
 
 
 class Engine:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeward.inference.backend import batch_one
-from edgeward.inference.engine import Buffers
+from edgeward.inference.engine import Buffers, may_miss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ class SharedMemory:
         offset = _DATA_AT
         inputs, offset = self._views(manifest.inputs, offset)
         outputs, offset = self._views(manifest.outputs, offset)
-        self.buffers = Buffers(inputs, outputs)
+        self.buffers = Buffers(inputs, outputs, may_miss(manifest))
         self._scores = self.buffers.scores
         self._scores_bytes = self._scores.data.cast("B")
 

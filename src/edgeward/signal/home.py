@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from edgeward.signal.shape import Complex, Seen
+    from edgeward.signal.complex import Complex, Seen
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -16,17 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.kernel.errors import BundleError
+from edgeward.signal.complex import LATEST_SHIFT, MEASURE_AFTER, MEASURE_BEFORE, Complex, Seen, measure
 from edgeward.signal.rhythm import LONG_BEATS, RHYTHM_NAMES, rhythm_features
-from edgeward.signal.shape import (
-    LATEST_SHIFT,
-    MEASURE_AFTER,
-    MEASURE_BEFORE,
-    SHAPE_NAMES,
-    Complex,
-    Seen,
-    ShapeMemory,
-    measure,
-)
+from edgeward.signal.shape import SHAPE_NAMES, ShapeMemory
 from edgeward.signal.window import Ring
 
 if TYPE_CHECKING:

@@ -8,39 +8,37 @@ labels, causal), and gives the average beat of that cluster, whole and for the Q
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeward.signal.atrial import P_BEFORE, P_END, P_LENGTH, P_NAMES, p_features
+from edgeward.signal.complex import (
+    FLOOR_MV,
+    MEASURE_BEFORE,
+    QRS_AFTER,
+    QRS_BEFORE,
+    complex_at,
+    slope_energy,
+)
 from edgeward.signal.habits import HABIT_NAMES, Deed, Habits
 from edgeward.signal.home import HOME_NAMES, Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeward.signal.complex import Complex, Seen
+
 FloatArray = npt.NDArray[np.float32]
 
-# Samples at 250 Hz around the fiducial.
-_QRS_BEFORE, _QRS_AFTER = 25, 40
-_SEARCH = 25
-_MARGIN = 12
-_ALIGN = 20
+_ALIGN = 20  # samples
 _ALIGN_CORR = 0.75
-MEASURE_BEFORE = _SEARCH + _QRS_BEFORE + _MARGIN
-MEASURE_AFTER = _SEARCH + _QRS_AFTER + _MARGIN
-"""Samples before and after a detection that ``measure`` wants to see."""
-LATEST_SHIFT = _SEARCH + _MARGIN
-"""By how many samples a measured fiducial may lie after the detection."""
-
 MEMORY_BEATS = 64
 _ANCHOR_BEATS = 256
 _LOYALTY = 1.5
 _SIMILAR = 0.85
 _UNKNOWN_INTERVAL = 200  # samples: 75 beats a minute
-_FLOOR_MV = np.float32(0.15)  # smaller complexes are not blown up to full size
 
 SHAPE_NAMES: tuple[str, ...] = (
     "qrs_corr",
@@ -89,81 +87,12 @@ _NEXT_CORR, _NEXT_SAME_CORR, _NEXT2_CORR, _NEXT_WIDTH, _HOME_NEXT_CORR = (
 _DEED_FIGURES = tuple(SHAPE_NAMES.index(name) for name in ("p_corr", "p_diff", "width"))
 
 
-@dataclass(frozen=True, slots=True)
-class Complex:
-    """One measured QRS: refined fiducial, centred complex and its size and width."""
-
-    index: int
-    """Sample where the slope energy of the complex is centred; intervals are taken between these."""
-    qrs: FloatArray
-    """Centred samples around the fiducial (2, 65) in millivolts."""
-    size_mv: FloatArray
-    """Peak-to-peak size per lead (2,)."""
-    width_samples: float
-    sharpness: FloatArray
-    """Steepest 16 ms per lead in units of the size (2,): high where the ventricles are excited by their own fibres."""
-    rise: float
-    """Samples from the onset to the steepest part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A beat whose window is out, as it is remembered."""
-
-    complex_: Complex
-    wave: FloatArray
-    """(2, window) in mV."""
-    early_log: float
-    late_log: float
-    """Log-ratios of the intervals before and after it to the patient's recent ones."""
-    pre: int | None
-    """Samples since the beat before; None after a reset."""
-    shape: FloatArray
-    """Its shape features (len(SHAPE_NAMES),)."""
-
-
-def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
-    """Measure the complex in ``cut`` (2, MEASURE_BEFORE + MEASURE_AFTER), detected at ``index``.
-
-    Detectors and annotators mark different points of a complex; the centre of slope energy is one definition for all.
-    ``scale_mv`` (2,) weighs the leads (the patient's usual size of complex in each).
-    """
-    energy = _slope_energy(cut, scale_mv)
-    smooth = np.convolve(energy, np.full(11, 1.0 / 11.0), mode="same")
-    lo, hi = MEASURE_BEFORE - _SEARCH, MEASURE_BEFORE + _SEARCH + 1
-    peak = lo + int(np.argmax(smooth[lo:hi]))
-    near = np.arange(max(0, peak - 15), min(energy.size, peak + 16))
-    weight = smooth[near]
-    total = float(weight.sum())
-    centre = round(float(near @ weight) / total) if total > 0 else MEASURE_BEFORE
-    return _complex_at(cut, min(max(centre, lo), hi - 1), index, energy)
-
-
-def _slope_energy(cut: FloatArray, scale_mv: FloatArray) -> FloatArray:
-    slope = np.zeros_like(cut)
-    slope[:, 2:-2] = (cut[:, 4:] - cut[:, :-4]) / np.maximum(scale_mv, _FLOOR_MV)[:, None]
-    return np.asarray(np.sum(slope * slope, axis=0), dtype=np.float32)
-
-
-def _complex_at(cut: FloatArray, centre: int, index: int, energy: FloatArray) -> Complex:
-    qrs = cut[:, centre - _QRS_BEFORE : centre + _QRS_AFTER]  # (2, 65)
-    qrs = qrs - qrs.sum(axis=1, keepdims=True) / np.float32(qrs.shape[1])
-    around = energy[centre - _QRS_BEFORE : centre + _QRS_AFTER]
-    high = np.flatnonzero(around > 0.04 * float(around.max(initial=0.0)))
-    width = float(high[-1] - high[0]) if high.size else 0.0
-    size = np.ptp(cut[:, centre - 20 : centre + 21], axis=1).astype(np.float32)
-    steepest = np.abs(qrs[:, 9:-16] - qrs[:, 5:-20]).max(axis=1)
-    sharpness = (steepest / np.maximum(size, 0.05)).astype(np.float32)
-    rise = float(np.argmax(around) - high[0]) if high.size else 0.0
-    return Complex(index + centre - MEASURE_BEFORE, qrs.astype(np.float32), size, width, sharpness, rise)
-
-
 class ShapeMemory:
     """The last beats of a patient and the average of their dominant cluster. Bounded: ``MEMORY_BEATS`` beats."""
 
     def __init__(self, window: int, centre: int) -> None:
         self._window, self._centre = window, centre
-        dim = 2 * (_QRS_BEFORE + _QRS_AFTER)
+        dim = 2 * (QRS_BEFORE + QRS_AFTER)
         self._unit = np.zeros((MEMORY_BEATS, dim), dtype=np.float32)
         self._waves = np.zeros((MEMORY_BEATS, 2, window), dtype=np.float32)
         self._sizes = np.zeros((MEMORY_BEATS, 2), dtype=np.float32)
@@ -244,9 +173,9 @@ class ShapeMemory:
         if self._count < 3:
             return found
         centre = found.index - index + MEASURE_BEFORE
-        lo = max(_QRS_BEFORE, centre - _ALIGN)
-        hi = min(cut.shape[1] - _QRS_AFTER, centre + _ALIGN)
-        part = cut[:, lo - _QRS_BEFORE : hi + _QRS_AFTER] / self._scale[:, None]
+        lo = max(QRS_BEFORE, centre - _ALIGN)
+        hi = min(cut.shape[1] - QRS_AFTER, centre + _ALIGN)
+        part = cut[:, lo - QRS_BEFORE : hi + QRS_AFTER] / self._scale[:, None]
         unit = self._qrs_unit.reshape(2, -1)
         length = unit.shape[1]
         dots = np.correlate(part[0], unit[0], "valid") + np.correlate(part[1], unit[1], "valid")
@@ -258,7 +187,7 @@ class ShapeMemory:
         best = int(np.argmax(corr))
         if corr[best] < _ALIGN_CORR or lo + best == centre:
             return found
-        return _complex_at(cut, lo + best, index, _slope_energy(cut, self._scale))
+        return complex_at(cut, lo + best, index, slope_energy(cut, self._scale))
 
     def _refresh(self) -> None:
         n = self._count
@@ -271,7 +200,7 @@ class ShapeMemory:
         self._members = members
         waves = self._waves[members]
         self._template = waves.sum(axis=0) / np.float32(members.size)
-        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], _FLOOR_MV).astype(np.float32)
+        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], FLOOR_MV).astype(np.float32)
         mean_qrs = self._unit[members].sum(axis=0)
         self._qrs_unit = mean_qrs / max(math.sqrt(_power(mean_qrs)), 1e-6)
         share = np.float32(max(1.0 / self._order, 1.0 / _ANCHOR_BEATS))
@@ -304,7 +233,7 @@ class ShapeMemory:
         to_all = self._unit[:n] @ unit
         similar = to_all > _SIMILAR
         alike = int(np.count_nonzero(similar))
-        template_qrs = self._template[:, self._centre - _QRS_BEFORE : self._centre + _QRS_AFTER]
+        template_qrs = self._template[:, self._centre - QRS_BEFORE : self._centre + QRS_AFTER]
         size = np.log(np.maximum(complex_.size_mv, 0.02) / scale)
         width = self._usual_width()
         wave_n = wave / scale[:, None]
@@ -313,7 +242,7 @@ class ShapeMemory:
             corr,
             _corr(complex_.qrs[0], template_qrs[0]),
             _corr(complex_.qrs[1], template_qrs[1]),
-            _rms_diff(delta, self._centre - _QRS_BEFORE, self._centre + _QRS_AFTER),
+            _rms_diff(delta, self._centre - QRS_BEFORE, self._centre + QRS_AFTER),
             alike / n,
             float(to_all.max()),
             float(self._last[0] @ unit),
@@ -371,7 +300,7 @@ class ShapeMemory:
             max(-2.0, min(2.0, math.log(energy))),
             consistency,
             _rms_diff(delta, c - 110, c - P_END),
-            _rms_diff(delta, c + _QRS_AFTER, min(c + 110, self._window)),
+            _rms_diff(delta, c + QRS_AFTER, min(c + 110, self._window)),
             1.0,
         ]
 
@@ -386,7 +315,7 @@ def _form(complex_: Complex, wave_n: FloatArray, centre: int) -> list[float]:
 
 def _sized(qrs: FloatArray, scale: FloatArray) -> FloatArray:
     """In units of the patient's usual complex."""
-    return np.asarray(qrs / np.maximum(scale, _FLOOR_MV)[:, None], dtype=np.float32)
+    return np.asarray(qrs / np.maximum(scale, FLOOR_MV)[:, None], dtype=np.float32)
 
 
 def _unit(qrs: FloatArray, scale: FloatArray) -> FloatArray:

@@ -32,6 +32,11 @@ class Source:
     address: str
 
 
+def sources_of(facts: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The data sets that the facts of an evidence say were read: none where they say nothing."""
+    return tuple(Source(**source) for source in facts.get("training", {}).get("sources", ()))
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """What the operator may choose.
@@ -47,6 +52,17 @@ class TrainOptions:
     epochs: int | None = None
     records: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse before the recordings are read what no reading can mend. Raises ``ConfigError``."""
+        if self.fold is not None and not (1 <= self.fold[0] <= self.fold[1] and self.fold[1] >= 2):
+            raise ConfigError("fold-range", "--fold k/K needs K of 2 or more and k from 1 to K, such as 2/5")
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(
+                "setting-invalid", "--epochs must be 1 or more; --weights adopts weights without training"
+            )
+        if self.seed is not None and not 0 <= self.seed < 1 << 32:
+            raise ConfigError("setting-invalid", f"--seed must lie between 0 and {(1 << 32) - 1}")
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -58,13 +74,17 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it."""
+    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it.
+
+    ``sources``: the data sets that were read for it, and no other.
+    """
 
     training: LabelledWindows
     held_out: LabelledWindows
     held_out_patients: tuple[str, ...]
     sha256: str
     whole: Any
+    sources: tuple[Source, ...] = ()
 
 
 class ModelTask(Protocol):
@@ -86,7 +106,6 @@ class ModelTask(Protocol):
     preprocessing: str
     preprocessing_params: Mapping[str, Any]
     deadline_ms: float
-    sources: tuple[Source, ...]
     intended_use: str
     limits: tuple[str, ...]
     baseline: str
