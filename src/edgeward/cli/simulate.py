@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from edgeward.testing.gateway import SimulatedBed
 
 _PATIENTS = "patients:"
+_STAYS = "stays:"
+_STAYS_KNOWN = {"beds": "8", "first": "0", "begin": "0", "unit": "ICU"}
 _KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0"}
 _SOURCE_HELP = (
     "who is played: an ECG as sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER; vital signs as "
     "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0] with the courses stable, sepsis, "
-    "haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections (default: sim:)"
+    "haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections; recorded stays of PhysioNet/CinC 2012 as "
+    "stays:FILE.parquet[?beds=8&first=0&begin=0&unit=ICU], from the stay numbered first and its minute begin on "
+    "(default: sim:)"
 )
 
 
@@ -39,7 +44,8 @@ def register(verbs: Any) -> None:
         help="send a simulated or recorded ECG over TCP or SDC, or vital signs of a ward as HL7 v2 or SDC",
         epilog="Examples: edgeward simulate monitor --source sim:ectopy --port 9750; "
         "edgeward simulate monitor --source 'patients:stable,sepsis?beds=8' --to hl7://127.0.0.1:2575; "
-        "edgeward simulate monitor --source patients:sepsis --to sdc://127.0.0.1:6464",
+        "edgeward simulate monitor --source patients:sepsis --to sdc://127.0.0.1:6464; "
+        "edgeward simulate monitor --source 'stays:set_a.parquet?beds=16' --speed 60 --to hl7://127.0.0.1:2575",
     )
     monitor.add_argument("--source", default="sim:", help=_SOURCE_HELP)
     monitor.add_argument(
@@ -49,7 +55,7 @@ def register(verbs: Any) -> None:
     )
     monitor.add_argument("--host", default="127.0.0.1", help="address to listen on with an ECG (default: 127.0.0.1)")
     monitor.add_argument("--port", type=int, default=9750, help="port to listen on, 0 for any free one (default: 9750)")
-    monitor.add_argument("--speed", type=float, default=1.0, help="1 is real time")
+    monitor.add_argument("--speed", type=float, default=1.0, help="1 is real time; 60 plays an hour in a minute")
     monitor.add_argument("--period", type=float, default=1.0, metavar="S", help="vital signs: seconds between messages")
     monitor.add_argument("--for", type=float, dest="seconds", metavar="S", help="vital signs: end after S seconds")
     monitor.add_argument("--once", action="store_true", help="end when one device has got the whole ECG")
@@ -61,7 +67,7 @@ def run_monitor(arguments: argparse.Namespace) -> int:
     for name in ("speed", "period"):
         if not 0 < getattr(arguments, name) < math.inf:
             raise ConfigError("setting-invalid", f"--{name} must be a number above 0")
-    ward = arguments.source.startswith(_PATIENTS)
+    ward = arguments.source.startswith((_PATIENTS, _STAYS))
     if not ward and not arguments.to:
         return _serve_ecg(arguments)
     parts = _target(arguments.to)
@@ -96,7 +102,7 @@ def _play_ward_hl7(arguments: argparse.Namespace, target: SplitResult) -> int:
     from edgeward.testing.gateway import Gateway
 
     host, port = str(target.hostname), target.port or 0
-    beds = _patients(arguments.source)
+    beds = _beds(arguments.source)
 
     def tell(text: str) -> None:
         sys.stderr.write(f"monitor: {text}\n")
@@ -113,7 +119,7 @@ def _play_ward_hl7(arguments: argparse.Namespace, target: SplitResult) -> int:
 def _play_ward_sdc(arguments: argparse.Namespace, target: SplitResult) -> int:
     from edgeward.testing.sdc_ward import SdcWard
 
-    beds = _patients(arguments.source)
+    beds = _beds(arguments.source)
     host, port = str(target.hostname), target.port or 0
     speed, period_s = arguments.speed, arguments.period
     with SdcWard(beds, SystemClock(), host=host, port=port, period_s=period_s, speed=speed) as ward:
@@ -154,6 +160,10 @@ def _target(address: str | None) -> SplitResult:
     return parts
 
 
+def _beds(source: str) -> list[SimulatedBed]:
+    return _stays(source) if source.startswith(_STAYS) else _patients(source)
+
+
 def _patients(source: str) -> list[SimulatedBed]:
     """``patients:stable,sepsis?beds=4`` → beds, the courses in turn."""
     from edgeward.testing.gateway import SimulatedBed
@@ -188,6 +198,27 @@ def _patients(source: str) -> list[SimulatedBed]:
     return beds
 
 
+def _stays(source: str) -> list[SimulatedBed]:
+    """``stays:FILE.parquet?beds=4&first=100`` → a bed for each of four recorded stays, the 100th first."""
+    from edgeward.testing.gateway import SimulatedBed, replay
+    from edgeward.workshop.vitals_long import NS_PER_MINUTE, read_long
+
+    name, _, query = source.removeprefix(_STAYS).partition("?")
+    options = _options(query, _STAYS_KNOWN)
+    count, first, begin_s = _whole(options["beds"]), _whole(options["first"]), 60.0 * _whole(options["begin"])
+    if not 1 <= count <= BEDS_MAX:
+        raise ConfigError("source-malformed", f"beds must be 1 to {BEDS_MAX}; correct --source")
+    stays = [stay for stay in read_long([Path(name)]) if len(stay)]
+    if first >= len(stays):
+        raise ConfigError("source-malformed", f"the file holds {len(stays)} stays; correct first in --source")
+    beds = []
+    for number, stay in enumerate(stays[first : first + count], 1):
+        rows = [(60.0 * numeric.at_ns / NS_PER_MINUTE, numeric.kind, numeric.value) for numeric in stay.numerics()]
+        player = replay((at_s, kind, value) for at_s, kind, value in rows if value is not None)
+        beds.append(SimulatedBed(f"{options['unit']}^^{number}", player, f"CINC{stay.record}", begin_s))
+    return beds
+
+
 def _options(query: str, known: dict[str, str]) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
     if set(given) - set(known):
@@ -207,5 +238,5 @@ def _options(query: str, known: dict[str, str]) -> dict[str, str]:
 def _whole(text: str) -> int:
     number = float(text)
     if not number.is_integer() or number < 0:
-        raise ConfigError("source-malformed", "beds and seed are whole numbers from 0; correct --source")
+        raise ConfigError("source-malformed", "beds, seed, first and begin are whole numbers from 0; correct --source")
     return int(number)

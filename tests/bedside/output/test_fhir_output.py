@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from edgeward.bedside.output.courier import Courier, Later, Refused, Sent
 from edgeward.bedside.output.fhir import DESTINATION, FhirOutput, FhirOutSettings, FhirSender
 from edgeward.bedside.output.outbox import Item, Outbox
-from edgeward.bedside.source.reading import PatientRef
 from edgeward.bedside.system import SystemClock
 from edgeward.kernel.errors import ConfigError
 from edgeward.testing.clock import ManualClock
+from edgeward.wire.entries import Whose
 from edgeward.wire.fhir_out import Author
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _until(what: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def _who(stay: int) -> PatientRef | None:
-    return {7: PatientRef(frozenset({"SECRET-P1^^^HOSP^MR"})), 8: PatientRef(frozenset({"P2^^^HOSP^MR"}))}.get(stay)
+def _who(stay: int) -> Whose | None:
+    return {7: Whose(frozenset({"SECRET-P1^^^HOSP^MR"})), 8: Whose(frozenset({"P2^^^HOSP^MR"}))}.get(stay)
 
 
 @contextlib.contextmanager
@@ -409,4 +409,4 @@ def test_no_repr_holds_a_patient(tmp_path: Path) -> None:
     """What a traceback could print."""
     with _output(tmp_path) as (output, outbox, _):
         output.write("advisory", ADVISORY)
-        assert "SECRET" not in repr((output._raised, _item(), outbox.state()))
+        assert "SECRET" not in repr((vars(output._record), _item(), outbox.state()))

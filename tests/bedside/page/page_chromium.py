@@ -139,8 +139,9 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go to an address and wait for its styles and scripts: before them nothing is as people see it."""
+        self.js("window.isBefore = true")  # the page before is complete too, and stays for a moment
         self.send("Page.navigate", {"url": url})
-        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+        self.wait("!window.isBefore && location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page."""

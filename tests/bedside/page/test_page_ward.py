@@ -12,7 +12,7 @@ from ward_messages import BEDS, STAY, alert, bed, hello, mode, news2, score, vit
 from edgeward.bedside.page.pieces import live_modes, percent
 from edgeward.bedside.page.stay import MODE_TTL_MS, Stay
 from edgeward.bedside.page.vitals import SLOTS, TILE, keep_ms, marks_of, quantity_of, shown, shown_first
-from edgeward.bedside.page.ward import BEDS_MAX, UNCLAIMED_MS_MAX, WardState
+from edgeward.bedside.page.ward import BEDS_MAX, UNCLAIMED_MS_MAX, WardState, reachable
 from edgeward.kernel.errors import InputError
 from edgeward.signal.numeric import Kind
 
@@ -306,3 +306,21 @@ def test_probability_is_never_rounded_to_none_or_all() -> None:
     assert [percent(p) for p in (0.0, 0.004, 0.01, 0.315, 0.99, 0.996, 1.0)] == [
         "< 1 %", "< 1 %", "1 %", "32 %", "99 %", "> 99 %", "> 99 %",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "shown"),
+    [
+        ("http://0.0.0.0:8600/", "ward7.example:8080", "http://ward7.example:8600/"),
+        ("http://[::]:8600/", "[fd00::5]:8080", "http://[fd00::5]:8600/"),
+        ("http://127.0.0.1:8600/", "10.20.0.5:8080", "http://10.20.0.5:8600/"),
+        ("http://127.0.0.1:8600/", "127.0.0.1:8080", "http://127.0.0.1:8600/"),
+        ("http://ecg.example:8600/", "10.20.0.5", "http://ecg.example:8600/"),
+        ("/ecg", "10.20.0.5", "/ecg"),
+        ("http://0.0.0.0:x/", "10.20.0.5", "http://0.0.0.0:x/"),
+        ("http://0.0.0.0:8600/", "", "http://0.0.0.0:8600/"),
+    ],
+)
+def test_link_to_an_ecg_page_leads_there_from_where_it_is_asked(address: str, host: str, shown: str) -> None:
+    """A stream bound to every interface tells an address that is right on the device alone."""
+    assert reachable(address, host) == shown
