@@ -32,6 +32,11 @@ class Source:
     address: str
 
 
+def sources_of(facts: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The data sets that the facts of an evidence say were read: none where they say nothing."""
+    return tuple(Source(**source) for source in facts.get("training", {}).get("sources", ()))
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """What the operator may choose.
@@ -69,13 +74,17 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it."""
+    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it.
+
+    ``sources``: the data sets that were read for it, and no other.
+    """
 
     training: LabelledWindows
     held_out: LabelledWindows
     held_out_patients: tuple[str, ...]
     sha256: str
     whole: Any
+    sources: tuple[Source, ...] = ()
 
 
 class ModelTask(Protocol):
@@ -97,7 +106,6 @@ class ModelTask(Protocol):
     preprocessing: str
     preprocessing_params: Mapping[str, Any]
     deadline_ms: float
-    sources: tuple[Source, ...]
     intended_use: str
     limits: tuple[str, ...]
     baseline: str
