@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 
-from toy_task import ToyTask, toy_network, toy_windows
+from toy_task import MADE_UP, ToyTask, toy_network, toy_windows
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
@@ -44,7 +44,8 @@ def _evidence(models: list[ModelFile], *gates: Gate) -> Evidence:
     from hashlib import sha256
 
     facts = {m.key: ModelFact(sha256(m.model).hexdigest(), len(m.model), m.precision) for m in models}
-    return Evidence("ecg-beat", facts, gates, {"cpu": "any"})
+    read = {"training": {"sources": [dataclasses.asdict(MADE_UP)]}}
+    return Evidence("ecg-beat", facts, gates, {"cpu": "any"}, read)
 
 
 def _pack(models: list[ModelFile], golden: packing.Golden, evidence: Evidence) -> bytes:
@@ -166,6 +167,21 @@ def test_the_card_names_data_limits_and_that_it_is_no_device(models: list[ModelF
         "| parity | fp32 | 1e-07 1 |",
     ):
         assert words in text
+
+
+def test_only_data_that_were_read_are_named(models: list[ModelFile], golden: packing.Golden) -> None:
+    """Card, licences and manifest name the data sets of the evidence; without any they name none."""
+    read = _evidence(models, GOOD)
+    unread = dataclasses.replace(read, facts={})
+    for evidence, named in ((read, True), (unread, False)):
+        bundle = read_bundle(_pack(models, golden, evidence))
+        for said in (
+            bundle.members["card.md"].decode(),
+            bundle.members["licences.txt"].decode(),
+            *bundle.manifest.licences,
+        ):
+            assert (MADE_UP.title in said) is named
+        assert bool(bundle.manifest.licences) is named
 
 
 def test_reference_histograms_count_every_value_once() -> None:

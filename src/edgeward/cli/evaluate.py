@@ -14,7 +14,7 @@ from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeward.evaluate.beat_report import BeatReport
     from edgeward.evaluate.ecg_beat import Job, Streamed
@@ -218,9 +218,7 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
     from edgeward.evaluate.ecg_beat import Job
 
     bundles: dict[str, Path]
-    bundle = arguments.bundle or shipped_bundle("ecg-beat")
     if arguments.cross_validate is not None:
-        from edgeward.bundle.archive import read_bundle
         from edgeward.evaluate.cross_validate import fold_bundles
 
         bundles = fold_bundles(
@@ -228,10 +226,11 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
             records,
             arguments.cross_validate,
             arguments.work,
-            decision=read_bundle(bundle.read_bytes()).manifest.decision,
+            decision=_decision_of(arguments.bundle),
             extra_data=arguments.extra_data,
         )
     else:
+        bundle = arguments.bundle or shipped_bundle("ecg-beat")
         warn_of_training_records(bundle, records)
         bundles = dict.fromkeys(records, bundle)
     return [
@@ -247,6 +246,16 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
         )
         for record in records
     ]
+
+
+def _decision_of(bundle: Path | None) -> Mapping[str, Any]:
+    """The decision of the bundle named; nothing, which is the workshop's own, without one.
+
+    Not of the bundle shipped: it may be of an older kind than the one that is being made to replace it.
+    """
+    from edgeward.bundle.archive import read_bundle
+
+    return {} if bundle is None else read_bundle(bundle.read_bytes()).manifest.decision
 
 
 def warn_of_training_records(bundle: Path, records: Sequence[str]) -> None:

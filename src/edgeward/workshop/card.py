@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeward.workshop.task import sources_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -33,7 +35,7 @@ def model_card(
         "## Intended use",
         task.intended_use,
         "## Data and patients",
-        _data(task, facts),
+        _data(facts),
         *(part for title, text in figures or () for part in (f"## {title}", text)),
         "## Beside a baseline",
         task.baseline,
@@ -81,11 +83,11 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
     return f"{100 * value:.2f} %" + (f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else "")
 
 
-def _data(task: BundleTask, facts: Mapping[str, Any]) -> str:
+def _data(facts: Mapping[str, Any]) -> str:
     training, calibration = facts.get("training", {}), facts.get("calibration", {})
     held = training.get("held_out_patients", [])
     adopted = bool(held) and bool(training.get("adopted"))
-    lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in task.sources]
+    lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in sources_of(facts)]
     lines += [
         f"- Trained on {training.get('patients', 'an unknown number of')} patients, "
         f"{training.get('windows', 'an unknown number of')} {training.get('windows_are', 'windows of recordings')}"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 KEYS = ("fp32", "int8")
 """Models of a bundle; each is its own precision."""
+_TRAINED = ("weights.pt", "facts.json")
 
 Say: TypeAlias = "Callable[[str, str], None]"
 """Called with the step and a line for people."""
@@ -119,12 +120,12 @@ class Line:
             "options": [options.train.fold, options.train.seed, options.train.epochs, options.train.records],
             "data": self.data.sha256,
             "weights": _digest(options.weights),
-            "decision": dict(options.decision),
         }
+        decision = self.task.decision(options.decision)
         if self.folder.is_done("train", inputs):
             self.say("train", "unchanged")
+            self._decide(decision, inputs)
             return
-        decision = self.task.decision(options.decision)
         settings = {"task": self.task.name, "fold": options.train.fold, "adopted": options.weights is not None}
         with Tracker(self.task.name, settings, {"data_sha256": self.data.sha256}) as tracker:
             network, made = self._network(tracker)
@@ -132,7 +133,7 @@ class Line:
             tracker.facts("training", facts)
         self.task.save(network, self.folder.path("train", "weights.pt", make=True))
         self.folder.write_json("train", "facts.json", facts)
-        self.folder.finish("train", inputs, ("weights.pt", "facts.json"))
+        self.folder.finish("train", inputs, _TRAINED)
 
     def export(self) -> None:
         """``train/weights.pt`` → ``export/fp32.onnx``; parity must hold (``GateFailed``)."""
@@ -222,6 +223,13 @@ class Line:
 
     # --- their parts
 
+    def _decide(self, decision: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+        """Note another decision beside weights that stay: it is made from their scores, not learnt with them."""
+        facts = self.folder.read_json("train", "facts.json")
+        if facts["decision"] != decision:
+            self.folder.write_json("train", "facts.json", {**facts, "decision": dict(decision)})
+            self.folder.finish("train", inputs, _TRAINED)
+
     def _network(self, tracker: Tracker) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self.options.weights is not None:
             self.say("train", "adopting the weights given")
@@ -247,6 +255,7 @@ class Line:
                 "held_out_patients": list(self.data.held_out_patients),
                 "fold": list(self.options.train.fold) if self.options.train.fold else None,
                 "data_sha256": self.data.sha256,
+                "sources": [asdict(source) for source in self.data.sources],
                 "environment": environment(),
             },
             "decision": dict(decision),

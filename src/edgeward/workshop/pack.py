@@ -18,6 +18,7 @@ from edgeward.bundle.manifest import GoldenSpec, Manifest, ModelSpec
 from edgeward.inference.golden import write_golden
 from edgeward.kernel.errors import BundleError
 from edgeward.workshop.scorer import Scorer
+from edgeward.workshop.task import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def trial_bundle(
     task: BundleTask, models: Sequence[ModelFile], golden: Golden, *, version: str, decision: Mapping[str, Any]
 ) -> bytes:
     """A bundle of models and golden vectors alone, so that the gates are measured on the device's own engine."""
-    return _write(task, models, golden, {}, version=version, decision=decision)
+    return _write(task, models, golden, {}, (), version=version, decision=decision)
 
 
 def pack(
@@ -174,16 +175,17 @@ def pack(
     present = hash_members({model.key: model.model for model in models})
     if measured != present:
         raise BundleError("evidence-foreign", "the evidence was measured on other model files; run verify again")
+    sources = sources_of(evidence.facts)
     extra = {
         "evidence.json": evidence.to_json(),
         "reference.json": reference,
         "card.md": card,
-        "licences.txt": licence_text(task.sources),
+        "licences.txt": licence_text(sources),
         **(more or {}),
     }
     if evaluation is not None:
         extra["evaluation.json"] = (json.dumps(evaluation, sort_keys=True, indent=1) + "\n").encode()
-    return _write(task, models, golden, extra, version=version, decision=decision)
+    return _write(task, models, golden, extra, sources, version=version, decision=decision)
 
 
 def _write(
@@ -191,6 +193,7 @@ def _write(
     models: Sequence[ModelFile],
     golden: Golden,
     extra: Mapping[str, bytes],
+    sources: Sequence[Source],
     *,
     version: str,
     decision: Mapping[str, Any],
@@ -216,6 +219,6 @@ def _write(
         models=tuple(specs),
         golden=GoldenSpec("golden.npz", golden.count, dict(golden.tolerance)),
         hashes=hash_members(members),
-        licences=tuple(f"{source.licence}: {source.title}" for source in task.sources),
+        licences=tuple(f"{source.licence}: {source.title}" for source in sources),
     )
     return write_bundle(manifest, members)

@@ -221,6 +221,7 @@ class SepsisLine:
                 "septic": int(table.septic.sum()),
                 "windows": len(table),
                 "windows_are": "hours",
+                "sources": [asdict(source) for source in self.task.sources],
                 "folds": FOLDS,
                 "data_sha256": table.sha256(),
                 "environment": environment(),

@@ -35,6 +35,11 @@ class Source:
     address: str
 
 
+def sources_of(facts: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The data sets that the facts of an evidence say were read: none where they say nothing."""
+    return tuple(Source(**source) for source in facts.get("training", {}).get("sources", ()))
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """What the operator may choose.
@@ -72,13 +77,17 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it."""
+    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it.
+
+    ``sources``: the data sets that were read for it, and no other.
+    """
 
     training: LabelledWindows
     held_out: LabelledWindows
     held_out_patients: tuple[str, ...]
     sha256: str
     whole: Any
+    sources: tuple[Source, ...] = ()
 
 
 class BundleTask(Protocol):
@@ -93,7 +102,6 @@ class BundleTask(Protocol):
     preprocessing: str
     preprocessing_params: Mapping[str, Any]
     deadline_ms: float
-    sources: tuple[Source, ...]
     intended_use: str
     limits: tuple[str, ...]
     baseline: str
