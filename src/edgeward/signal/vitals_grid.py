@@ -1,0 +1,381 @@
+"""A stay's vital signs as the hypotension model sees them: one code in training and at the bedside.
+
+Everything is of time, never of how many values came: a cell of the grid is the mean of five minutes, a feature looks at
+quarters of an hour. So a chart with a value each quarter and a monitor that speaks each second give like inputs. The
+newest cell ends at the instant that is asked about, so that a score every 15 s moves with every value.
+
+::
+
+    grid      60 cells of 5 min, oldest first, × 16 channels
+              of each vital: the value, carried forward within the window, in standard units; and how fresh it is,
+              1 in a cell that holds a value, less by exp(−age/1 h) after it. Never measured is 0 and 0.
+    features  of quarters of an hour over the last hour and the last five, and of the last day; NaN is not measured
+
+Pressures are arterial where an arterial line gave one in the cell, else of the cuff; the channel ``arterial`` tells.
+Memory is bounded (two ``History`` rings), an update costs the same however long the stay.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeward.kernel.errors import BundleError, InputError
+from edgeward.signal.history import History
+from edgeward.signal.numeric import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeward.signal.numeric import Numeric
+
+Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
+
+NAME = "vitals-grid-1"
+MINUTE_NS = 60 * 1_000_000_000
+STEPS = 60
+CELL_MIN = 5
+WINDOW_MIN = STEPS * CELL_MIN
+QUARTER_MIN = 15
+QUARTERS = WINDOW_MIN // QUARTER_MIN
+HOUR_QUARTERS = 4
+DAY_QUARTERS = 96
+FRESH_MIN = 60.0
+"""After an hour without a value, freshness is 1/e."""
+CLIP = 5.0
+"""Standard units beyond which a value says no more."""
+
+KEPT = (
+    Kind.HR,
+    Kind.RR,
+    Kind.TEMP,
+    Kind.ABP_SYS,
+    Kind.ABP_DIA,
+    Kind.ABP_MEAN,
+    Kind.NIBP_SYS,
+    Kind.NIBP_DIA,
+    Kind.NIBP_MEAN,
+)
+"""The kinds that the grid keeps; all others pass by."""
+_INDEX: Mapping[Kind, int] = MappingProxyType({kind: index for index, kind in enumerate(KEPT)})
+BELIEVED: Mapping[Kind, tuple[float, float]] = MappingProxyType(
+    {
+        Kind.HR: (20.0, 300.0),
+        Kind.RR: (1.0, 80.0),
+        Kind.TEMP: (25.0, 44.0),
+        Kind.ABP_SYS: (30.0, 300.0),
+        Kind.ABP_DIA: (10.0, 200.0),
+        Kind.ABP_MEAN: (20.0, 200.0),
+        Kind.NIBP_SYS: (30.0, 300.0),
+        Kind.NIBP_DIA: (10.0, 200.0),
+        Kind.NIBP_MEAN: (20.0, 200.0),
+    }
+)
+"""What is believed of a monitor, canonical units, both ends included: a flushed, open or clamped line and a lost probe
+lie outside, and count as not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """One vital of the grid: its name, the mean and spread that make standard units, canonical units."""
+
+    name: str
+    mean: float
+    spread: float
+
+
+VITALS = (
+    Vital("hr", 87.0, 18.0),
+    Vital("rr", 19.0, 5.5),
+    Vital("temp", 37.0, 0.85),
+    Vital("sys", 118.0, 23.0),
+    Vital("dia", 59.0, 13.0),
+    Vital("mean", 79.0, 15.0),
+)
+"""The vitals that the grid's first twelve channels hold, in standard units of CinC 2012, set a."""
+_MEAN = 5
+_CUFF = (8, Vital("cuff_mean", 76.0, 15.0))
+CHANNELS = (
+    *(name for vital in VITALS for name in (vital.name, f"{vital.name}_fresh")),
+    "arterial",
+    "age",
+    "cuff_mean",
+    "cuff_mean_fresh",
+)
+"""The grid's channels. ``age``: years / 100, 0 where not known."""
+
+_STATISTICS = ("mean", "low", "high", "spread", "slope")
+_SPANS = (("1h", HOUR_QUARTERS), ("5h", QUARTERS))
+_PRESSURE = KEPT.index(Kind.ABP_MEAN)
+_SHARES = (65.0, 70.0, 75.0)
+FEATURES: tuple[str, ...] = (
+    *(
+        f"{kind.value}_{what}"
+        for kind in KEPT
+        for what in (
+            "last",
+            "age_min",
+            *(f"{name}_{span}" for span, _ in _SPANS for name in _STATISTICS),
+            "mean_24h",
+            "low_24h",
+            "mean_stay",
+        )
+    ),
+    *(f"abp_mean_quarter_{quarter}" for quarter in range(HOUR_QUARTERS)),
+    *(f"abp_mean_below_{limit:.0f}_{span}" for limit in _SHARES for span in ("1h", "5h", "24h")),
+    "abp_mean_since_65_h",
+    "pulse_pressure",
+    "pulse_pressure_1h",
+    "shock_index",
+    "shock_index_1h",
+    "mean_per_stay_mean",
+    "age_y",
+)
+"""The features' names, in order. ``last``: newest value; ``spread``, ``slope`` (per hour): of quarters; ``low_24h``:
+least mean of a quarter; ``below``: share of the measured quarters; ``since_65_h``: hours since a quarter below 65 mmHg
+within the last day; ``mean_per_stay_mean``: of the last hour to the whole stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class VitalsGridSpec:
+    """What the grid and the features are; travels in the manifest by name and figures.
+
+    Raises ``BundleError`` (``grid-spec-unsupported``) for anything but what this version computes.
+    """
+
+    name: str = NAME
+    cell_s: int = CELL_MIN * 60
+    steps: int = STEPS
+    channels: tuple[str, ...] = CHANNELS
+    features: tuple[str, ...] = FEATURES
+    standard: tuple[tuple[str, float, float], ...] = tuple((v.name, v.mean, v.spread) for v in VITALS)
+
+    def __post_init__(self) -> None:
+        known = (NAME, CELL_MIN * 60, STEPS, CHANNELS, FEATURES, tuple((v.name, v.mean, v.spread) for v in VITALS))
+        if (self.name, self.cell_s, self.steps, self.channels, self.features, self.standard) != known:
+            raise BundleError(
+                "grid-spec-unsupported",
+                "the bundle asks for another grid of vital signs than this version computes; build it with a matching "
+                "version of Edgeward",
+            )
+
+    def to_params(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "name": self.name,
+            "cell_s": self.cell_s,
+            "steps": self.steps,
+            "channels": list(self.channels),
+            "features": list(self.features),
+            "standard": [list(row) for row in self.standard],
+        }
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> VitalsGridSpec:
+        """Read what ``to_params`` wrote; ``BundleError`` (``grid-spec-malformed``) for anything else."""
+        try:
+            return cls(
+                name=params["name"],
+                cell_s=params["cell_s"],
+                steps=params["steps"],
+                channels=tuple(params["channels"]),
+                features=tuple(params["features"]),
+                standard=tuple((name, float(mean), float(spread)) for name, mean, spread in params["standard"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                "grid-spec-malformed", "the manifest does not say which grid of vital signs it wants; pack it again"
+            ) from error
+
+
+class Grid:
+    """One stay's vital signs. ``age_y``: the patient's age in years, None where not known."""
+
+    def __init__(self, age_y: float | None = None) -> None:
+        self.age_y = age_y
+        names = [kind.value for kind in KEPT]
+        self._minutes = History(names, bucket_s=60, buckets=WINDOW_MIN)
+        self._quarters = History(names, bucket_s=60 * QUARTER_MIN, buckets=DAY_QUARTERS)
+
+    def update(self, numeric: Numeric) -> bool:
+        """Take one numeric; its cost does not grow with the stay.
+
+        False where it changes nothing: another kind, declared unmeasured (what was measured grows older), not to be
+        believed, or older than everything that is kept.
+        """
+        index, value = _INDEX.get(numeric.kind), numeric.value
+        if index is None or value is None:
+            return False
+        low, high = BELIEVED[numeric.kind]
+        if not low <= value <= high:
+            return False
+        kept = self._minutes.put(0, index, value, numeric.at_ns)
+        return self._quarters.put(0, index, value, numeric.at_ns) or kept
+
+    def window(self, now_ns: int) -> dict[str, FloatArray]:
+        """The model's inputs at ``now_ns``: ``grid`` (60, 16) and ``features`` (F,), float32. NaN in features only."""
+        self._advance(now_ns)
+        return {"grid": self._cells(), "features": self._features(now_ns)}
+
+    def pressure_minutes(self, now_ns: int, minutes: int) -> Array:
+        """Mean arterial pressure of each of the last ``minutes`` minutes, newest first (minutes,); NaN: not measured.
+
+        The newest is the running minute.
+        """
+        self._advance(now_ns)
+        found: Array = self._minutes.mean(1, minutes)[0, _PRESSURE]
+        return found
+
+    def vital_ages_s(self, now_ns: int) -> dict[str, float]:
+        """Seconds since the newest value of each vital of ``VITALS``, the cuff's included; infinite without one."""
+        age = dict(zip(KEPT, self._minutes.age_s(now_ns)[0].tolist(), strict=True))
+        pressures = {
+            name: min(age[Kind(f"abp_{name}")], age[Kind(f"nibp_{name}")]) for name in ("sys", "dia", "mean")
+        }
+        return {"hr": age[Kind.HR], "rr": age[Kind.RR], "temp": age[Kind.TEMP], **pressures}
+
+    def to_memory(self) -> dict[str, Any]:
+        """Everything kept, as plain JSON values."""
+        return {
+            "grid": NAME,
+            "age_y": self.age_y,
+            "minutes": self._minutes.to_memory(),
+            "quarters": self._quarters.to_memory(),
+        }
+
+    @classmethod
+    def from_memory(cls, memory: Mapping[str, Any]) -> Grid:
+        """What ``to_memory`` gave. ``InputError`` (``history-memory``) for anything else, another version's included."""
+        try:
+            age, name = memory["age_y"], memory["grid"]
+            made = cls(None if age is None else float(age))
+            minutes, quarters = (History.from_memory(memory[key]) for key in ("minutes", "quarters"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _memory_refused() from error
+        alike = [
+            (old.channels, old.bucket_ns, old.buckets) == (new.channels, new.bucket_ns, new.buckets)
+            for old, new in ((made._minutes, minutes), (made._quarters, quarters))
+        ]
+        if name != NAME or not all(alike):
+            raise _memory_refused()
+        made._minutes, made._quarters = minutes, quarters
+        return made
+
+    # --- inside
+
+    def _advance(self, now_ns: int) -> None:
+        self._minutes.advance(now_ns)
+        self._quarters.advance(now_ns)
+
+    def _cells(self) -> FloatArray:
+        cells = self._minutes.mean(CELL_MIN, STEPS)[0, :, ::-1]  # (kinds, steps), oldest first
+        arterial = ~np.isnan(cells[3:6])
+        pressures = np.where(arterial, cells[3:6], cells[6:9])
+        values = np.concatenate([cells[:3], pressures, cells[_CUFF[0]][np.newaxis]])
+        carried, fresh = _carried(values)
+        grid = np.zeros((STEPS, len(CHANNELS)), np.float32)
+        for index, vital in enumerate(VITALS):
+            grid[:, 2 * index] = _standard(carried[index], vital)
+            grid[:, 2 * index + 1] = fresh[index]
+        told = np.where(np.isnan(values[_MEAN]), np.nan, arterial[2].astype(np.float64))
+        grid[:, 12] = np.nan_to_num(_carried(told[np.newaxis])[0][0])
+        grid[:, 13] = 0.0 if self.age_y is None else self.age_y / 100.0
+        grid[:, 14] = _standard(carried[6], _CUFF[1])
+        grid[:, 15] = fresh[6]
+        return grid
+
+    def _features(self, now_ns: int) -> FloatArray:
+        quarters = self._minutes.mean(QUARTER_MIN, QUARTERS)[0]  # (kinds, 20), newest first
+        day = self._quarters.mean()[0]  # (kinds, 96)
+        stay = self._quarters.own_mean()[0]
+        last = self._quarters.last[0]
+        age_min = np.minimum(self._quarters.age_s(now_ns)[0] / 60.0, 24 * 60.0)
+        spans = [_statistics(quarters[:, :length]) for _, length in _SPANS]
+        columns = [last, age_min, *(row for span in spans for row in span), _mean(day), _least(day), stay]
+        per_kind = np.stack(columns, axis=1)
+        hour = spans[0][0]
+        values = [
+            *per_kind.ravel().tolist(),
+            *quarters[_PRESSURE, :HOUR_QUARTERS].tolist(),
+            *_shares(quarters[_PRESSURE], day[_PRESSURE]),
+            _since_low(day[_PRESSURE]),
+            last[3] - last[4],
+            hour[3] - hour[4],
+            _ratio(last[0], last[3]),
+            _ratio(hour[0], hour[3]),
+            _ratio(hour[_PRESSURE], stay[_PRESSURE]),
+            math.nan if self.age_y is None else self.age_y,
+        ]
+        return np.array(values, dtype=np.float32)
+
+
+def _carried(values: Array) -> tuple[Array, Array]:
+    """Values (n, steps) carried forward, NaN before the first; and how fresh each is, 0 before the first."""
+    steps = np.arange(values.shape[1])
+    there = np.where(np.isnan(values), -1, steps)
+    source = np.maximum.accumulate(there, axis=1)
+    carried = np.take_along_axis(values, np.maximum(source, 0), axis=1)
+    fresh = np.where(source < 0, 0.0, np.exp(-(steps - source) * CELL_MIN / FRESH_MIN))
+    return np.where(source < 0, np.nan, carried), fresh
+
+
+def _standard(values: Array, vital: Vital) -> Array:
+    return np.clip(np.nan_to_num((values - vital.mean) / vital.spread), -CLIP, CLIP)
+
+
+def _statistics(groups: Array) -> tuple[Array, ...]:
+    """Mean, least, greatest, spread and slope per hour of quarters (kinds, n), newest first; NaN where undefined."""
+    there = ~np.isnan(groups)
+    count = there.sum(axis=1)
+    filled = np.where(there, groups, 0.0)
+    mean = _mean(groups)
+    away = np.where(there, groups - mean[:, np.newaxis], 0.0)
+    spread = np.sqrt(_divided((away**2).sum(axis=1), np.where(count > 1, count, 0)))
+    hours = -np.arange(groups.shape[1]) * (QUARTER_MIN / 60.0)
+    centre = _divided((there * hours).sum(axis=1), count)
+    offset = np.where(there, hours - centre[:, np.newaxis], 0.0)
+    slope = _divided((offset * filled).sum(axis=1), np.where(count > 2, (offset**2).sum(axis=1), 0.0))
+    high = np.where(there, groups, -np.inf).max(axis=1)
+    return mean, _least(groups), np.where(count > 0, high, np.nan), spread, slope
+
+
+def _mean(groups: Array) -> Array:
+    there = ~np.isnan(groups)
+    return _divided(np.where(there, groups, 0.0).sum(axis=-1), there.sum(axis=-1))
+
+
+def _least(groups: Array) -> Array:
+    low = np.where(np.isnan(groups), np.inf, groups).min(axis=-1)
+    return np.where(np.isfinite(low), low, np.nan)
+
+
+def _divided(part: Array, whole: npt.NDArray[Any]) -> Array:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _shares(quarters: Array, day: Array) -> list[float]:
+    spans = (quarters[:HOUR_QUARTERS], quarters, day)
+    return [
+        float((known < limit).mean()) if len(known) else math.nan
+        for limit in _SHARES
+        for known in (span[~np.isnan(span)] for span in spans)
+    ]
+
+
+def _since_low(day: Array) -> float:
+    low = np.flatnonzero(day < _SHARES[0])
+    return float(low[0]) * QUARTER_MIN / 60.0 if len(low) else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan
+
+
+def _memory_refused() -> InputError:
+    return InputError("history-memory", "the kept state of a stay cannot be read; its history begins anew")
