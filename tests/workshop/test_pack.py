@@ -16,7 +16,7 @@ from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import BundleError
 from edgeward.workshop import pack as packing
-from edgeward.workshop.card import model_card
+from edgeward.workshop.card import beat_figures, model_card
 from edgeward.workshop.compress.quantise import quantise
 from edgeward.workshop.evidence import Evidence, Gate, GateFailed, ModelFact
 from edgeward.workshop.export import export_onnx
@@ -157,7 +157,8 @@ def test_the_machine_is_named_without_a_host(models: list[ModelFile]) -> None:
 
 def test_the_card_names_data_limits_and_that_it_is_no_device(models: list[ModelFile]) -> None:
     """The card carries attribution, the failed and passed gates, and the warning."""
-    text = model_card(TASK, _evidence(models, GOOD), version="1.2.3").decode()
+    evidence = _evidence(models, GOOD)
+    text = model_card(TASK, evidence, version="1.2.3", figures=beat_figures(evidence)).decode()
     for words in (
         "Not a medical device",
         "Made-up windows (CC0-1.0)",

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 
 from edgeward.kernel.errors import ConfigError
-from edgeward.workshop.card import model_card
+from edgeward.workshop.card import beat_figures, model_card
 from edgeward.workshop.compress.distil import distil
 from edgeward.workshop.compress.prune import prune
 from edgeward.workshop.compress.quantise import METHODS, Quantised, best_method, calibration_windows, quantise
+from edgeward.workshop.device_gates import LATENCY_RUNS
 from edgeward.workshop.evidence import Evidence, machine_facts
 from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_gate, random_inputs, require
 from edgeward.workshop.pack import Golden, ModelFile, make_golden, pack
 from edgeward.workshop.reference import reference_json
 from edgeward.workshop.scorer import Scorer
 from edgeward.workshop.track import Tracker, environment
-from edgeward.workshop.verify import LATENCY_RUNS, Bounds, Judged, verify
+from edgeward.workshop.verify import Bounds, Judged, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -190,7 +191,7 @@ class Line:
         golden = self.folder.read_json("verify", "golden.json")
         version = self.options.version
         evaluation = self.options.evaluation
-        card = model_card(self.task, evidence, version=version, evaluation=evaluation)
+        card = model_card(self.task, evidence, version=version, figures=beat_figures(evidence, evaluation))
         raw = pack(
             self.task,
             self._models(),

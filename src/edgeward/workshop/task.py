@@ -67,21 +67,14 @@ class TrainingData:
     whole: Any
 
 
-class ModelTask(Protocol):
-    """One kind of model. Class indices everywhere are positions in ``classes``."""
+class BundleTask(Protocol):
+    """What a bundle and its card say of a model, of whatever family. Class indices are positions in ``classes``."""
 
     name: str
     task: str
     classes: tuple[str, ...]
-    spared: Mapping[str, Sequence[str]]
-    """EC57: true classes whose call as this class is no false positive."""
-    f1_drop_max: Mapping[str, float]
-    """Largest loss of F1, in percentage points, that INT8 may cost in a class."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    fp32_inputs: tuple[str, ...]
-    """Inputs whose downstream layers stay FP32 in the INT8 model."""
-    feature_input: str
     feature_names: tuple[str, ...]
     preprocessing: str
     preprocessing_params: Mapping[str, Any]
@@ -90,6 +83,26 @@ class ModelTask(Protocol):
     intended_use: str
     limits: tuple[str, ...]
     baseline: str
+
+    def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest's ``decision``, checked; ``ConfigError`` when it does not hold."""
+        ...
+
+    def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
+        """``count`` made-up windows through the real preprocessing: the golden vectors hold no patient."""
+        ...
+
+
+class ModelTask(BundleTask, Protocol):
+    """A network."""
+
+    spared: Mapping[str, Sequence[str]]
+    """EC57: true classes whose call as this class is no false positive."""
+    f1_drop_max: Mapping[str, float]
+    """Largest loss of F1, in percentage points, that INT8 may cost in a class."""
+    fp32_inputs: tuple[str, ...]
+    """Inputs whose downstream layers stay FP32 in the INT8 model."""
+    feature_input: str
 
     def prepare(self, options: TrainOptions, cache: Path) -> TrainingData:
         """Read the data, split by patient. ``ConfigError`` when data are missing."""
@@ -114,14 +127,6 @@ class ModelTask(Protocol):
 
     def deployed(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network as it is exported: its output is ``outputs``."""
-        ...
-
-    def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """The manifest's ``decision``, checked; ``ConfigError`` when it does not hold."""
-        ...
-
-    def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
-        """``count`` made-up windows through the real preprocessing: the golden vectors hold no patient."""
         ...
 
 
