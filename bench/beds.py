@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeward.bedside.bed import Bed
+from edgeward.bedside.bed import Bed, Rung
 from edgeward.bedside.device import quiet_interpreter
+from edgeward.bedside.fallback import Mode
 from edgeward.bedside.health import STAGES, StageLatency
 from edgeward.bedside.model import plan_of
 from edgeward.bedside.pipeline import EcgPipeline
@@ -62,7 +63,8 @@ def measure(beds: int, seconds: int, bundle: Path) -> tuple[StageLatency, dict[s
             pipeline = EcgPipeline(
                 leads, RATE_HZ, plan.spec, plan.decision, deadline_ms=plan.deadline_ms, timer=latency
             )
-            return Bed(pipeline, host, [], clock, latency, budget_ms=plan.deadline_ms)
+            rungs = {Mode.LOCAL: Rung(host, plan.decision)}
+            return Bed(pipeline, rungs, [], clock, latency, budget_ms=plan.deadline_ms)
 
         running = [bed() for _ in range(beds)]
         began = clock.monotonic_ns() + 200_000_000

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ecg import regular, synthetic
 
-from edgeward.bedside.bed import Bed
+from edgeward.bedside.bed import Bed, Rung
 from edgeward.bedside.decide import Decision
 from edgeward.bedside.fallback import Climb, Ladder, Mode
 from edgeward.bedside.health import StageLatency
@@ -85,13 +85,20 @@ class Heard:
 
 
 def make(
-    engine: Any, clock: Any, dwell_s: float = 60.0, deadline_ms: float = 4.0, ladder: Ladder | None = None
+    engine: Any,
+    clock: Any,
+    dwell_s: float = 60.0,
+    deadline_ms: float = 4.0,
+    ladder: Ladder | None = None,
+    backup: Any = None,
 ) -> tuple[Bed, Heard]:
     heard = Heard()
     latency = StageLatency(clock)
     pipeline = EcgPipeline(("II", "V1"), 250.0, SPEC, Decision((0.0,) * 5), deadline_ms=deadline_ms, timer=latency)
     climb = Climb(dwell_ns=round(dwell_s * S))
-    return Bed(pipeline, engine, [heard], clock, latency, climb=climb, ladder=ladder, budget_ms=deadline_ms), heard
+    engines = {Mode.LOCAL: engine, Mode.LOCAL_PREVIOUS: backup}
+    rungs = {mode: Rung(held, Decision((0.0,) * 5)) for mode, held in engines.items() if held is not None}
+    return Bed(pipeline, rungs, [heard], clock, latency, climb=climb, ladder=ladder, budget_ms=deadline_ms), heard
 
 
 def play(bed: Bed, clock: FakeClock, seconds: float) -> None:
@@ -115,6 +122,23 @@ def test_every_failure_drops_at_once_and_the_way_back_is_earned() -> None:
     assert "" not in whys[: whys.index("probation") + 20]
     assert bed.counts["accepted"] + bed.counts["fallback"] + bed.counts["withheld"] == len(whys)
     assert engine.asked >= len(whys) - bed.counts["withheld"]
+
+
+def test_the_bundle_before_takes_over_and_gives_back() -> None:
+    """While the present engine fails, the previous one earns the bed; the present one takes it back when it can."""
+    clock = FakeClock()
+    present, before = FakeEngine(failures=[Failure.CRASHED] * 40), FakeEngine()
+    bed, heard = make(present, clock, dwell_s=20.0, backup=before)
+    play(bed, clock, 90.0)
+    modes = [(m["mode"], m["reason"]) for m in heard.of("mode")]
+    assert modes == [
+        ("LOCAL", ""),
+        ("THRESHOLD_ONLY", "engine_crashed"),
+        ("LOCAL_PREVIOUS", "engine_crashed"),
+        ("LOCAL", ""),
+    ]
+    assert [b["why"] for b in heard.of("beat")][-1] == ""
+    assert before.asked > 0
 
 
 @pytest.mark.parametrize("failure", list(Failure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.bundle.manifest import Manifest, is_member_name
+from edgeward.cli.shipped import shipped_bundle
 from edgeward.kernel.errors import BundleError
 from edgeward.testing.repository import tiny_bundle
 
@@ -160,3 +162,13 @@ def test_inner_field_of_any_other_type_is_refused_or_harmless(part: str, data: s
 def test_plain_member_names_are_taken(name: str) -> None:
     """Lower case, at most one folder."""
     assert is_member_name(name)
+
+
+def test_the_shipped_bundle_keeps_its_bytes() -> None:
+    """A bundle packed by an older Edgeward reads, and writes the same manifest again."""
+    bundle = read_bundle(shipped_bundle("ecg-beat").read_bytes())
+    assert b'"missing"' not in bundle.manifest.to_json()
+    told = replace(
+        bundle.manifest, inputs=(replace(bundle.manifest.inputs[0], missing=True), *bundle.manifest.inputs[1:])
+    )
+    assert Manifest.from_json(told.to_json()).inputs[0].missing

@@ -303,6 +303,25 @@ def test_bundles_that_cannot_be_served_are_refused_at_the_start(
         EngineHost(bundle_file).start()
 
 
+def test_a_start_behind_the_caller_tells_what_kept_it(bundle_file: Path, tmp_path: Path) -> None:
+    """Without waiting, a good bundle comes to serve by and by; one whose golden vectors fail says so."""
+    wrong = tmp_path / "wrong.ewb"
+    wrong.write_bytes(tiny_bundle(golden_shift=0.5))
+    good, bad = EngineHost(bundle_file), EngineHost(wrong)
+    try:
+        good.start(wait=False)
+        bad.start(wait=False)
+        _until(lambda: good.ready)
+        assert good.start_error is None
+        _until(lambda: bad.check() is not None and bad.start_error is not None)
+        assert bad.start_error is not None
+        assert bad.start_error.code == "golden-failed"
+        assert not bad.ready
+    finally:
+        good.stop()
+        bad.stop()
+
+
 def test_a_worker_that_cannot_even_start_says_why(bundle_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker printed before it was ready is in the error, so that a broken installation can be mended."""
     monkeypatch.setattr(child_module, "_environment", lambda threads: {"PYTHONHOME": "/nowhere"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from edgeward.bedside.effects import InputChanged, RateChanged, SamplesArrived, Scored, ScoreWindow
 from edgeward.bedside.fallback import (
+    Banner,
     Climb,
-    EngineFailed,
     GoldenPassed,
     GoodResult,
-    InputBack,
-    InputLost,
     Ladder,
     Mode,
+    RungFailed,
+    banner,
     transition,
 )
 from edgeward.bedside.messages import message_of, message_of_rate, mode_message
@@ -28,8 +28,9 @@ from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import ENGINE_HANG_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from edgeward.bedside.decide import Decision
     from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Occurrence
     from edgeward.bedside.health import StageLatency
@@ -53,18 +54,26 @@ _LATE_MAX = 5
 job makes one or two late, and a banner that says AI while no class ever comes would lie."""
 
 
-class Bed:
-    """Carries a source's blocks through the pipeline and its effects to engine and outputs.
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """An engine and how its scores are read."""
 
-    ``engine`` is None where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
-    same. Nothing here raises for trouble with the engine or with one block. ``ladder``: that of the bed before with
-    the same engine, because another monitor earns no trust back.
+    engine: EngineHost
+    decision: Decision
+
+
+class Bed:
+    """Carries a source's blocks through the pipeline and its effects to engines and outputs.
+
+    ``rungs`` is empty where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
+    same. Nothing here raises for trouble with an engine or with one block. ``ladder``: that of the bed before with
+    the same engines, because another monitor earns no trust back.
     """
 
     def __init__(
         self,
         pipeline: EcgPipeline,
-        engine: EngineHost | None,
+        rungs: Mapping[Mode, Rung],
         outputs: Sequence[Output],
         clock: Clock,
         latency: StageLatency,
@@ -74,23 +83,25 @@ class Bed:
         budget_ms: float,
     ) -> None:
         self._pipeline = pipeline
-        self._engine = engine
+        self._rungs = rungs
         self._outputs = outputs
         self._clock = clock
         self._latency = latency
         self._climb = climb or Climb()
         self._budget_ms = budget_ms
         now = clock.monotonic_ns()
-        self.ladder = replace(ladder or Ladder(), input_lost=None, since_ns=now)
+        self.ladder = ladder or Ladder.of(*rungs)
+        self._lost: Reason | None = None
         self._next_look_ns = now
         self._bpm: int | None = None
         self._late_in_a_row = 0
-        self._told_engine: tuple[int | None, str, bool, int, str | None] | None = None
+        self._told: dict[Mode, tuple[int | None, str, bool, int, str | None]] = {}
         self._next_latency_ns = now + _LATENCY_EVERY_NS
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
-        if engine is None:
-            self.ladder = transition(self.ladder, EngineFailed(Reason.NO_BUNDLE), now, self._climb)
-        self._tell(*mode_message(self.ladder, now))
+        if Mode.LOCAL not in rungs:
+            self.ladder = transition(self.ladder, RungFailed(Reason.NO_BUNDLE), now, self._climb)
+        self._banner: Banner = banner(None, self.ladder, None, now)
+        self._tell(*mode_message(self._banner, now))
 
     def block(self, block: Block) -> None:
         """Take one block from the source and carry out everything that follows from it."""
@@ -109,7 +120,7 @@ class Bed:
         now = self._clock.monotonic_ns()
         if now >= self._next_look_ns:
             self._next_look_ns = now + _ENGINE_LOOK_NS
-            self._watch_engine()
+            self._watch_engines()
         if now >= self._next_latency_ns:
             self._next_latency_ns = now + _LATENCY_EVERY_NS
             self._tell("latency", self._latency.message(self._budget_ms))
@@ -125,7 +136,8 @@ class Bed:
         told = [self._score(effect) if isinstance(effect, ScoreWindow) else [effect] for effect in effects]
         for effect in chain.from_iterable(told):
             if isinstance(effect, InputChanged):
-                self._climb_or_fall(InputBack() if effect.lost is None else InputLost(effect.lost))
+                self._lost = effect.lost
+                self._say_mode()
             elif isinstance(effect, Verdict):
                 self._count(effect)
             elif isinstance(effect, RateChanged):
@@ -135,27 +147,33 @@ class Bed:
                 self._tell(*message)
 
     def _score(self, request: ScoreWindow) -> list[Effect]:
-        if self._engine is None:
-            answer = Scored(request.sequence, None, Reason.NO_BUNDLE)
-            return self._pipeline.step(answer, self._clock.monotonic_ns())
+        """Ask the rungs that are to be asked, the serving one first; the others only earn or lose trust."""
+        serving = self.ladder.serving
+        answers = [self._ask(rung, request) for rung in sorted(self.ladder.asked, key=lambda rung: rung is not serving)]
+        chosen = next((answer for answer in answers if answer.failure is None), answers[0])
+        return self._pipeline.step(chosen, self._clock.monotonic_ns())
+
+    def _ask(self, rung: Mode, request: ScoreWindow) -> Scored:
+        held = self._rungs.get(rung)
+        if held is None:
+            return Scored(request.sequence, None, Reason.NO_BUNDLE)
         mark = self._latency.start()
         inputs = {"wave": request.wave, "rhythm": request.rhythm}
         try:
-            result = self._engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+            result = held.engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
         except InputError:  # the window is not what the model takes: no fault of the engine, which stays trusted
-            answer = Scored(request.sequence, None, Reason.BAD_SCORES)
-            return self._pipeline.step(answer, self._clock.monotonic_ns())
+            return Scored(request.sequence, None, Reason.BAD_SCORES)
         now = self._latency.lap("engine", mark)
         if result.failure is not None or result.scores is None:
             why = _REASON_OF_FAILURE[result.failure or Failure.BAD_OUTPUT]
-            self._climb_or_fall(EngineFailed(why))
-            return self._pipeline.step(Scored(request.sequence, None, why), now)
+            self._climb_or_fall(RungFailed(why, rung))
+            return Scored(request.sequence, None, why)
         if now <= request.deadline_ns:  # finite, but late, is not good
             self._late_in_a_row = 0
-            self._climb_or_fall(GoodResult())
-        why_not = None if self.ladder.failed_at_ns is None else Reason.PROBATION
+            self._climb_or_fall(GoodResult(rung))
+        why_not = None if self.ladder.serving is rung else Reason.PROBATION
         scores = np.asarray(result.scores, dtype=np.float32).reshape(-1)
-        return self._pipeline.step(Scored(request.sequence, scores, why_not), now)
+        return Scored(request.sequence, scores, why_not, held.decision)
 
     def _count(self, verdict: Verdict) -> None:
         self.counts[verdict.outcome.value] += 1
@@ -165,41 +183,42 @@ class Bed:
             self._latency.late += 1
             self._late_in_a_row += 1
             if self._late_in_a_row == _LATE_MAX:
-                self._climb_or_fall(EngineFailed(Reason.LATE))
+                self._climb_or_fall(RungFailed(Reason.LATE, self.ladder.serving))
 
-    def _watch_engine(self) -> None:
-        if self._engine is None:
-            return
-        failure = self._engine.check()
-        if failure is not None:
-            self._climb_or_fall(EngineFailed(_REASON_OF_FAILURE[failure]))
-        self._tell_engine()
-        if not self.ladder.golden and self._engine.ready:
-            self._climb_or_fall(GoldenPassed())  # a worker reports ready only after its golden vectors passed
+    def _watch_engines(self) -> None:
+        for rung, held in self._rungs.items():
+            failure = held.engine.check()
+            if failure is not None:
+                self._climb_or_fall(RungFailed(_REASON_OF_FAILURE[failure], rung))
+            self._tell_engine(rung, held.engine)
+            if not self.ladder.trust(rung).golden and held.engine.ready:
+                self._climb_or_fall(GoldenPassed(rung))  # a worker reports ready only after its golden vectors passed
 
-    def _tell_engine(self) -> None:
+    def _tell_engine(self, rung: Mode, engine: EngineHost) -> None:
         """Say who serves whenever that changes: an engineer at the device wants to see the restarts."""
-        assert self._engine is not None
-        state = self._engine.state
-        now = (self._engine.worker_pid, state.readiness.value, state.standby, state.restarts, state.last_exit)
-        if now == self._told_engine:
+        state = engine.state
+        now = (engine.worker_pid, state.readiness.value, state.standby, state.restarts, state.last_exit)
+        if now == self._told.get(rung):
             return
-        self._told_engine = now
+        self._told[rung] = now
         pid, readiness, standby, restarts, last_exit = now
         data = {"pid": pid, "state": readiness, "standby": standby, "restarts": restarts, "last_exit": last_exit}
-        self._tell("engine", data)
+        self._tell("engine", {"rung": rung.value, **data})
 
     def _climb_or_fall(self, occurrence: Occurrence) -> None:
+        self.ladder = transition(self.ladder, occurrence, self._clock.monotonic_ns(), self._climb)
+        self._say_mode()
+
+    def _say_mode(self) -> None:
         now = self._clock.monotonic_ns()
-        before = self.ladder
-        self.ladder = transition(before, occurrence, now, self._climb)
-        if (before.mode, before.reason) != (self.ladder.mode, self.ladder.reason):
-            self._tell(*mode_message(self.ladder, now))
+        before, self._banner = self._banner, banner(self._banner, self.ladder, self._lost, now)
+        if self._banner is not before:
+            self._tell(*mode_message(self._banner, now))
 
     @property
     def mode(self) -> Mode:
-        """The rung of the ladder now."""
-        return self.ladder.mode
+        """What the banner says now."""
+        return self._banner.mode
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         for output in self._outputs:

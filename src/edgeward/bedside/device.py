@@ -74,7 +74,7 @@ def bed_of(
         rate_limits=heart_rate,
     )
     climb = Climb(dwell_ns=round(dwell_s * NS_PER_S))
-    bed = Bed(pipeline, served.engine, outputs, clock, latency, climb=climb, ladder=ladder, budget_ms=plan.deadline_ms)
+    bed = Bed(pipeline, served.rungs, outputs, clock, latency, climb=climb, ladder=ladder, budget_ms=plan.deadline_ms)
     return bed, latency
 
 
@@ -88,8 +88,10 @@ def warm_up(info: SourceInfo, served: Served) -> None:
     block = max(1, round(info.rate_hz * _WARM_BLOCK_S))
     for start in range(0, wave.shape[1], block):
         for effect in pipeline.step(SamplesArrived(wave[:, start : start + block], start, 0), 0):
-            if isinstance(effect, ScoreWindow) and served.engine is not None:
-                served.engine.infer({"wave": effect.wave, "rhythm": effect.rhythm}, budget_s=ENGINE_HANG_MS / 1000.0)
+            if isinstance(effect, ScoreWindow):
+                inputs = {"wave": effect.wave, "rhythm": effect.rhythm}
+                for rung in served.rungs.values():
+                    rung.engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
 
 
 def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeward.bedside.verdict import Verdict
 
 if TYPE_CHECKING:
-    from edgeward.bedside.decide import Advisory
+    from edgeward.bedside.decide import Advisory, Decision
     from edgeward.bedside.verdict import Reason
     from edgeward.signal.quality import Flag
 
@@ -31,11 +31,15 @@ class SamplesArrived:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answer to ``ScoreWindow``: ``scores`` (5,) or why there are none."""
+    """The answer to ``ScoreWindow``: ``scores`` (5,) or why there are none, or may not be shown.
+
+    ``decision``: how the bundle that scored reads them; None: as the pipeline's own does.
+    """
 
     sequence: int
     scores: FloatArray | None
     failure: Reason | None
+    decision: Decision | None = None
 
 
 Event = SamplesArrived | Scored

@@ -1,28 +1,39 @@
-"""The ladder: which intelligence stands beside the patient now, as a pure transition function.
+"""The ladder: which intelligence stands beside the patient now, as pure transition functions.
 
-Any failure of the engine drops at once to THRESHOLD_ONLY. Climbing back needs the golden vectors to pass, three good
-results and a dwell of 60 s. Without valid input it is NO_AI; with input again, the ladder returns to the rung it had
-earned. The threshold checks are not a rung: they run in every mode.
+::
+
+    LOCAL → LOCAL_PREVIOUS → CLOUD → THRESHOLD_ONLY        engines, better ones first
+                                     NO_AI                 no valid input, whatever the engines do
+
+Any failure of the rung that serves drops at once to THRESHOLD_ONLY. Climbing, to whichever rung, needs that rung's
+golden vectors to pass, three good results and a dwell of 60 s since it failed and since the drop. Without valid input
+it is NO_AI; with input again, the rung that had been earned serves. The threshold checks are not a rung: they run in
+every mode.
+
+A ``Ladder`` is about engines and is shared by all beds that they serve; a ``Banner`` is what one bed says, and numbers
+its changes, so that an audit can tell that none is missing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
-
-if TYPE_CHECKING:
-    from edgeward.bedside.verdict import Reason
 
 
 class Mode(StrEnum):
-    """The rungs that exist today; LOCAL_PREVIOUS and CLOUD stand between the first two in the design."""
+    """The rungs, best first, and the two states without any."""
 
     LOCAL = "LOCAL"
+    LOCAL_PREVIOUS = "LOCAL_PREVIOUS"
+    CLOUD = "CLOUD"
     THRESHOLD_ONLY = "THRESHOLD_ONLY"
     NO_AI = "NO_AI"
+
+
+RUNGS = (Mode.LOCAL, Mode.LOCAL_PREVIOUS, Mode.CLOUD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,83 +45,158 @@ class Climb:
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
-    """The state. ``failed_at_ns`` is None while the engine is trusted; ``golden`` says whether it passed since."""
+class Trust:
+    """One rung: when and why it failed last (None: not since it served), golden vectors and good results since."""
 
     failed_at_ns: int | None = None
     why: Reason | None = None
     golden: bool = True
     good: int = 0
-    input_lost: Reason | None = None
-    since_ns: int = 0
-
-    @property
-    def mode(self) -> Mode:
-        """The rung: no input beats everything, then a failed engine."""
-        if self.input_lost is not None:
-            return Mode.NO_AI
-        return Mode.LOCAL if self.failed_at_ns is None else Mode.THRESHOLD_ONLY
-
-    @property
-    def reason(self) -> Reason | None:
-        """Why the mode is not LOCAL; None when it is."""
-        return self.input_lost or self.why
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFailed:
-    """The engine crashed, hung, answered nonsense, is not there or not ready."""
+class Ladder:
+    """The engines' state. ``rungs``: those that exist here, in the order of ``RUNGS``; the first always exists."""
+
+    rungs: tuple[Mode, ...] = (Mode.LOCAL,)
+    trusts: tuple[Trust, ...] = (Trust(),)
+    serving: Mode = Mode.LOCAL
+    dropped_at_ns: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.rungs == tuple(rung for rung in RUNGS if rung in self.rungs), "rungs stand best first"
+        assert self.rungs[:1] == (Mode.LOCAL,), "the device's own engine is always a rung, even while it is missing"
+        assert len(self.trusts) == len(self.rungs)
+
+    @classmethod
+    def of(cls, *others: Mode) -> Ladder:
+        """LOCAL, which serves, and the other rungs that exist here; the cloud has yet to prove what it runs."""
+        rungs = tuple(rung for rung in RUNGS if rung is Mode.LOCAL or rung in others)
+        return cls(rungs, tuple(Trust(golden=rung is not Mode.CLOUD) for rung in rungs))
+
+    @property
+    def why(self) -> Reason | None:
+        """Why the first rung does not serve; None while it does."""
+        return None if self.serving is Mode.LOCAL else self.trusts[0].why
+
+    def trust(self, rung: Mode) -> Trust:
+        """The state of one rung."""
+        return self.trusts[self.rungs.index(rung)]
+
+    @property
+    def asked(self) -> tuple[Mode, ...]:
+        """Which rungs score the next window: the one that serves, and those that may earn their way above it.
+
+        The cloud is asked only once it gave the golden scores, and only while no local rung answers well: nothing
+        leaves the device that need not.
+        """
+        height = self.rungs.index(self.serving) + 1 if self.serving in self.rungs else len(self.rungs)
+        asked = self.rungs[:height]
+        if Mode.CLOUD in asked and self.serving is not Mode.CLOUD and (self._local_answers or not self._cloud_proven):
+            return asked[:-1]
+        return asked
+
+    @property
+    def cloud_to_prove(self) -> bool:
+        """Whether the cloud is needed and has to give the golden scores first."""
+        needed = Mode.CLOUD in self.rungs and self.serving is Mode.THRESHOLD_ONLY
+        return needed and not self._cloud_proven and not self._local_answers
+
+    @property
+    def _local_answers(self) -> bool:
+        pairs = zip(self.rungs, self.trusts, strict=True)
+        return any(trust.good for rung, trust in pairs if rung is not Mode.CLOUD)
+
+    @property
+    def _cloud_proven(self) -> bool:
+        return self.trusts[-1].golden
+
+
+@dataclass(frozen=True, slots=True)
+class RungFailed:
+    """An engine crashed, hung, answered nonsense or late, is not there or not ready."""
 
     why: Reason
+    rung: Mode = Mode.LOCAL
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenPassed:
-    """The engine now in place ran the golden vectors within their tolerance."""
+    """The engine now in place on a rung ran the golden vectors within their tolerance."""
+
+    rung: Mode = Mode.LOCAL
 
 
 @dataclass(frozen=True, slots=True)
 class GoodResult:
-    """The engine answered a window in time with finite scores."""
+    """The engine on a rung answered a window in time with finite scores."""
+
+    rung: Mode = Mode.LOCAL
 
 
-@dataclass(frozen=True, slots=True)
-class InputLost:
-    """No lead can be judged, or the source is silent."""
-
-    why: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class InputBack:
-    """At least one lead can be judged again."""
-
-
-Occurrence = EngineFailed | GoldenPassed | GoodResult | InputLost | InputBack
+Occurrence = RungFailed | GoldenPassed | GoodResult
 
 
 def transition(ladder: Ladder, occurrence: Occurrence, now_ns: int, climb: Climb) -> Ladder:
-    """The next state. ``since_ns`` moves only when the mode or its reason does, so every change is one audit entry."""
-    match occurrence:
-        case EngineFailed(why):
-            after = replace(ladder, failed_at_ns=now_ns, why=why, golden=False, good=0)
-        case GoldenPassed():
-            after = replace(ladder, golden=True, good=0) if not ladder.golden else ladder
-        case GoodResult():
-            after = _good(ladder, now_ns, climb)
-        case InputLost(why):
-            after = replace(ladder, input_lost=why)
-        case InputBack():
-            after = replace(ladder, input_lost=None)
-    if (after.mode, after.reason) != (ladder.mode, ladder.reason):
-        after = replace(after, since_ns=now_ns)
-    return after
-
-
-def _good(ladder: Ladder, now_ns: int, climb: Climb) -> Ladder:
-    if ladder.failed_at_ns is None or not ladder.golden:
+    """The next state. What concerns a rung that does not exist here changes nothing."""
+    if occurrence.rung not in ladder.rungs:
         return ladder
-    good = min(ladder.good + 1, climb.good_results)
-    if good >= climb.good_results and now_ns - ladder.failed_at_ns >= climb.dwell_ns:
-        return replace(ladder, failed_at_ns=None, why=None, good=0)
-    return replace(ladder, good=good)
+    match occurrence:
+        case RungFailed(why, rung):
+            known = ladder.trust(rung).why
+            if why is Reason.ENGINE_NOT_READY and known is not None:
+                why = known  # that nothing is ready yet is no news after what made it so
+            after = _with(ladder, rung, Trust(now_ns, why, golden=False))
+            return _dropped(after, now_ns) if rung is ladder.serving else after
+        case GoldenPassed(rung):
+            trust = ladder.trust(rung)
+            return ladder if trust.golden else _with(ladder, rung, replace(trust, golden=True, good=0))
+        case GoodResult(rung):
+            trust = ladder.trust(rung)
+            if rung is ladder.serving or not trust.golden:
+                return ladder
+            good = min(trust.good + 1, climb.good_results)
+            return _climbed(_with(ladder, rung, replace(trust, good=good)), now_ns, climb)
+
+
+def _with(ladder: Ladder, rung: Mode, trust: Trust) -> Ladder:
+    place = ladder.rungs.index(rung)
+    return replace(ladder, trusts=(*ladder.trusts[:place], trust, *ladder.trusts[place + 1 :]))
+
+
+def _dropped(ladder: Ladder, now_ns: int) -> Ladder:
+    """Nobody serves: what the other rungs answered before the drop proves nothing about what comes after it."""
+    trusts = tuple(replace(trust, good=0) for trust in ladder.trusts)
+    return replace(ladder, trusts=trusts, serving=Mode.THRESHOLD_ONLY, dropped_at_ns=now_ns)
+
+
+def _climbed(ladder: Ladder, now_ns: int, climb: Climb) -> Ladder:
+    """The best rung above the present one that has earned it serves."""
+    height = ladder.rungs.index(ladder.serving) if ladder.serving in ladder.rungs else len(ladder.rungs)
+    for rung, trust in zip(ladder.rungs[:height], ladder.trusts, strict=False):
+        since = ladder.dropped_at_ns if ladder.serving is Mode.THRESHOLD_ONLY else 0
+        since = max(since, trust.failed_at_ns or 0)
+        if trust.golden and trust.good >= climb.good_results and now_ns - since >= climb.dwell_ns:
+            return replace(_with(ladder, rung, Trust()), serving=rung)
+    return ladder
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What one bed says of its mode. ``changes`` counts how often it said something new."""
+
+    mode: Mode
+    reason: Reason | None
+    since_ns: int
+    changes: int = 0
+
+
+def banner(before: Banner | None, ladder: Ladder, input_lost: Reason | None, now_ns: int) -> Banner:
+    """The bed's banner now: no input beats everything. The same object when nothing changed."""
+    mode = ladder.serving if input_lost is None else Mode.NO_AI
+    reason = input_lost or ladder.why
+    if before is None:
+        return Banner(mode, reason, now_ns)
+    if (before.mode, before.reason) == (mode, reason):
+        return before
+    return Banner(mode, reason, now_ns, before.changes + 1)

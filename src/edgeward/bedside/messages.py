@@ -16,7 +16,7 @@ from edgeward.kernel.clock import NS_PER_MS
 if TYPE_CHECKING:
     from edgeward.bedside.decide import Advisory
     from edgeward.bedside.effects import Effect
-    from edgeward.bedside.fallback import Ladder
+    from edgeward.bedside.fallback import Banner
 
 Message = tuple[str, dict[str, Any]]
 
@@ -48,13 +48,12 @@ def message_of_rate(bpm: int | None) -> Message:
     return "rate", {"hr_bpm": bpm, "age_ms": 0}
 
 
-def mode_message(ladder: Ladder, now_ns: int) -> Message:
+def mode_message(banner: Banner, now_ns: int) -> Message:
     """The mode banner: which rung, why, and for how long."""
-    reason = ladder.reason
     return "mode", {
-        "mode": ladder.mode.value,
-        "reason": reason.value if reason else "",
-        "since_ms": (now_ns - ladder.since_ns) // NS_PER_MS,
+        "mode": banner.mode.value,
+        "reason": banner.reason.value if banner.reason else "",
+        "since_ms": (now_ns - banner.since_ns) // NS_PER_MS,
     }
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeward.bedside.bed import Rung
 from edgeward.bedside.decide import Decision
+from edgeward.bedside.fallback import Mode
 from edgeward.bedside.update import TrialResult
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.inference.golden import read_golden
@@ -87,6 +89,15 @@ def try_bundle(path: Path, threads: int) -> TrialResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """The engine of the bundle before, warm, for the rung LOCAL_PREVIOUS."""
+
+    slot: Slot
+    plan: Plan
+    engine: EngineHost
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """The engine that serves and from which slot; all None where nothing can be served, and ``why`` says so."""
 
@@ -94,13 +105,29 @@ class Served:
     plan: Plan | None
     engine: EngineHost | None
     why: str = ""
+    backup: Backup | None = None
+
+    @property
+    def rungs(self) -> dict[Mode, Rung]:
+        """The local rungs that exist here."""
+        rungs: dict[Mode, Rung] = {}
+        if self.engine is not None and self.plan is not None:
+            rungs[Mode.LOCAL] = Rung(self.engine, self.plan.decision)
+        if self.backup is not None:
+            rungs[Mode.LOCAL_PREVIOUS] = Rung(self.backup.engine, self.backup.plan.decision)
+        return rungs
+
+    def stop(self) -> None:
+        """Stop every engine."""
+        for rung in self.rungs.values():
+            rung.engine.stop()
 
 
 def serve(slots: SlotStore, *, threads: int) -> Served:
     """Start the engine of the active slot; a bundle that cannot run here is returned from; else serve nothing.
 
     Only what the bundle is to blame for (malformed, foreign, golden vectors failed) sends it back and bars it: a device
-    out of memory or processes today may run it tomorrow.
+    out of memory or processes today may run it tomorrow. The bundle before stays warm where it sees the same windows.
     """
     why = "no-bundle"
     while (slot := slots.active()) is not None:
@@ -108,7 +135,7 @@ def serve(slots: SlotStore, *, threads: int) -> Served:
             plan = plan_of(slots.read(slot))
             engine = EngineHost(slot.path, threads=threads)
             engine.start()
-            return Served(slot, plan, engine)
+            return Served(slot, plan, engine, backup=_backup(slots, plan, threads))
         except EdgewardError as error:
             why = error.code
             if not isinstance(error, BundleError) and error.code != "golden-failed":
@@ -118,3 +145,19 @@ def serve(slots: SlotStore, *, threads: int) -> Served:
         except EdgewardError:
             break
     return Served(None, None, None, why)
+
+
+def _backup(slots: SlotStore, plan: Plan, threads: int) -> Backup | None:
+    """The previous slot's engine, with one worker; None where there is none that fits and starts."""
+    slot = slots.previous()
+    if slot is None:
+        return None
+    try:
+        before = plan_of(slots.read(slot))
+        if before.spec != plan.spec:
+            return None
+        engine = EngineHost(slot.path, threads=threads, standby=False)
+        engine.start()
+    except EdgewardError:
+        return None
+    return Backup(slot, before, engine)

@@ -359,7 +359,7 @@ class EcgPipeline:
         if latency_ns > self._deadline_ns:
             waiting.advisor.unjudged()
             return [self._verdict(event.sequence, waiting, Outcome.WITHHELD, Reason.LATE, latency_ns)]
-        beat_class, probability = self._decision.classify(event.scores)
+        beat_class, probability = (event.decision or self._decision).classify(event.scores)
         unclassed = self._verdict(event.sequence, waiting, Outcome.ACCEPTED, None, latency_ns)
         verdict = replace(unclassed, beat_class=beat_class, probability=probability)
         # A bed that began afresh meanwhile has taken its advisories back: a beat from before raises none.

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a window was not accepted. The first six belong to Withheld, the others to Fallback."""
+    """Why a window was not accepted, or a mode is not LOCAL. The first two groups withhold, the others fall back."""
 
     LEAD_OFF = "lead_off"
     FLAT = "flat"
@@ -28,6 +28,13 @@ class Reason(StrEnum):
     GAP = "gap"
     LATE = "late"
 
+    TOO_LITTLE = "too_little"
+    """Too few of the model's inputs have ever been measured in this stay."""
+    STALE = "stale"
+    """What was measured is too old."""
+    POPULATION = "population"
+    """The model was not made for such a patient."""
+
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_HUNG = "engine_hung"
     BAD_SCORES = "bad_scores"
@@ -35,6 +42,8 @@ class Reason(StrEnum):
     NO_BUNDLE = "no_bundle"
     PROBATION = "probation"
     """The engine answers again, but has not yet earned its way back (golden vectors, good results, dwell)."""
+    CLOUD_DOWN = "cloud_down"
+    """The scoring server cannot be reached, refuses, or is left alone for a while."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,16 @@ class Manifest:
         raise BundleError("model-unknown", f"the bundle has no model {wanted!r}; it holds: {known}")
 
     def to_json(self) -> bytes:
-        """Canonical bytes: sorted keys, no spaces to vary, one newline at the end."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+        """Canonical bytes: sorted keys, no spaces to vary, one newline at the end.
+
+        A field that came later than the schema is left out where it says nothing, so that older bundles keep their
+        bytes.
+        """
+        whole = asdict(self)
+        for tensor in (*whole["inputs"], *whole["outputs"]):
+            if not tensor["missing"]:
+                del tensor["missing"]
+        return (json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> Manifest:

@@ -101,7 +101,7 @@ def run_bedside(arguments: argparse.Namespace) -> int:
         if served.engine is None:
             _say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
         else:
-            stack.callback(served.engine.stop)
+            stack.callback(served.stop)
         if update is not None:
             # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
             # and tried behind it and runs from the next start.

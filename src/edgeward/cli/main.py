@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import edgeward
-from edgeward.cli import bedside, bundle, demo, evaluate, simulate, workshop
+from edgeward.cli import bedside, bundle, cloud, demo, evaluate, simulate, workshop
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edgeward {edgeward.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for part in (demo, bedside, evaluate, simulate, bundle, workshop):
+    for part in (demo, bedside, evaluate, simulate, bundle, cloud, workshop):
         part.register(verbs)
     return parser
 

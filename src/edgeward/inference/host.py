@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgeward.bundle.manifest import Manifest
     from edgeward.inference.backend import Array
+    from edgeward.kernel.errors import EdgewardError
 
 START_S_MAX = 30.0
 """A worker that has not reported by then is killed."""
@@ -124,6 +125,7 @@ class EngineHost:
         self._restarts = 0
         self._last_exit: str | None = None
         self._died_idle = False
+        self._start_error: EdgewardError | None = None
 
     def __enter__(self) -> EngineHost:
         self.start()
@@ -139,9 +141,11 @@ class EngineHost:
             raise EngineError("not-started", "the engine was not started; call start first")
         return self._manifest
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         """Read the bundle and wait until a worker serves it; the standby starts behind it. Starting twice does nothing.
 
+        Without ``wait`` the worker starts behind the caller, who looks with ``check`` or ``ready``; what keeps it from
+        starting is then ``start_error``.
         Raises ``BundleError`` (unreadable, damaged, or its model does not fit), ``ConfigError`` (no such backend, or
         its library is absent), ``EngineError`` (golden vectors failed, or the worker did not start).
         """
@@ -150,7 +154,8 @@ class EngineHost:
                 return
             try:
                 self._open()
-                self._active = self._started()
+                if wait:
+                    self._active = self._started()
             except BaseException:
                 self.stop()
                 raise
@@ -238,6 +243,11 @@ class EngineHost:
             return HostState(readiness, self._restarts, standby, self._last_exit)
 
     @property
+    def start_error(self) -> EdgewardError | None:
+        """Why the last worker that was started did not come to serve; None once one serves."""
+        return self._start_error
+
+    @property
     def worker_pid(self) -> int | None:
         """The process that serves, so that a test or a demonstration can harm it from outside; None when none does."""
         return self._active.pid if self._active is not None else None
@@ -303,7 +313,7 @@ class EngineHost:
             self._backoff.failed(self._now_ns())
         self._look_at_next()
         if self._active is None and self._next is not None and self._next.ready:
-            self._active, self._next = self._next, None
+            self._active, self._next, self._start_error = self._next, None, None
         wanted = self._active is None or self._with_standby
         if wanted and self._next is None and self._backoff.allows(self._now_ns()):
             self._next = self._spawned()
@@ -315,6 +325,7 @@ class EngineHost:
             return
         late = not child.ready and self._now_ns() - self._next_since_ns > START_S_MAX * _NS_PER_S
         if late or not child.look():
+            self._start_error = child.error or EngineError("start-hung", "the engine did not start in time; fall back")
             self._bury(child)
             self._next = None
             self._backoff.failed(self._now_ns())

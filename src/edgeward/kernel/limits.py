@@ -19,6 +19,10 @@ ECG_ABS_MAX_MV = 50.0
 RING_S = 12
 """Seconds of recent samples that a bed keeps."""
 
+# --- beds
+BEDS_MAX = 64
+"""Beds that one device serves."""
+
 # --- latency
 ECG_BUDGET_MS = 4.0
 """From the last sample of a window to its scores."""

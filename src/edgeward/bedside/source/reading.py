@@ -80,14 +80,22 @@ class Reading:
     simulated: bool = False
 
 
+class Receipt(StrEnum):
+    """What became of a reading, so that its source can acknowledge it rightly."""
+
+    TAKEN = "taken"
+    """Safely taken: acknowledge it."""
+    REFUSED = "refused"
+    """It cannot be taken, now or later (no such bed here): reject it, so that nobody sends it for ever."""
+    LATER = "later"
+    """It cannot be taken now: let the source send it again."""
+
+
 class Rim(Protocol):
     """Whoever takes readings: the ward."""
 
-    def take(self, reading: Reading) -> bool:
-        """Take one reading. True when it is safely taken and may be acknowledged; False when it cannot be now.
-
-        Called on the device's asyncio loop; never waits.
-        """
+    def take(self, reading: Reading) -> Receipt:
+        """Take one reading; called on the device's asyncio loop; never waits."""
         ...
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:

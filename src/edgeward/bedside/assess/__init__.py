@@ -1,0 +1,1 @@
+"""The assessment process: features of every stay, scores on time, the ladder."""
