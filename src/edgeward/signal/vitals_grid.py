@@ -232,13 +232,15 @@ class Grid:
         found: Array = self._minutes.mean(1, minutes)[0, _PRESSURE]
         return found
 
-    def vital_ages_s(self, now_ns: int) -> dict[str, float]:
-        """Seconds since the newest value of each vital of ``VITALS``, the cuff's included; infinite without one."""
+    def newest(self, now_ns: int) -> dict[str, tuple[Kind, float]]:
+        """Of each vital of ``VITALS``: the kind that gave its newest value, and that value's age in seconds.
+
+        Infinite without a value; arterial before cuff where both are of one age.
+        """
         age = dict(zip(KEPT, self._minutes.age_s(now_ns)[0].tolist(), strict=True))
-        pressures = {
-            name: min(age[Kind(f"abp_{name}")], age[Kind(f"nibp_{name}")]) for name in ("sys", "dia", "mean")
-        }
-        return {"hr": age[Kind.HR], "rr": age[Kind.RR], "temp": age[Kind.TEMP], **pressures}
+        sources: dict[str, tuple[Kind, ...]] = {"hr": (Kind.HR,), "rr": (Kind.RR,), "temp": (Kind.TEMP,)}
+        sources |= {name: (Kind(f"abp_{name}"), Kind(f"nibp_{name}")) for name in ("sys", "dia", "mean")}
+        return {name: min(((kind, age[kind]) for kind in kinds), key=lambda row: row[1]) for name, kinds in sources.items()}
 
     def to_memory(self) -> dict[str, Any]:
         """Everything kept, as plain JSON values."""

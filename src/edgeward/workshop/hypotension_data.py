@@ -17,7 +17,8 @@ import numpy.typing as npt
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.numeric import Kind
 from edgeward.signal.vitals_grid import BELIEVED, CELL_MIN, CHANNELS, FEATURES, STEPS, VITALS, WINDOW_MIN, Grid
-from edgeward.workshop.hypotension_points import TASK, Definition, Outcome, decision_points, readings
+from edgeward.signal.hypotension import TASK, Definition
+from edgeward.workshop.hypotension_points import Outcome, decision_points, readings
 from edgeward.workshop.vitals_long import NS_PER_MINUTE, Stay
 
 if TYPE_CHECKING:

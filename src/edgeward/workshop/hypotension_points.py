@@ -1,8 +1,8 @@
 """The hypotension task: where a prediction is asked for, and what came of it.
 
 At a *decision point* an arterial line has lately given mean pressures densely and none of them was low; asked is
-whether sustained hypotension begins 30 to 60 minutes later. Every figure of the definition stands in ``Definition``;
-docs/hypotension.md reports how the results move with them.
+whether sustained hypotension begins 30 to 60 minutes later. Every figure of the definition stands in
+``signal.hypotension.Definition``; docs/hypotension.md reports how the results move with them.
 
 ::
 
@@ -21,6 +21,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from edgeward.signal.hypotension import TASK, Definition, why_not_asked
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,34 +38,6 @@ class Outcome(IntEnum):
     """An episode begins 30 to 60 min later: a positive."""
     SOON = 2
     """An episode begins within 30 min: neither, for the question was asked too late."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """Minutes and mmHg of the task.
-
-    ``limit``: a mean pressure below it is low; ``sustained``: from an episode's first low value to its last;
-    ``gap``: the longest gap between neighbours that still counts as dense, before and after; ``past`` with at least
-    ``values`` values, the oldest no later than ``gap`` after its beginning; ``clear``: this long before, nothing low;
-    ``soonest``, ``latest``: where the episode must begin; ``every``: points lie at least so far apart; ``low``,
-    ``high``: a value outside is an artefact (a flushed or open line) and counts as not measured.
-    """
-
-    limit: float = 65.0
-    sustained: int = 10
-    gap: int = 15
-    past: int = 60
-    values: int = 4
-    clear: int = 60
-    soonest: int = 30
-    latest: int = 60
-    every: int = 15
-    low: float = 20.0
-    high: float = 200.0
-
-
-TASK = Definition()
-"""The definition behind every headline figure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +96,7 @@ def decision_points(minute: IntArray, pressure: FloatArray, task: Definition = T
     for position, now in enumerate(minute.tolist()):
         if taken is not None and now - taken < task.every:
             continue
-        if not _may_decide(minute[: position + 1], pressure[: position + 1], task):
+        if why_not_asked(now, minute[: position + 1], pressure[: position + 1], task) is not None:
             continue
         taken = now
         dense_until = _dense_until(minute[position:], task.gap)
@@ -131,17 +105,6 @@ def decision_points(minute: IntArray, pressure: FloatArray, task: Definition = T
     columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
     whole = columns[:, :3].astype(np.int64)
     return Points(whole[:, 0], whole[:, 1], whole[:, 2], columns[:, 3])
-
-
-def _may_decide(minute: IntArray, pressure: FloatArray, task: Definition) -> bool:
-    now = int(minute[-1])
-    past = minute[minute > now - task.past - 1]
-    dense = (
-        len(past) >= task.values
-        and past[0] <= now - task.past + task.gap
-        and (len(past) < 2 or int(np.diff(past).max()) <= task.gap)
-    )
-    return dense and not (pressure[minute > now - task.clear - 1] < task.limit).any()
 
 
 def _dense_until(minute: IntArray, gap: int) -> int:

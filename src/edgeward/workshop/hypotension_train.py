@@ -56,9 +56,9 @@ class TreesTraining:
     """LightGBM's settings, chosen as above."""
 
     seeds: tuple[int, ...] = (1, 2)
-    rounds: int = 300
+    rounds: int = 250
     learning_rate: float = 0.03
-    leaves: int = 8
+    leaves: int = 16
     leaf_rows: int = 60
     feature_share: float = 0.3
     row_share: float = 0.7
@@ -101,8 +101,8 @@ def fit_forecaster(
             with torch.no_grad():
                 for mean, now in zip(average.parameters(), network.parameters(), strict=True):
                     mean.lerp_(now, 1.0 - config.average)
-            told["forecast"] += float(forecast) / per_epoch
-            told["event"] += float(event) / per_epoch
+            told["forecast"] += float(forecast.detach()) / per_epoch
+            told["event"] += float(event.detach()) / per_epoch
         on_epoch(epoch + 1, told)
     return average
 

@@ -98,10 +98,15 @@ class Forest(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         node = self.root.unsqueeze(0).expand(features.shape[0], -1)  # (B, trees)
         for _ in range(self.depth):
-            asked = torch.gather(features, 1, self.feature[node])
-            left = (asked <= self.threshold[node]) | (torch.isnan(asked) & self.missing_left[node])
-            node = torch.where(left, self.left[node], self.right[node])
-        return self.value[node].sum(dim=1)
+            asked = torch.gather(features, 1, _at(self.feature, node))
+            left = (asked <= _at(self.threshold, node)) | (torch.isnan(asked) & _at(self.missing_left, node))
+            node = torch.where(left, _at(self.left, node), _at(self.right, node))
+        return _at(self.value, node).sum(dim=1)
+
+
+def _at(column: Tensor, node: Tensor) -> Tensor:
+    """``column[node]``, written so that it exports as one Gather from one stored column."""
+    return torch.index_select(column, 0, node.flatten()).reshape(node.shape)
 
 
 class HypotensionNet(nn.Module):

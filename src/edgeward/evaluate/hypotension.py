@@ -1,0 +1,422 @@
+"""``evaluate hypotension``: is sustained hypotension, 30 to 60 minutes away, called, and at what burden?
+
+The task is ``workshop.hypotension_points``'s, the burden ``workshop.hypotension_alerts``'s. A model is never scored on
+patients that trained it: where the stays given overlap with the shipped model's, every part is trained anew for each
+fold and judges only patients it has not seen (hours); else the shipped bundle's default model is scored as it is, on
+the inputs that a bedside's own grid gives.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeward.bedside.assess_forecast import plan_of
+from edgeward.bundle.archive import read_bundle
+from edgeward.evaluate.ranking import Calibration, Figure, PatientDraws, Ranked, brier, calibration
+from edgeward.kernel.errors import ConfigError, InputError
+from edgeward.signal.vitals_grid import FEATURES, VITALS
+from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk
+from edgeward.workshop.hypotension_data import FORECAST, Examples, examples
+from edgeward.signal.hypotension import TASK, Definition
+from edgeward.workshop.hypotension_points import Outcome
+from edgeward.workshop.vitals_long import read_long
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgeward.bundle.archive import Bundle
+    from edgeward.workshop.vitals_long import Stay
+
+Mode = Literal["auto", "cross-validate", "shipped"]
+FloatArray = npt.NDArray[np.float64]
+
+FALSE_PER_DAY = 1.0
+"""The burden at which recall is told: false advisories per day of watched time."""
+CARRIED = tuple(2 * [vital.name for vital in VITALS].index(name) for name in FORECAST)
+"""Where the grid carries the vitals that are forecast; how fresh each is stands one further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Decision points with scores by name, log odds of the judged model last, and its forecast where there is one."""
+
+    points: Examples
+    scores: Mapping[str, FloatArray]
+    quantiles: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Mean absolute error of forecasts of one vital at one horizon, canonical units, and the share within 10–90 %."""
+
+    vital: str
+    minutes: int
+    values: int
+    model: float
+    last_value: float
+    trend: float
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
+class AtBurden:
+    """Advisories at one threshold (probability): each figure with its interval by patient.
+
+    ``recall``: episodes called 30 to 60 min ahead; ``recall_any``: called at all before they began; ``ppv``: advisories
+    followed within the hour; ``lead_minutes``: median lead of the called episodes.
+    """
+
+    threshold: float
+    recall: Figure
+    recall_any: Figure
+    alerts_per_day: Figure
+    false_per_day: Figure
+    ppv: Figure
+    lead_minutes: Figure
+    lead_quartiles: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HypotensionResult:
+    """Figures of one run. ``ranks``: name → AUROC, AUPRC. ``counts``: see ``count``."""
+
+    mode: Literal["cross-validated", "shipped-model"]
+    model: str
+    counts: Mapping[str, float]
+    ranks: Mapping[str, tuple[Figure, Figure]]
+    brier: Figure
+    brier_of_share: float
+    calibration: Calibration
+    at_budget: Mapping[str, AtBurden]
+    at_threshold: AtBurden | None
+    recall_at_1_per_bed_day: float
+    errors: tuple[Error, ...]
+    seen: int
+    left_out: int
+    folds: int | None
+    curve: tuple[tuple[float, float], ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``--json`` prints: figures, and under ``ci`` their 95 % intervals by patient."""
+        auroc, auprc = self.ranks[self.model]
+        one = self.at_budget[self.model]
+        used = self.at_threshold or one
+        figures = {
+            "auroc": auroc,
+            "auprc": auprc,
+            "brier": self.brier,
+            "recall_at_1_per_day": one.recall,
+            "alerts_per_patient_day": used.alerts_per_day,
+            "false_alerts_per_patient_day": used.false_per_day,
+            "ppv": used.ppv,
+            "lead_minutes": used.lead_minutes,
+        }
+        floor = self.ranks["last MAP"][0]
+        return {
+            **{name: figure.value for name, figure in figures.items()},
+            "ci": {name: list(figure.ci) if figure.ci else None for name, figure in figures.items()},
+            "mode": self.mode,
+            "patients": int(self.counts["patients"]),
+            **{name: int(self.counts[name]) for name in ("points", "positives", "events")},
+            "baseline": {
+                name: {"auroc": pair[0].value, "auprc": pair[1].value, "recall_at_1_per_day": at.recall.value}
+                for (name, pair), at in zip(self.ranks.items(), self.at_budget.values(), strict=True)
+                if name != self.model
+            },
+            "baseline_auroc": floor.value,
+            "recall_at_1_per_bed_day": self.recall_at_1_per_bed_day,
+            "calibration_slope": self.calibration.slope,
+            "calibration_intercept": self.calibration.intercept,
+            "forecast_mae": [
+                {"vital": e.vital, "minutes": e.minutes, "model": e.model, "last_value": e.last_value, "trend": e.trend}
+                for e in self.errors
+            ],
+            "seen": self.seen,
+            "left_out": self.left_out,
+            "folds": self.folds,
+        }
+
+
+def run(
+    paths: Sequence[Path],
+    bundle_path: Path,
+    work: Path,
+    *,
+    mode: Mode = "auto",
+    folds: int = 3,
+    task: Definition = TASK,
+    say: Callable[[str], None] = lambda _: None,
+) -> HypotensionResult:
+    """Score the stays of ``paths``. ``work`` keeps what cross-validation trains.
+
+    Raises ``InputError`` for files that cannot be scored (``points-missing``: no decision point with a known outcome;
+    ``stays-seen``), ``ConfigError`` where cross-validation lacks the workshop extra.
+    """
+    stays = read_long(paths)
+    bundle = read_bundle(bundle_path.read_bytes())
+    known = trained_on(bundle)
+    seen = sum(1 for stay in stays if len(stay) and stay.fingerprint in known)
+    crossing = mode == "cross-validate" or (mode == "auto" and seen > 0)
+    if crossing:
+        scored = _cross_validated(paths, work, folds, say) if task == TASK else _refuse_variants()
+        used = stays
+    else:
+        used = [stay for stay in stays if not (len(stay) and stay.fingerprint in known)]
+        if not used:
+            raise InputError("stays-seen", "every stay given was used to train the model; cross-validate instead")
+        say(f"scoring {len(used)} stays with {bundle.manifest.name} {bundle.manifest.version}")
+        scored = shipped_scores(bundle, examples(used, task, learn=False))
+    threshold = None if crossing else float(bundle.manifest.decision["threshold"])
+    return judge(
+        scored,
+        used,
+        threshold=threshold,
+        mode="cross-validated" if crossing else "shipped-model",
+        seen=seen,
+        left_out=len(stays) - len(used),
+        folds=folds if crossing else None,
+    )
+
+
+def trained_on(bundle: Bundle) -> frozenset[str]:
+    """Fingerprints of the stays that trained the bundle."""
+    evidence = json.loads(bundle.members.get("evidence.json", b"{}"))
+    return frozenset(evidence.get("facts", {}).get("training", {}).get("patient_ids", []))
+
+
+def shipped_scores(bundle: Bundle, points: Examples, *, model: str | None = None) -> Scored:
+    """Scores of the bundle's default model (or ``model``), as its own engine gives them."""
+    from edgeward.inference.engine import Engine
+
+    plan = plan_of(bundle.manifest)
+    engine = Engine.load(bundle, model)
+    rows = np.array(
+        [
+            engine.infer({"grid": grid.astype(np.float32), "features": features})
+            for grid, features in zip(points.grid, points.features, strict=True)
+        ],
+        dtype=np.float32,
+    ).reshape(len(points), -1)
+    shape = (len(points), len(plan.quantiles), len(plan.minutes), len(plan.vitals))
+    return Scored(points, {"model": rows[:, -1].astype(np.float64)}, rows[:, :-1].reshape(shape))
+
+
+def _refuse_variants() -> Scored:
+    raise ConfigError("task-variant", "other definitions of the task are scored with --mode shipped")
+
+
+def _cross_validated(paths: Sequence[Path], work: Path, folds: int, say: Callable[[str], None]) -> Scored:
+    try:
+        from edgeward.workshop.hypotension_cross import cross, prepare
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "workshop-missing",
+            "some of these stays trained the shipped model, so it cannot be scored on them, and cross-validation needs "
+            "the workshop extra: pip install 'edgeward[workshop]'",
+        ) from error
+
+    def told(fold: int, epoch: int, values: Mapping[str, float]) -> None:
+        say(f"fold {fold} of {folds}, epoch {epoch}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+    data = prepare(paths, work / "cache", say)
+    crossed = cross(data, work, folds=folds, on_epoch=told)
+    points = data.examples.decisions()
+    quantiles, odds = crossed.odds(points)
+    return Scored(
+        points,
+        {
+            "trees": crossed.joined(odds, points, (1,)),
+            "LSTM": crossed.joined(odds, points, (0,)),
+            "both": crossed.joined(odds, points, (0, 1)),
+        },
+        quantiles,
+    )
+
+
+def judge(
+    scored: Scored,
+    stays: Sequence[Stay],
+    *,
+    threshold: float | None,
+    mode: Literal["cross-validated", "shipped-model"],
+    seen: int = 0,
+    left_out: int = 0,
+    folds: int | None = None,
+) -> HypotensionResult:
+    """Every figure of scored decision points. ``threshold``: the bundle's, as log odds."""
+    points = scored.points
+    asked_rows = np.flatnonzero(points.outcome != Outcome.CENSORED)
+    kept = points.take(asked_rows)
+    asked = Asked(kept.stay, kept.minute, kept.outcome, kept.onset)
+    judged = asked.judged
+    positive = kept.outcome[judged] == Outcome.AHEAD
+    if not positive.any() or positive.all():
+        raise InputError(
+            "points-missing",
+            "the stays hold no decision point of both outcomes: dense arterial pressures with and without an episode "
+            "30 to 60 min ahead are needed",
+        )
+    names, patient = np.unique(kept.stay, return_inverse=True)
+    draws = PatientDraws(len(names))
+    model = list(scored.scores)[-1]
+    scores = {**floors(kept), **{name: score[asked_rows] for name, score in scored.scores.items()}}
+    ranks = {name: _ranks(positive, score[judged], patient[judged], draws) for name, score in scores.items()}
+    at_budget = {name: _at(asked, score, threshold_at(asked, score, FALSE_PER_DAY), draws) for name, score in scores.items()}
+    odds = scores[model]
+    probability = 1.0 / (1.0 + np.exp(-odds[judged]))
+    squares = (probability - positive) ** 2
+    share = float(positive.mean())
+    bed_days = sum(_days(stays[int(stay)]) for stay in names)
+    return HypotensionResult(
+        mode=mode,
+        model=model,
+        counts=_counts(points, asked, positive, stays, bed_days),
+        ranks=ranks,
+        brier=draws.figure(lambda times: _weighted_mean(squares, times[patient[judged]])),
+        brier_of_share=brier(positive, np.full(len(positive), share)),
+        calibration=calibration(positive, odds[judged]),
+        at_budget=at_budget,
+        at_threshold=None if threshold is None else _at(asked, odds, threshold, draws),
+        recall_at_1_per_bed_day=_recall_per_bed_day(asked, odds, bed_days),
+        errors=() if scored.quantiles is None else tuple(forecast_errors(points, scored.quantiles)),
+        seen=seen,
+        left_out=left_out,
+        folds=folds,
+        curve=_curve(asked, odds),
+    )
+
+
+def floors(points: Examples) -> dict[str, FloatArray]:
+    """What a model must beat: the last mean pressure, and the line through the last hour's, 45 min on."""
+    last = points.pressure.astype(np.float64)
+    slope = points.features[:, FEATURES.index("abp_mean_slope_1h")].astype(np.float64)
+    return {"last MAP": -last, "MAP trend": -(last + 0.75 * np.nan_to_num(slope))}
+
+
+def _ranks(
+    positive: npt.NDArray[np.bool_], score: FloatArray, patient: npt.NDArray[np.intp], draws: PatientDraws
+) -> tuple[Figure, Figure]:
+    ranked = Ranked(positive, score)
+    return (
+        draws.figure(lambda times: ranked.auroc(times[patient])),
+        draws.figure(lambda times: ranked.auprc(times[patient])),
+    )
+
+
+def _at(asked: Asked, score: FloatArray, threshold: float, draws: PatientDraws) -> AtBurden:
+    burden = walk(asked, score, threshold)
+
+    def told(name: str) -> Figure:
+        return draws.figure(lambda times: burden.totals(times)[name])
+
+    leads = burden.lead_min
+    return AtBurden(
+        threshold=float(1.0 / (1.0 + np.exp(-threshold))) if threshold > -700 else 0.0,
+        recall=told("recall"),
+        recall_any=told("recall_any"),
+        alerts_per_day=told("alerts_per_day"),
+        false_per_day=told("false_per_day"),
+        ppv=told("ppv"),
+        lead_minutes=draws.figure(lambda times: _median_lead(burden, times)),
+        lead_quartiles=(float(np.quantile(leads, 0.25)), float(np.quantile(leads, 0.75))) if len(leads) else None,
+    )
+
+
+def _median_lead(burden: Burden, times: FloatArray) -> float:
+    leads = np.repeat(burden.lead_min, times[burden.lead_stay].astype(np.int64))
+    return float(np.median(leads)) if len(leads) else float("nan")
+
+
+def _weighted_mean(values: FloatArray, weight: FloatArray) -> float:
+    whole = weight.sum()
+    return float((values * weight).sum() / whole) if whole > 0 else float("nan")
+
+
+def _days(stay: Stay) -> float:
+    return float(stay.minute[-1] - stay.minute[0]) / (24 * 60) if len(stay) else 0.0
+
+
+def _recall_per_bed_day(asked: Asked, odds: FloatArray, bed_days: float) -> float:
+    """Recall at one false advisory per day of whole stay, most of which is not watched: a much weaker demand."""
+    watched = len(asked) * TASK.every / (24 * 60)
+    if bed_days <= 0:
+        return float("nan")
+    return walk(asked, odds, threshold_at(asked, odds, FALSE_PER_DAY * bed_days / watched)).totals()["recall"]
+
+
+def _curve(asked: Asked, odds: FloatArray) -> tuple[tuple[float, float], ...]:
+    """(False advisories per watched day, recall) over thresholds, for the plot."""
+    rows = []
+    for threshold in np.unique(np.quantile(odds, np.linspace(0, 1, 80)))[::-1].tolist():
+        totals = walk(asked, odds, threshold).totals()
+        rows.append((totals["false_per_day"], totals["recall"]))
+    return tuple(rows)
+
+
+def _counts(
+    points: Examples,
+    asked: Asked,
+    positive: npt.NDArray[np.bool_],
+    stays: Sequence[Stay],
+    bed_days: float,
+) -> dict[str, float]:
+    """How many of what: see the keys."""
+    ahead = asked.outcome == Outcome.AHEAD
+    return {
+        "stays": len(stays),
+        "patients": len(np.unique(asked.stay)),
+        "points": len(positive),
+        "positives": int(positive.sum()),
+        "too_soon": int((asked.outcome == Outcome.SOON).sum()),
+        "censored": int((points.outcome == Outcome.CENSORED).sum()),
+        "events": asked.events(),
+        "patients_with_events": len(np.unique(asked.stay[ahead])),
+        "watched_days": len(asked) * TASK.every / (24 * 60),
+        "bed_days": bed_days,
+    }
+
+
+def forecast_errors(points: Examples, quantiles: npt.NDArray[np.float32]) -> list[Error]:
+    """Errors of the middle percentile beside those of the last value and of the last hour's line."""
+    spread = {vital.name: vital.spread for vital in VITALS}
+    out = []
+    grid, after = points.grid.astype(np.float64), points.after.astype(np.float64)
+    for column, name in enumerate(FORECAST):
+        channel = CARRIED[column]
+        carried, fresh = grid[:, -1, channel], grid[:, -1, channel + 1] > 0
+        slope = _slope(grid[:, -12:, channel], grid[:, -12:, channel + 1] == 1.0)
+        for horizon in range(after.shape[1]):
+            came = after[:, horizon, column]
+            there = np.isfinite(came) & fresh
+            if not there.any():
+                continue
+            low, middle, high = (quantiles[there, q, horizon, column] for q in range(3))
+            trend = carried[there] + slope[there] * (horizon + 1)
+            scale = spread[name]
+            out.append(
+                Error(
+                    name,
+                    5 * (horizon + 1),
+                    int(there.sum()),
+                    scale * float(np.abs(came[there] - middle).mean()),
+                    scale * float(np.abs(came[there] - carried[there]).mean()),
+                    scale * float(np.abs(came[there] - trend).mean()),
+                    float(((came[there] >= low) & (came[there] <= high)).mean()),
+                )
+            )
+    return out
+
+
+def _slope(values: FloatArray, measured: npt.NDArray[np.bool_]) -> FloatArray:
+    """Least-squares slope per cell of the measured cells (N,); 0 with fewer than two."""
+    position = np.arange(values.shape[1])[np.newaxis] * np.ones_like(values)
+    count = np.maximum(measured.sum(axis=1, keepdims=True), 1)
+    offset = np.where(measured, position - (position * measured).sum(axis=1, keepdims=True) / count, 0.0)
+    whole = (offset**2).sum(axis=1)
+    return np.divide((offset * values).sum(axis=1), whole, out=np.zeros(len(values)), where=whole > 0)
