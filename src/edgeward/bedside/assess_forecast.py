@@ -73,8 +73,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the scores say: ``probability`` that sustained hypotension begins 30 to 60 min from now (calibrated where
-    it is asked), whether it reaches the bundle's threshold, and the forecast of each vital."""
+    """What the scores say of one instant.
+
+    ``probability`` that sustained hypotension begins 30 to 60 min from now, calibrated where that is asked; ``over``:
+    it reaches the bundle's threshold; ``forecasts`` by vital.
+    """
 
     probability: float
     over: bool
@@ -98,7 +101,9 @@ def plan_of(manifest: Manifest) -> Plan:
     }
     outputs = {tensor.name: tensor.shape for tensor in manifest.outputs}
     if inputs != wanted or outputs != {"scores": (-1, plan.scores)}:
-        raise BundleError("window-mismatch", "the model's inputs or scores are not what its manifest says; build it again")
+        raise BundleError(
+            "window-mismatch", "the model's inputs or scores are not what its manifest says; build it again"
+        )
     return plan
 
 
@@ -147,7 +152,10 @@ def too_little(grid: Grid, now_ns: int) -> str | None:
 
 
 def read(scores: npt.NDArray[np.floating], plan: Plan) -> Reading:
-    """Scores (``plan.scores``,) as a probability and forecasts; ``ValueError`` for another shape or what is not finite."""
+    """Scores (``plan.scores``,) as a probability and forecasts.
+
+    Raises ``ValueError`` for another shape or what is not finite.
+    """
     if scores.shape != (plan.scores,) or not np.isfinite(scores).all():
         raise ValueError("scores of another shape, or not finite")
     odds = float(scores[-1])

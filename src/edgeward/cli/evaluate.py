@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeward.cli import evaluate_hypotension
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.kernel.errors import ConfigError, InputError
 
@@ -28,6 +29,7 @@ def register(verbs: Any) -> None:
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     _register_beat(subjects)
     _register_quality(subjects)
+    evaluate_hypotension.register(subjects)
 
 
 def _register_beat(subjects: Any) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from edgeward.workshop.hypotension_line import HypotensionLine
     from edgeward.workshop.line import Line, LineOptions
     from edgeward.workshop.task import TrainOptions
 
@@ -164,7 +165,12 @@ def _out_argument(parser: argparse.ArgumentParser) -> None:
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     _out_argument(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of annotated WFDB records (MIT-BIH)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of annotated WFDB records (MIT-BIH); for hypotension, a parquet file",
+    )
     parser.add_argument("--extra-data", type=Path, metavar="DIR", help="folder of PTB-XL, for made training strips")
 
 
@@ -204,18 +210,22 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 # --- their meaning
 
 
-def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line:
+def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | HypotensionLine:
     from edgeward.workshop.task import find_task, workshop_missing
 
     task = find_task(arguments.model)
     try:
         from edgeward.workshop.folder import BuildFolder
+        from edgeward.workshop.hypotension_line import HypotensionLine
         from edgeward.workshop.line import Line
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("edgeward"):
             raise
         raise workshop_missing(error.name) from error
-    return Line(task, BuildFolder(_out(arguments)), _line_options(arguments, train), _teller())
+    folder, options, tell = BuildFolder(_out(arguments)), _line_options(arguments, train), _teller()
+    if task.name == "hypotension":
+        return HypotensionLine(folder, options, tell)
+    return Line(task, folder, options, tell)
 
 
 def _out(arguments: argparse.Namespace) -> Path:

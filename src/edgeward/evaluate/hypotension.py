@@ -1,4 +1,4 @@
-"""``evaluate hypotension``: is sustained hypotension, 30 to 60 minutes away, called, and at what burden?
+"""``evaluate hypotension``: whether sustained hypotension 30 to 60 minutes away is called, and at what burden.
 
 The task is ``workshop.hypotension_points``'s, the burden ``workshop.hypotension_alerts``'s. A model is never scored on
 patients that trained it: where the stays given overlap with the shipped model's, every part is trained anew for each
@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from edgeward.bedside.assess_forecast import plan_of
 from edgeward.bundle.archive import read_bundle
-from edgeward.evaluate.ranking import Calibration, Figure, PatientDraws, Ranked, brier, calibration
 from edgeward.kernel.errors import ConfigError, InputError
-from edgeward.signal.vitals_grid import FEATURES, VITALS
-from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk
-from edgeward.workshop.hypotension_data import FORECAST, Examples, examples
 from edgeward.signal.hypotension import TASK, Definition
+from edgeward.signal.vitals_features import FEATURES
+from edgeward.workshop.forecast_errors import Error, forecast_errors
+from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk
+from edgeward.workshop.hypotension_data import Examples, examples
 from edgeward.workshop.hypotension_points import Outcome
+from edgeward.workshop.ranking import Calibration, Figure, PatientDraws, Ranked, brier, calibration
 from edgeward.workshop.vitals_long import read_long
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ FloatArray = npt.NDArray[np.float64]
 
 FALSE_PER_DAY = 1.0
 """The burden at which recall is told: false advisories per day of watched time."""
-CARRIED = tuple(2 * [vital.name for vital in VITALS].index(name) for name in FORECAST)
-"""Where the grid carries the vitals that are forecast; how fresh each is stands one further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +48,6 @@ class Scored:
     points: Examples
     scores: Mapping[str, FloatArray]
     quantiles: npt.NDArray[np.float32] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Error:
-    """Mean absolute error of forecasts of one vital at one horizon, canonical units, and the share within 10–90 %."""
-
-    vital: str
-    minutes: int
-    values: int
-    model: float
-    last_value: float
-    trend: float
-    within: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +253,9 @@ def judge(
     model = list(scored.scores)[-1]
     scores = {**floors(kept), **{name: score[asked_rows] for name, score in scored.scores.items()}}
     ranks = {name: _ranks(positive, score[judged], patient[judged], draws) for name, score in scores.items()}
-    at_budget = {name: _at(asked, score, threshold_at(asked, score, FALSE_PER_DAY), draws) for name, score in scores.items()}
+    at_budget = {
+        name: _at(asked, score, threshold_at(asked, score, FALSE_PER_DAY), draws) for name, score in scores.items()
+    }
     odds = scores[model]
     probability = 1.0 / (1.0 + np.exp(-odds[judged]))
     squares = (probability - positive) ** 2
@@ -380,43 +368,3 @@ def _counts(
         "watched_days": len(asked) * TASK.every / (24 * 60),
         "bed_days": bed_days,
     }
-
-
-def forecast_errors(points: Examples, quantiles: npt.NDArray[np.float32]) -> list[Error]:
-    """Errors of the middle percentile beside those of the last value and of the last hour's line."""
-    spread = {vital.name: vital.spread for vital in VITALS}
-    out = []
-    grid, after = points.grid.astype(np.float64), points.after.astype(np.float64)
-    for column, name in enumerate(FORECAST):
-        channel = CARRIED[column]
-        carried, fresh = grid[:, -1, channel], grid[:, -1, channel + 1] > 0
-        slope = _slope(grid[:, -12:, channel], grid[:, -12:, channel + 1] == 1.0)
-        for horizon in range(after.shape[1]):
-            came = after[:, horizon, column]
-            there = np.isfinite(came) & fresh
-            if not there.any():
-                continue
-            low, middle, high = (quantiles[there, q, horizon, column] for q in range(3))
-            trend = carried[there] + slope[there] * (horizon + 1)
-            scale = spread[name]
-            out.append(
-                Error(
-                    name,
-                    5 * (horizon + 1),
-                    int(there.sum()),
-                    scale * float(np.abs(came[there] - middle).mean()),
-                    scale * float(np.abs(came[there] - carried[there]).mean()),
-                    scale * float(np.abs(came[there] - trend).mean()),
-                    float(((came[there] >= low) & (came[there] <= high)).mean()),
-                )
-            )
-    return out
-
-
-def _slope(values: FloatArray, measured: npt.NDArray[np.bool_]) -> FloatArray:
-    """Least-squares slope per cell of the measured cells (N,); 0 with fewer than two."""
-    position = np.arange(values.shape[1])[np.newaxis] * np.ones_like(values)
-    count = np.maximum(measured.sum(axis=1, keepdims=True), 1)
-    offset = np.where(measured, position - (position * measured).sum(axis=1, keepdims=True) / count, 0.0)
-    whole = (offset**2).sum(axis=1)
-    return np.divide((offset * values).sum(axis=1), whole, out=np.zeros(len(values)), where=whole > 0)

@@ -17,7 +17,6 @@ Memory is bounded (two ``History`` rings), an update costs the same however long
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ import numpy.typing as npt
 from edgeward.kernel.errors import BundleError, InputError
 from edgeward.signal.history import History
 from edgeward.signal.numeric import Kind
+from edgeward.signal.vitals_features import DAY_QUARTERS, FEATURES, KEPT, PRESSURE, QUARTER_MIN, stay_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,27 +42,11 @@ MINUTE_NS = 60 * 1_000_000_000
 STEPS = 60
 CELL_MIN = 5
 WINDOW_MIN = STEPS * CELL_MIN
-QUARTER_MIN = 15
-QUARTERS = WINDOW_MIN // QUARTER_MIN
-HOUR_QUARTERS = 4
-DAY_QUARTERS = 96
 FRESH_MIN = 60.0
 """After an hour without a value, freshness is 1/e."""
 CLIP = 5.0
 """Standard units beyond which a value says no more."""
 
-KEPT = (
-    Kind.HR,
-    Kind.RR,
-    Kind.TEMP,
-    Kind.ABP_SYS,
-    Kind.ABP_DIA,
-    Kind.ABP_MEAN,
-    Kind.NIBP_SYS,
-    Kind.NIBP_DIA,
-    Kind.NIBP_MEAN,
-)
-"""The kinds that the grid keeps; all others pass by."""
 _INDEX: Mapping[Kind, int] = MappingProxyType({kind: index for index, kind in enumerate(KEPT)})
 BELIEVED: Mapping[Kind, tuple[float, float]] = MappingProxyType(
     {
@@ -109,37 +93,6 @@ CHANNELS = (
     "cuff_mean_fresh",
 )
 """The grid's channels. ``age``: years / 100, 0 where not known."""
-
-_STATISTICS = ("mean", "low", "high", "spread", "slope")
-_SPANS = (("1h", HOUR_QUARTERS), ("5h", QUARTERS))
-_PRESSURE = KEPT.index(Kind.ABP_MEAN)
-_SHARES = (65.0, 70.0, 75.0)
-FEATURES: tuple[str, ...] = (
-    *(
-        f"{kind.value}_{what}"
-        for kind in KEPT
-        for what in (
-            "last",
-            "age_min",
-            *(f"{name}_{span}" for span, _ in _SPANS for name in _STATISTICS),
-            "mean_24h",
-            "low_24h",
-            "mean_stay",
-        )
-    ),
-    *(f"abp_mean_quarter_{quarter}" for quarter in range(HOUR_QUARTERS)),
-    *(f"abp_mean_below_{limit:.0f}_{span}" for limit in _SHARES for span in ("1h", "5h", "24h")),
-    "abp_mean_since_65_h",
-    "pulse_pressure",
-    "pulse_pressure_1h",
-    "shock_index",
-    "shock_index_1h",
-    "mean_per_stay_mean",
-    "age_y",
-)
-"""The features' names, in order. ``last``: newest value; ``spread``, ``slope`` (per hour): of quarters; ``low_24h``:
-least mean of a quarter; ``below``: share of the measured quarters; ``since_65_h``: hours since a quarter below 65 mmHg
-within the last day; ``mean_per_stay_mean``: of the last hour to the whole stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +174,7 @@ class Grid:
     def window(self, now_ns: int) -> dict[str, FloatArray]:
         """The model's inputs at ``now_ns``: ``grid`` (60, 16) and ``features`` (F,), float32. NaN in features only."""
         self._advance(now_ns)
-        return {"grid": self._cells(), "features": self._features(now_ns)}
+        return {"grid": self._cells(), "features": stay_features(self._minutes, self._quarters, now_ns, self.age_y)}
 
     def pressure_minutes(self, now_ns: int, minutes: int) -> Array:
         """Mean arterial pressure of each of the last ``minutes`` minutes, newest first (minutes,); NaN: not measured.
@@ -229,7 +182,7 @@ class Grid:
         The newest is the running minute.
         """
         self._advance(now_ns)
-        found: Array = self._minutes.mean(1, minutes)[0, _PRESSURE]
+        found: Array = self._minutes.mean(1, minutes)[0, PRESSURE]
         return found
 
     def newest(self, now_ns: int) -> dict[str, tuple[Kind, float]]:
@@ -240,7 +193,9 @@ class Grid:
         age = dict(zip(KEPT, self._minutes.age_s(now_ns)[0].tolist(), strict=True))
         sources: dict[str, tuple[Kind, ...]] = {"hr": (Kind.HR,), "rr": (Kind.RR,), "temp": (Kind.TEMP,)}
         sources |= {name: (Kind(f"abp_{name}"), Kind(f"nibp_{name}")) for name in ("sys", "dia", "mean")}
-        return {name: min(((kind, age[kind]) for kind in kinds), key=lambda row: row[1]) for name, kinds in sources.items()}
+        return {
+            name: min(((kind, age[kind]) for kind in kinds), key=lambda row: row[1]) for name, kinds in sources.items()
+        }
 
     def to_memory(self) -> dict[str, Any]:
         """Everything kept, as plain JSON values."""
@@ -253,7 +208,7 @@ class Grid:
 
     @classmethod
     def from_memory(cls, memory: Mapping[str, Any]) -> Grid:
-        """What ``to_memory`` gave. ``InputError`` (``history-memory``) for anything else, another version's included."""
+        """What ``to_memory`` gave; ``InputError`` (``history-memory``) for anything else, of another version too."""
         try:
             age, name = memory["age_y"], memory["grid"]
             made = cls(None if age is None else float(age))
@@ -292,30 +247,6 @@ class Grid:
         grid[:, 15] = fresh[6]
         return grid
 
-    def _features(self, now_ns: int) -> FloatArray:
-        quarters = self._minutes.mean(QUARTER_MIN, QUARTERS)[0]  # (kinds, 20), newest first
-        day = self._quarters.mean()[0]  # (kinds, 96)
-        stay = self._quarters.own_mean()[0]
-        last = self._quarters.last[0]
-        age_min = np.minimum(self._quarters.age_s(now_ns)[0] / 60.0, 24 * 60.0)
-        spans = [_statistics(quarters[:, :length]) for _, length in _SPANS]
-        columns = [last, age_min, *(row for span in spans for row in span), _mean(day), _least(day), stay]
-        per_kind = np.stack(columns, axis=1)
-        hour = spans[0][0]
-        values = [
-            *per_kind.ravel().tolist(),
-            *quarters[_PRESSURE, :HOUR_QUARTERS].tolist(),
-            *_shares(quarters[_PRESSURE], day[_PRESSURE]),
-            _since_low(day[_PRESSURE]),
-            last[3] - last[4],
-            hour[3] - hour[4],
-            _ratio(last[0], last[3]),
-            _ratio(hour[0], hour[3]),
-            _ratio(hour[_PRESSURE], stay[_PRESSURE]),
-            math.nan if self.age_y is None else self.age_y,
-        ]
-        return np.array(values, dtype=np.float32)
-
 
 def _carried(values: Array) -> tuple[Array, Array]:
     """Values (n, steps) carried forward, NaN before the first; and how fresh each is, 0 before the first."""
@@ -329,54 +260,6 @@ def _carried(values: Array) -> tuple[Array, Array]:
 
 def _standard(values: Array, vital: Vital) -> Array:
     return np.clip(np.nan_to_num((values - vital.mean) / vital.spread), -CLIP, CLIP)
-
-
-def _statistics(groups: Array) -> tuple[Array, ...]:
-    """Mean, least, greatest, spread and slope per hour of quarters (kinds, n), newest first; NaN where undefined."""
-    there = ~np.isnan(groups)
-    count = there.sum(axis=1)
-    filled = np.where(there, groups, 0.0)
-    mean = _mean(groups)
-    away = np.where(there, groups - mean[:, np.newaxis], 0.0)
-    spread = np.sqrt(_divided((away**2).sum(axis=1), np.where(count > 1, count, 0)))
-    hours = -np.arange(groups.shape[1]) * (QUARTER_MIN / 60.0)
-    centre = _divided((there * hours).sum(axis=1), count)
-    offset = np.where(there, hours - centre[:, np.newaxis], 0.0)
-    slope = _divided((offset * filled).sum(axis=1), np.where(count > 2, (offset**2).sum(axis=1), 0.0))
-    high = np.where(there, groups, -np.inf).max(axis=1)
-    return mean, _least(groups), np.where(count > 0, high, np.nan), spread, slope
-
-
-def _mean(groups: Array) -> Array:
-    there = ~np.isnan(groups)
-    return _divided(np.where(there, groups, 0.0).sum(axis=-1), there.sum(axis=-1))
-
-
-def _least(groups: Array) -> Array:
-    low = np.where(np.isnan(groups), np.inf, groups).min(axis=-1)
-    return np.where(np.isfinite(low), low, np.nan)
-
-
-def _divided(part: Array, whole: npt.NDArray[Any]) -> Array:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-
-
-def _shares(quarters: Array, day: Array) -> list[float]:
-    spans = (quarters[:HOUR_QUARTERS], quarters, day)
-    return [
-        float((known < limit).mean()) if len(known) else math.nan
-        for limit in _SHARES
-        for known in (span[~np.isnan(span)] for span in spans)
-    ]
-
-
-def _since_low(day: Array) -> float:
-    low = np.flatnonzero(day < _SHARES[0])
-    return float(low[0]) * QUARTER_MIN / 60.0 if len(low) else math.nan
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else math.nan
 
 
 def _memory_refused() -> InputError:

@@ -32,7 +32,7 @@ from edgeward.workshop.models.hypotension import Forecaster
 from edgeward.workshop.vitals_long import digest_of, read_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeward.workshop.vitals_long import Stay
 

@@ -1,8 +1,8 @@
 """What the hypotension models learn from: stretches of grid with what came after, and decision points with outcomes.
 
-The forecaster learns at every step of a stretch, for each vital whatever was measured within the next hour; the event is
-learned at every reading with nothing low in the hour before, however sparse the chart: the share of low readings 30 to
-75 minutes later, denser charts weighing more. Figures are made on the task's own decision points alone
+The forecaster learns at every step of a stretch, for each vital whatever was measured within the next hour; the event
+is learned at every reading with nothing low in the hour before, however sparse the chart: the share of low readings 30
+to 75 minutes later, denser charts weighing more. Figures are made on the task's own decision points alone
 (``hypotension_points``). Everything is cut by the very ``Grid`` that runs at the bedside.
 """
 
@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.kernel.errors import ConfigError
-from edgeward.signal.numeric import Kind
-from edgeward.signal.vitals_grid import BELIEVED, CELL_MIN, CHANNELS, FEATURES, STEPS, VITALS, WINDOW_MIN, Grid
 from edgeward.signal.hypotension import TASK, Definition
-from edgeward.workshop.hypotension_points import Outcome, decision_points, readings
+from edgeward.signal.numeric import Kind
+from edgeward.signal.vitals_features import FEATURES
+from edgeward.signal.vitals_grid import BELIEVED, CELL_MIN, CHANNELS, STEPS, VITALS, WINDOW_MIN, Grid
+from edgeward.workshop.hypotension_points import decision_points, readings
 from edgeward.workshop.vitals_long import NS_PER_MINUTE, Stay
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ def stretches(stays: Sequence[Stay], *, seed: int = 0) -> Stretches:
             continue
         minute, table = asked_readings(stay)
         last = int(stay.minute[-1])
-        ends = sorted({int(o) + STRIDE_MIN * k for o in offsets for k in range(1, (last + STRIDE_MIN) // STRIDE_MIN + 1)})
+        ends = sorted(
+            {int(o) + STRIDE_MIN * k for o in offsets for k in range(1, (last + STRIDE_MIN) // STRIDE_MIN + 1)}
+        )
         for end, inputs in zip(ends, windows(stay, ends), strict=True):
             seen = cells_of(stay, end, STEPS + HORIZONS)
             if not np.isfinite(seen[:STEPS]).any() or not np.isfinite(seen[STEPS // 2 :]).any():
@@ -165,12 +168,20 @@ def stretches(stays: Sequence[Stay], *, seed: int = 0) -> Stretches:
             inside = (minute > end - WINDOW_MIN) & (minute <= end)
             step = (minute[inside] - (end - WINDOW_MIN + 1)) // CELL_MIN
             low[step], weight[step] = table[inside, 0], table[inside, 1]
-            for name, value in zip(rows, (inputs["grid"], seen, low, weight, position), strict=True):
-                rows[name].append(value if name == "stay" else value.astype(np.float16))
+            rows["stay"].append(position)
+            rows["grid"].append(inputs["grid"].astype(np.float16))
+            rows["seen"].append(seen.astype(np.float16))
+            rows["low"].append(low)
+            rows["weight"].append(weight)
     if not rows["stay"]:
         raise ConfigError("data-missing", "no stay of the data holds vital signs to learn from")
-    arrays = [np.stack(rows[name]) for name in ("grid", "seen", "low", "weight")]
-    return Stretches(*arrays, np.array(rows["stay"], dtype=np.int64))
+    return Stretches(
+        np.stack(rows["grid"]),
+        np.stack(rows["seen"]),
+        np.stack(rows["low"]),
+        np.stack(rows["weight"]),
+        np.array(rows["stay"], dtype=np.int64),
+    )
 
 
 def windows(stay: Stay, minutes: Sequence[int]) -> list[dict[str, npt.NDArray[np.float32]]]:
@@ -215,8 +226,13 @@ def examples(stays: Sequence[Stay], task: Definition = TASK, *, learn: bool = Tr
         grid=np.array(rows["grid"], np.float16).reshape(count, STEPS, len(CHANNELS)),
         features=np.array(rows["features"], np.float32).reshape(count, len(FEATURES)),
         after=np.array(rows["after"], np.float16).reshape(count, HORIZONS, len(FORECAST)),
-        **{name: np.array(rows[name], np.int64) for name in ("stay", "minute", "outcome", "onset")},
-        **{name: np.array(rows[name], np.float32) for name in ("pressure", "low", "weight")},
+        stay=np.array(rows["stay"], np.int64),
+        minute=np.array(rows["minute"], np.int64),
+        outcome=np.array(rows["outcome"], np.int64),
+        onset=np.array(rows["onset"], np.int64),
+        pressure=np.array(rows["pressure"], np.float32),
+        low=np.array(rows["low"], np.float32),
+        weight=np.array(rows["weight"], np.float32),
     )
 
 
@@ -229,7 +245,7 @@ def save(path: Path, item: Stretches | Examples) -> None:
     """Keep in a cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part.npz")
-    np.savez(part, **{field.name: getattr(item, field.name) for field in fields(item)})  # type: ignore[arg-type]
+    np.savez(part, **{field.name: getattr(item, field.name) for field in fields(item)})
     part.replace(path)
 
 
@@ -237,9 +253,3 @@ def load(path: Path, kind: type[Any]) -> Any:
     """What ``save`` kept."""
     with np.load(path, allow_pickle=False) as archive:
         return kind(**{field.name: archive[field.name] for field in fields(kind)})
-
-
-__all__ = [
-    "FORECAST", "HORIZONS", "NOT_ASKED", "Examples", "Outcome", "Stretches",
-    "asked_readings", "cells_of", "examples", "fold_of", "load", "save", "stretches", "windows",
-]  # fmt: skip

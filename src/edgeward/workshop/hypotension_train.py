@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgeward.signal.vitals_grid import FEATURES
+from edgeward.signal.vitals_features import FEATURES
 from edgeward.workshop.hypotension_data import HORIZONS
 from edgeward.workshop.hypotension_points import Outcome
 from edgeward.workshop.models.hypotension import QUANTILES, Forecaster, ForecasterConfig
@@ -189,7 +189,8 @@ def fit_trees(examples: Examples, config: TreesTraining, *, rows: npt.NDArray[An
 
 def trees_odds(boosters: Sequence[Any], features: npt.NDArray[np.float32]) -> FloatArray:
     """Mean log odds (N,) of the boosters."""
-    return np.mean([booster.predict(features, raw_score=True) for booster in boosters], axis=0)
+    odds: FloatArray = np.mean([booster.predict(features, raw_score=True) for booster in boosters], axis=0)
+    return odds
 
 
 @dataclass(frozen=True, slots=True)

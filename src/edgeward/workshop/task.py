@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from edgeward.workshop.scorer import FloatArray
     from edgeward.workshop.windows import LabelledWindows
 
-TASKS: dict[str, str] = {"ecg-beat": "edgeward.workshop.ecg_beat_task"}
+TASKS: dict[str, str] = {
+    "ecg-beat": "edgeward.workshop.ecg_beat_task",
+    "hypotension": "edgeward.workshop.hypotension_task",
+}
 """Name of a model (``models/ecg_beat.py`` is ``ecg-beat``) → the module that offers ``TASK``."""
 
 

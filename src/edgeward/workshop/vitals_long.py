@@ -1,8 +1,8 @@
 """Vital signs of stays in the long shape of PhysioNet/CinC 2012: one parquet row per value.
 
-Columns ``record`` (one per stay), ``minute`` (since the stay began), ``parameter`` and ``value``; −1 stands for missing.
-Rows of parameters that nothing here asks for are left out, and so are values that no living patient can show: both as
-at the bedside. Rows may come in any order.
+Columns ``record`` (one per stay), ``minute`` (since the stay began), ``parameter``, ``value``; −1 stands for missing.
+Rows of parameters that nothing here asks for are left out, and values that no living patient can show, as at the
+bedside. Rows may come in any order.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ def digest_of(stays: Sequence[Stay]) -> str:
     return digest.hexdigest()
 
 
-def _read_parquet(path: Path) -> tuple[npt.NDArray[Any], ...]:
+def _read_parquet(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     if not path.is_file():
         raise ConfigError("data-missing", f"there is no table {path.name}; name a parquet file of record, minute, …")
     try:
-        import pyarrow
+        import pyarrow as pa
         from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -120,13 +120,17 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[Any], ...]:
         if file.metadata.num_rows > ROWS_MAX:
             raise InputError("table-unreadable", f"{path.name} has more than {ROWS_MAX} rows; give fewer at a time")
         table = file.read(columns=list(_COLUMNS))
-        records = table.column("record").cast(pyarrow.string())
-        names = table.column("parameter").cast(pyarrow.string())
-        minutes = table.column("minute").cast(pyarrow.float64())
-        values = table.column("value").cast(pyarrow.float64())
-        columns = (records, names, minutes, values)
-        return tuple(np.asarray(column.to_numpy(zero_copy_only=False)) for column in columns)
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
+        records = table.column("record").cast(pa.string())
+        names = table.column("parameter").cast(pa.string())
+        minutes = table.column("minute").cast(pa.float64())
+        values = table.column("value").cast(pa.float64())
+        return (
+            np.asarray(records.to_numpy(zero_copy_only=False)),
+            np.asarray(names.to_numpy(zero_copy_only=False)),
+            np.asarray(minutes.to_numpy(zero_copy_only=False)),
+            np.asarray(values.to_numpy(zero_copy_only=False)),
+        )
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise InputError(
             "table-unreadable",
             f"{path.name} is no parquet file of record, minute, parameter, value ({type(error).__name__})",

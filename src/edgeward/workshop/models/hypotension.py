@@ -2,14 +2,14 @@
 
 The LSTM reads every step and tells at each the next hour of five vitals (10th, 50th and 90th percentile, every five
 minutes) and log odds of the event; a device asks it at the last step alone. The trees were grown by LightGBM and are
-walked here with plain tensor operations, so that one graph holds all and one check of parity covers it. Output ``scores``
+walked here with plain tensor operations, so that one graph holds all and one check of parity covers it. ``scores``
 (B, 181): percentiles × horizons × vitals in standard units (``signal.vitals_grid``), then the event's log odds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -37,18 +37,18 @@ class ForecasterConfig:
 
 
 class Forecaster(nn.Module):
-    """``forward(grid (B, T, 16)) -> quantiles (B, T, 3, 12, 5), log odds (B, T)``, at every step from its past alone."""
+    """``forward(grid (B, T, 16)) -> quantiles (B, T, 3, 12, 5), log odds (B, T)``: each step knows its past alone."""
 
     def __init__(self, config: ForecasterConfig) -> None:
         super().__init__()
         self.config = config
-        self.lstm = nn.LSTM(
-            config.channels, config.hidden, config.layers, batch_first=True, dropout=config.dropout if config.layers > 1 else 0.0
-        )
+        between = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(config.channels, config.hidden, config.layers, batch_first=True, dropout=between)
         self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, len(QUANTILES) * config.horizons * len(config.carried) + 1)
 
     def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Every step's forecast and log odds."""
         steps, _ = self.lstm(grid)
         return self.read(steps, grid)
 
@@ -96,6 +96,7 @@ class Forest(nn.Module):
         self.register_buffer("value", torch.from_numpy(trees.value.copy()).float())
 
     def forward(self, features: Tensor) -> Tensor:
+        """Log odds (B,)."""
         node = self.root.unsqueeze(0).expand(features.shape[0], -1)  # (B, trees)
         for _ in range(self.depth):
             asked = torch.gather(features, 1, _at(self.feature, node))
@@ -123,6 +124,7 @@ class HypotensionNet(nn.Module):
         self.register_buffer("bias", torch.tensor(bias))
 
     def forward(self, grid: Tensor, features: Tensor) -> Tensor:
+        """Scores (B, 181)."""
         quantiles, odds = self.forecaster.last(grid)
         joined = self.bias + self.weights[0] * odds + self.weights[1] * self.forest(features)
         return torch.cat([quantiles.flatten(1), joined.clamp(-12.0, 12.0).unsqueeze(1)], dim=1)
@@ -145,4 +147,4 @@ def float32_below(threshold: Tensor) -> Tensor:
     """The greatest float32 at or below each float64: x ≤ t then holds for exactly the same float32 x."""
     near = threshold.float()
     over = near.double() > threshold
-    return cast("Tensor", torch.where(over, torch.nextafter(near, torch.full_like(near, -torch.inf)), near))
+    return torch.where(over, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)

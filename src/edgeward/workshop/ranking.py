@@ -5,11 +5,14 @@ Points of one patient are alike, so patients are drawn, never points (Efron & Ti
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -52,8 +55,9 @@ class Ranked:
 
     def _counts(self, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         each = np.ones(len(self._positive)) if weight is None else weight
-        hit = np.bincount(self._group, each * self._positive, self._groups)
-        return hit, np.bincount(self._group, each * (1.0 - self._positive), self._groups)
+        hit = np.bincount(self._group, each * self._positive, self._groups).astype(np.float64)
+        miss = np.bincount(self._group, each * (1.0 - self._positive), self._groups).astype(np.float64)
+        return hit, miss
 
 
 class PatientDraws:
