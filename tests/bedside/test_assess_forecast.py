@@ -1,0 +1,156 @@
+"""A hypotension bundle at a bed: when it is asked, how its scores are read, what is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
+pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
+pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: onnx")
+
+from small_bundle import DECISION, small_bundle  # noqa: E402
+from stays import stay  # noqa: E402
+
+from edgeward.bedside.assess_forecast import Plan, measured, plan_of, read, too_little  # noqa: E402
+from edgeward.bundle.archive import Bundle, read_bundle  # noqa: E402
+from edgeward.inference.engine import Engine  # noqa: E402
+from edgeward.kernel.errors import BundleError  # noqa: E402
+from edgeward.signal.hypotension import LOW_PRESSURE, NO_ARTERIAL_PRESSURE, SPARSE_PRESSURE  # noqa: E402
+from edgeward.signal.numeric import Kind, Numeric  # noqa: E402
+from edgeward.signal.vitals_grid import MINUTE_NS, VITALS, Grid  # noqa: E402
+
+pytestmark = pytest.mark.workshop
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return read_bundle(small_bundle())
+
+
+@pytest.fixture(scope="module")
+def plan(bundle: Bundle) -> Plan:
+    return plan_of(bundle.manifest)
+
+
+def grid_of(*pressures: float, step_min: int = 15, kind: Kind = Kind.ABP_MEAN) -> Grid:
+    grid = Grid(70.0)
+    for k, pressure in enumerate(pressures):
+        grid.update(Numeric(kind, pressure, step_min * k * MINUTE_NS))
+    return grid
+
+
+def test_the_plan_is_what_the_manifest_says(plan: Plan) -> None:
+    """Axes of the forecast, the vitals that earned being shown, the threshold and how long an advisory stands."""
+    assert plan.quantiles == (0.1, 0.5, 0.9)
+    assert plan.minutes == tuple(range(5, 65, 5))
+    assert plan.vitals == ("hr", "rr", "sys", "dia", "mean")
+    assert plan.shown == tuple(DECISION["shown"])
+    assert (plan.threshold, plan.hold_min, plan.scores) == (-2.5, 60, 181)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"task": "sepsis-risk"}, "task-mismatch"),
+        ({"decision": {}}, "decision-malformed"),
+        ({"preprocessing_params": {}}, "grid-spec-malformed"),
+        ({"outputs": ()}, "window-mismatch"),
+    ],
+)
+def test_foreign_bundles_are_refused(bundle: Bundle, change: dict[str, object], code: str) -> None:
+    """Another task, another layout, another grid: never a score read wrongly."""
+    manifest = bundle.manifest
+    if "outputs" in change:
+        change = {"outputs": (dataclasses.replace(manifest.outputs[0], shape=(-1, 180)),)}
+    with pytest.raises(BundleError) as caught:
+        plan_of(dataclasses.replace(manifest, **change))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": float("nan")},
+        {"hold_min": 0},
+        {"shown": ["spo2"]},
+        {"layout": {"quantiles": [0.9, 0.5, 0.1], "minutes": [5], "vitals": ["hr"]}},
+        {"layout": {"quantiles": [0.1, 0.5, 0.9], "minutes": [], "vitals": ["hr"]}},
+        {"layout": {"quantiles": [0.1, 0.5, 0.9], "minutes": [5], "vitals": ["hr", "hr"]}},
+    ],
+)
+def test_a_decision_that_cannot_be_read_is_refused(bundle: Bundle, change: dict[str, object]) -> None:
+    """A threshold that is no number would never raise; a layout out of order would show the wrong percentile."""
+    decision = {**bundle.manifest.decision, **change}
+    with pytest.raises(BundleError) as caught:
+        plan_of(dataclasses.replace(bundle.manifest, decision=decision))
+    assert caught.value.code == "decision-malformed"
+
+
+def test_a_bed_is_asked_as_the_task_is() -> None:
+    """Four pressures in the hour, none low; on until a quarter of an hour after the last."""
+    dense = grid_of(80, 78, 76, 74)
+    assert too_little(dense, 45 * MINUTE_NS) is None
+    assert too_little(dense, 60 * MINUTE_NS) is None
+    assert too_little(dense, 61 * MINUTE_NS) == SPARSE_PRESSURE
+    assert too_little(dense, 200 * MINUTE_NS) == NO_ARTERIAL_PRESSURE
+    assert too_little(Grid(), 0) == NO_ARTERIAL_PRESSURE
+    assert too_little(grid_of(80, 78, 76, 74, kind=Kind.NIBP_MEAN), 45 * MINUTE_NS) == NO_ARTERIAL_PRESSURE
+    assert too_little(grid_of(80, 60, 76, 74), 45 * MINUTE_NS) == LOW_PRESSURE
+    assert too_little(grid_of(60, 80, 76, 74, 75, 76), 75 * MINUTE_NS) is None
+
+
+def test_one_low_second_of_a_noisy_line_does_not_silence_an_hour() -> None:
+    """A minute's mean counts, as one charted value does."""
+    grid = grid_of(*[80.0] * 60, step_min=1)
+    for second in range(60):
+        grid.update(Numeric(Kind.ABP_MEAN, 40.0 if second == 7 else 80.0, (60 * 60 + second) * 1_000_000_000))
+    assert too_little(grid, 61 * MINUTE_NS) is None
+
+
+def test_scores_are_read_in_canonical_units(plan: Plan) -> None:
+    """Standard units back to mmHg, by quantile, minute and vital; log odds to a probability."""
+    table = np.zeros((3, 12, 5), np.float32)
+    table[:, 3, 4] = (-1.0, 0.5, 2.0)
+    reading = read(np.append(table.ravel(), np.float32(-2.5)), plan)
+    mean = VITALS[5]
+    forecast = reading.forecasts["mean"]
+    assert forecast.minutes[3] == 20
+    assert (forecast.low[3], forecast.mid[3], forecast.high[3]) == pytest.approx(
+        (mean.mean - mean.spread, mean.mean + 0.5 * mean.spread, mean.mean + 2 * mean.spread)
+    )
+    assert reading.forecasts["hr"].mid == pytest.approx((VITALS[0].mean,) * 12)
+    assert reading.probability == pytest.approx(1 / (1 + np.exp(2.5)))
+    assert reading.over
+    assert not read(np.append(table.ravel(), np.float32(-2.51)), plan).over
+
+
+@pytest.mark.parametrize("scores", [np.zeros(180), np.full(181, np.nan), np.zeros((1, 181))])
+def test_scores_that_are_none_are_refused(plan: Plan, scores: np.ndarray) -> None:
+    """A caller's mistake never becomes a number on a page."""
+    with pytest.raises(ValueError, match="scores"):
+        read(scores, plan)
+
+
+def test_only_what_is_measured_lately_is_shown(plan: Plan) -> None:
+    """A vital without a value for an hour has no forecast; the kind tells line from cuff."""
+    grid = Grid()
+    grid.update(Numeric(Kind.HR, 80.0, 0))
+    grid.update(Numeric(Kind.NIBP_SYS, 120.0, 30 * MINUTE_NS))
+    grid.update(Numeric(Kind.RR, 15.0, 30 * MINUTE_NS))
+    assert measured(grid, 31 * MINUTE_NS, plan) == {"hr": Kind.HR, "sys": Kind.NIBP_SYS}
+    assert measured(grid, 61 * MINUTE_NS, plan) == {"sys": Kind.NIBP_SYS}
+
+
+def test_a_stay_goes_through_the_device_s_engine(bundle: Bundle, plan: Plan) -> None:
+    """Grid, engine and reading together: a falling pressure raises the probability."""
+    engine, grid, told = Engine.load(bundle), Grid(70.0), []
+    for numeric in stay(2, falls=True).numerics():
+        grid.update(numeric)
+        if numeric.kind is Kind.ABP_MEAN and too_little(grid, numeric.at_ns) is None:
+            told.append((numeric.value, read(engine.infer(grid.window(numeric.at_ns)), plan).probability))
+    assert len(told) > 10
+    pressures, probabilities = zip(*told, strict=True)
+    assert np.corrcoef(pressures, probabilities)[0, 1] < -0.5
