@@ -13,16 +13,16 @@ pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: onnx")
 pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pyarrow")
 
-from small_bundle import small_bundle  # noqa: E402
-from stays import stays, write  # noqa: E402
+from small_bundle import small_bundle
+from stays import stays, write
 
-from edgeward.cli.evaluate_hypotension import broken_bounds, parse_bounds  # noqa: E402
-from edgeward.cli.main import main  # noqa: E402
-from edgeward.evaluate import hypotension  # noqa: E402
-from edgeward.evaluate.hypotension import Scored, judge, run  # noqa: E402
-from edgeward.evaluate.hypotension_report import render  # noqa: E402
-from edgeward.kernel.errors import ConfigError, InputError  # noqa: E402
-from edgeward.workshop.hypotension_data import examples  # noqa: E402
+from edgeward.cli.evaluate_hypotension import broken_bounds, parse_bounds
+from edgeward.cli.main import main
+from edgeward.evaluate import hypotension
+from edgeward.evaluate.hypotension import Scored, judge, run
+from edgeward.evaluate.hypotension_report import render
+from edgeward.kernel.errors import ConfigError, InputError
+from edgeward.workshop.hypotension_data import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,6 +138,4 @@ def test_bounds_that_cannot_be_read_are_refused(text: str) -> None:
 def test_an_undefined_figure_holds_no_bound() -> None:
     """None is not good enough."""
     assert parse_bounds(["auroc=0.7,ppv=0.3", "auprc=0.1"]) == {"auroc": 0.7, "ppv": 0.3, "auprc": 0.1}
-    assert broken_bounds({"ppv": None, "auroc": 0.71}, {"ppv": 0.1, "auroc": 0.7}) == [
-        "ppv is not defined, bound 0.1"
-    ]
+    assert broken_bounds({"ppv": None, "auroc": 0.71}, {"ppv": 0.1, "auroc": 0.7}) == ["ppv is not defined, bound 0.1"]

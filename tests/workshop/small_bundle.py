@@ -15,7 +15,7 @@ from edgeward.workshop.hypotension_task import TASK
 from edgeward.workshop.models.hypotension import Forecaster, ForecasterConfig, Forest, HypotensionNet
 from edgeward.workshop.pack import ModelFile, by_last, make_golden, trial_bundle
 
-DECISION = {"threshold": -2.5, "shown": ["hr", "sys", "dia", "mean"]}
+DECISION = {"act": -2.5, "watch": -3.0, "shown": ["hr", "sys", "dia", "mean"]}
 
 
 def small_network() -> HypotensionNet:

@@ -14,20 +14,21 @@ pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
 pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pyarrow")
 
-from edgeward.bedside.assess_forecast import plan_of  # noqa: E402
-from edgeward.bundle.archive import read_bundle  # noqa: E402
-from edgeward.inference.engine import Engine  # noqa: E402
-from edgeward.kernel.errors import ConfigError  # noqa: E402
-from edgeward.workshop import hypotension_line, hypotension_verify  # noqa: E402
-from edgeward.workshop.evidence import Evidence, GateFailed  # noqa: E402
-from edgeward.workshop.folder import BuildFolder  # noqa: E402
-from edgeward.workshop.hypotension_cross import cross, prepare  # noqa: E402
-from edgeward.workshop.hypotension_line import HypotensionLine  # noqa: E402
-from edgeward.workshop.hypotension_train import ForecasterTraining, TreesTraining  # noqa: E402
-from edgeward.workshop.hypotension_verify import Bounds  # noqa: E402
-from edgeward.workshop.line import LineOptions  # noqa: E402
-from edgeward.workshop.models.hypotension import ForecasterConfig  # noqa: E402
-from edgeward.workshop.task import TrainOptions  # noqa: E402
+from edgeward.bedside.assess_forecast import plan_of
+
+from edgeward.bundle.archive import read_bundle
+from edgeward.inference.engine import Engine
+from edgeward.kernel.errors import ConfigError
+from edgeward.workshop import hypotension_line, hypotension_verify
+from edgeward.workshop.evidence import Evidence, GateFailed
+from edgeward.workshop.folder import BuildFolder
+from edgeward.workshop.hypotension_cross import cross, prepare
+from edgeward.workshop.hypotension_line import HypotensionLine
+from edgeward.workshop.hypotension_train import ForecasterTraining, TreesTraining
+from edgeward.workshop.hypotension_verify import Bounds
+from edgeward.workshop.line import LineOptions
+from edgeward.workshop.models.hypotension import ForecasterConfig
+from edgeward.workshop.task import TrainOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -92,9 +92,7 @@ def test_a_step_knows_its_past_alone(network: HypotensionNet) -> None:
         assert torch.equal(network.forecaster(grid)[0][:, :40], network.forecaster(other)[0][:, :40])
 
 
-def test_one_graph_holds_both_and_int8_is_near(
-    network: HypotensionNet, table: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_one_graph_holds_both_and_int8_is_near(network: HypotensionNet, table: tuple[np.ndarray, np.ndarray]) -> None:
     """Export within the parity bound at every batch size, NaN features too; the INT8 file is smaller and close."""
     model = export_onnx(network, TASK.inputs, TASK.outputs)
     found = inputs(table, 70)

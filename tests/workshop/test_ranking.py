@@ -36,11 +36,14 @@ def test_auprc_is_the_average_precision(points: list[tuple[bool, int, int]]) -> 
     """Precision among everything at or above each positive's score."""
     positive, score, times = (np.array(column) for column in zip(*points, strict=True))
     assume((times * positive).sum() > 0)
-    wanted = sum(
-        a * (times * positive)[score >= s].sum() / times[score >= s].sum()
-        for p, s, a in zip(positive, score, times, strict=True)
-        if p and a
-    ) / (times * positive).sum()
+    wanted = (
+        sum(
+            a * (times * positive)[score >= s].sum() / times[score >= s].sum()
+            for p, s, a in zip(positive, score, times, strict=True)
+            if p and a
+        )
+        / (times * positive).sum()
+    )
     assert Ranked(positive, score.astype(float)).auprc(times.astype(float)) == pytest.approx(wanted)
 
 

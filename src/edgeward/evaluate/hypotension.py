@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bedside.assess_forecast import plan_of
+from edgeward.bedside.assess.hypotension import plan_of
 from edgeward.bundle.archive import read_bundle
 from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.signal.hypotension import TASK, Definition
@@ -158,7 +158,7 @@ def run(
             raise InputError("stays-seen", "every stay given was used to train the model; cross-validate instead")
         say(f"scoring {len(used)} stays with {bundle.manifest.name} {bundle.manifest.version}")
         scored = shipped_scores(bundle, examples(used, task, learn=False))
-    threshold = None if crossing else float(bundle.manifest.decision["threshold"])
+    threshold = None if crossing else plan_of(bundle.manifest).act
     return judge(
         scored,
         used,
@@ -180,7 +180,7 @@ def shipped_scores(bundle: Bundle, points: Examples, *, model: str | None = None
     """Scores of the bundle's default model (or ``model``), as its own engine gives them."""
     from edgeward.inference.engine import Engine
 
-    plan = plan_of(bundle.manifest)
+    layout = plan_of(bundle.manifest).layout
     engine = Engine.load(bundle, model)
     rows = np.array(
         [
@@ -189,7 +189,7 @@ def shipped_scores(bundle: Bundle, points: Examples, *, model: str | None = None
         ],
         dtype=np.float32,
     ).reshape(len(points), -1)
-    shape = (len(points), len(plan.quantiles), len(plan.minutes), len(plan.vitals))
+    shape = (len(points), len(layout.quantiles), len(layout.minutes), len(layout.vitals))
     return Scored(points, {"model": rows[:, -1].astype(np.float64)}, rows[:, :-1].reshape(shape))
 
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from edgeward.workshop.line import LineOptions
 
 KEYS = ("fp32", "int8")
+ACT_FALSE_PER_DAY = 1.0
+WATCH_FALSE_PER_DAY = 4.0
+"""False advisories a watched day at which the levels are set, on scores of patients that no part has seen."""
 
 
 class HypotensionLine:
@@ -199,7 +202,8 @@ class HypotensionLine:
         asked = Asked(kept.stay, kept.minute, kept.outcome, kept.onset)
         decision = self.task.decision(
             {
-                "threshold": threshold_at(asked, scores["both"][known]),
+                "act": threshold_at(asked, scores["both"][known], ACT_FALSE_PER_DAY),
+                "watch": threshold_at(asked, scores["both"][known], WATCH_FALSE_PER_DAY),
                 "shown": [vital for vital, ratio in found["mae_ratio"].items() if ratio <= Bounds().mae_ratio_max],
             }
         )

@@ -91,22 +91,28 @@ class HypotensionTask:
         self.preprocessing_params: Mapping[str, Any] = spec.to_params()
 
     def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """``threshold`` (log odds) and ``shown`` (vitals whose forecasts are shown), with ``hold_min`` and ``layout``.
+        """``act`` and ``watch`` (log odds), ``shown`` (vitals whose forecasts are shown), ``hold_min``, ``layout``.
 
         Raises ``ConfigError`` (``decision-malformed``).
         """
-        threshold, shown = figures.get("threshold"), figures.get("shown")
+        act, watch, shown = (figures.get(name) for name in ("act", "watch", "shown"))
         if (
-            set(figures) != {"threshold", "shown"}
-            or not isinstance(threshold, int | float)
-            or not math.isfinite(threshold)
+            set(figures) != {"act", "watch", "shown"}
+            or not all(isinstance(x, int | float) and math.isfinite(x) for x in (act, watch))
             or not isinstance(shown, list)
             or not set(shown) <= set(FORECAST)
         ):
             raise ConfigError(
-                "decision-malformed", f"the decision must be threshold (log odds) and shown, some of {list(FORECAST)}"
+                "decision-malformed",
+                f"the decision must be act and watch (log odds), and shown, some of {list(FORECAST)}",
             )
-        return {"threshold": float(threshold), "shown": list(shown), "hold_min": HOLD_MIN, "layout": dict(LAYOUT)}
+        return {
+            "act": float(figures["act"]),
+            "watch": min(float(figures["watch"]), float(figures["act"])),
+            "shown": list(shown),
+            "hold_min": HOLD_MIN,
+            "layout": dict(LAYOUT),
+        }
 
     def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
         """Instants of made-up stays, through the same grid as a patient's."""

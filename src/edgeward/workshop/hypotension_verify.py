@@ -83,7 +83,7 @@ def verify(
         parity_gate(network, models[0].model, random_inputs(task.inputs, PARITY_WINDOWS, seed=3), data="synthetic"),
         parity_gate(network, models[0].model, few, data="training", data_sha256=data_sha256),
     ]
-    cost, cost_gates = int8_cost(models, some, inputs, float(decision["threshold"]), bounds)
+    cost, cost_gates = int8_cost(models, some, inputs, float(decision["act"]), bounds)
     gates += cost_gates + golden_gates(bundle, engines)
     timed = time_engines(engines, golden_window(task), latency_runs)
     gates += latency_gates(task, timed)
