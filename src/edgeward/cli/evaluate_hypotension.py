@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from edgeward.cli.shipped import shipped_bundle
@@ -24,6 +25,8 @@ BOUNDS = (
     "lead_minutes",
 )
 """Figures that ``--min`` may bound."""
+SIMULATED_MAX = 1000
+SIMULATED_HOURS = 6.0
 
 
 def register(subjects: Any) -> None:
@@ -45,6 +48,9 @@ def register(subjects: Any) -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("build/hypotension-cross"), help="with cross-validation: keeps folds"
     )
+    parser.add_argument(
+        "--simulated", type=int, metavar="N", help="instead of data: N simulated patients, a score every 15 s"
+    )
     parser.add_argument("--definitions", action="store_true", help="also score other definitions of the task (shipped)")
     parser.add_argument(
         "--min", nargs="+", default=[], metavar="FIGURE=VALUE", dest="bounds", help="least values, such as auroc=0.7"
@@ -60,11 +66,13 @@ def run_hypotension(arguments: argparse.Namespace) -> int:
     from edgeward.evaluate.hypotension_report import plot, render
 
     bounds = parse_bounds(arguments.bounds)
-    if not arguments.data:
-        raise ConfigError("data-missing", "name parquet files of stays with --data")
+    if (arguments.simulated is None) == (not arguments.data):
+        raise ConfigError("data-missing", "name parquet files of stays with --data, or ask for --simulated N")
     bundle = arguments.bundle or shipped_bundle("hypotension")
     if not bundle.is_file():
         raise ConfigError("bundle-missing", f"there is no bundle at {bundle}; name its file with --bundle")
+    if arguments.simulated is not None:
+        return _simulated(arguments.simulated, bundle, as_json=arguments.json)
     result = run(arguments.data, bundle, arguments.work, mode=arguments.mode, folds=arguments.folds, say=_say)
     print(render(result))
     told = result.to_dict()
@@ -79,6 +87,34 @@ def run_hypotension(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**told, "bounds_hold": not broken}))
     return 1 if broken else 0
+
+
+def _simulated(count: int, bundle: Path, *, as_json: bool) -> int:
+    """Patients of five courses by turns, their figures from the half of the ranges that is held out."""
+    from edgeward.bundle.archive import read_bundle
+    from edgeward.evaluate.hypotension_simulated import play, render, told
+    from edgeward.testing.patients import Course, Patient
+    from edgeward.testing.patients import Plan as PatientPlan
+
+    if not 1 <= count <= SIMULATED_MAX:
+        raise ConfigError("setting-invalid", f"--simulated takes 1 to {SIMULATED_MAX} patients")
+    courses = (Course.STABLE, Course.HYPOTENSION, Course.HAEMORRHAGE, Course.SEPSIS, Course.ARTEFACTS)
+    patients = []
+    for seed in range(count):
+        random = Random(seed)
+        plan = PatientPlan(
+            seed=seed,
+            course=courses[seed % len(courses)],
+            onset_s=random.uniform(1.5, 3.0) * 3600,
+            ramp_s=random.uniform(1.0, 2.5) * 3600,
+            held_out=True,
+        )
+        patients.append((plan.course.value, Patient(plan), SIMULATED_HOURS))
+    found = play(read_bundle(bundle.read_bytes()), patients, _say)
+    print(render(found))
+    if as_json:
+        print(json.dumps(told(found)))
+    return 0
 
 
 def _definitions(paths: Sequence[Path], bundle: Path) -> list[dict[str, Any]]:
