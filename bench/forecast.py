@@ -55,7 +55,7 @@ def main() -> None:
         numerics = [Numeric(kind, value, now + k) for k in range(500) for kind, value in KINDS.items()]
         update = timed(lambda run, g=grid, n=numerics: g.update(n[run % len(n)]), runs)
         window = timed(lambda run, g=grid, t=now: g.window(t + run * 1000), runs)
-        memory = timed(lambda run, g=grid: g.to_memory(), 100)
+        memory = timed(lambda _, g=grid: g.to_memory(), 100)
         kept = len(json.dumps(grid.to_memory(), separators=(",", ":")))
         print(
             f"  {hours:>2} h stay: update {update[0]:.1f} / {update[1]:.1f}, window {window[0]:.0f} / {window[1]:.0f}, "

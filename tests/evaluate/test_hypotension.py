@@ -13,8 +13,8 @@ pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: onnx")
 pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pyarrow")
 
-from small_bundle import small_bundle
-from stays import stays, write
+from hypotension_bundle import small_bundle
+from hypotension_stays import stays, write
 
 from edgeward.cli.evaluate_hypotension import broken_bounds, parse_bounds
 from edgeward.cli.main import main

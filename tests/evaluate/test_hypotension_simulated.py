@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
 pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: onnx")
 
-from small_bundle import small_bundle
+from hypotension_bundle import small_bundle
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.evaluate.hypotension_simulated import Course, onset_of, play, render, told

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from stays import stay, stays
+from hypotension_stays import stay, stays
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.numeric import Kind

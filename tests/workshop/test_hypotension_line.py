@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from stays import stays, write
+from hypotension_stays import stays, write
 
 pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
 pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")

@@ -21,7 +21,7 @@ from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.signal.hypotension import TASK, Definition
 from edgeward.signal.vitals_features import FEATURES
 from edgeward.workshop.forecast_errors import Error, forecast_errors
-from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk
+from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk, watched_min
 from edgeward.workshop.hypotension_data import Examples, examples
 from edgeward.workshop.hypotension_points import Outcome
 from edgeward.workshop.ranking import Calibration, Figure, PatientDraws, Ranked, brier, calibration
@@ -150,7 +150,9 @@ def run(
     seen = sum(1 for stay in stays if len(stay) and stay.fingerprint in known)
     crossing = mode == "cross-validate" or (mode == "auto" and seen > 0)
     if crossing:
-        scored = _cross_validated(paths, work, folds, say) if task == TASK else _refuse_variants()
+        if task != TASK:
+            raise ConfigError("task-variant", "other definitions of the task are scored with --mode shipped")
+        scored = _cross_validated(paths, work, folds, say)
         used = stays
     else:
         used = [stay for stay in stays if not (len(stay) and stay.fingerprint in known)]
@@ -191,10 +193,6 @@ def shipped_scores(bundle: Bundle, points: Examples, *, model: str | None = None
     ).reshape(len(points), -1)
     shape = (len(points), len(layout.quantiles), len(layout.minutes), len(layout.vitals))
     return Scored(points, {"model": rows[:, -1].astype(np.float64)}, rows[:, :-1].reshape(shape))
-
-
-def _refuse_variants() -> Scored:
-    raise ConfigError("task-variant", "other definitions of the task are scored with --mode shipped")
 
 
 def _cross_validated(paths: Sequence[Path], work: Path, folds: int, say: Callable[[str], None]) -> Scored:
@@ -332,7 +330,7 @@ def _days(stay: Stay) -> float:
 
 def _recall_per_bed_day(asked: Asked, odds: FloatArray, bed_days: float) -> float:
     """Recall at one false advisory per day of whole stay, most of which is not watched: a much weaker demand."""
-    watched = len(asked) * TASK.every / (24 * 60)
+    watched = watched_min(asked).sum() / (24 * 60)
     if bed_days <= 0:
         return float("nan")
     return walk(asked, odds, threshold_at(asked, odds, FALSE_PER_DAY * bed_days / watched)).totals()["recall"]
@@ -365,6 +363,6 @@ def _counts(
         "censored": int((points.outcome == Outcome.CENSORED).sum()),
         "events": asked.events(),
         "patients_with_events": len(np.unique(asked.stay[ahead])),
-        "watched_days": len(asked) * TASK.every / (24 * 60),
+        "watched_days": float(watched_min(asked).sum()) / (24 * 60),
         "bed_days": bed_days,
     }

@@ -1,9 +1,9 @@
 """Simulated patients through the bedside's own assessment, every 15 s: how long before low pressure it speaks.
 
 **Simulated.** No open data hold vital signs of many patients each few seconds, so the claim of a score every 15 s, 30
-to 60 minutes ahead, cannot be shown on people here. What is shown is that grid, model, levels and advisory work together
-at that pace, on made-up courses whose figures were held out. A made-up pressure falls as its maker drew it: these leads
-say nothing of patients, and every table says so.
+to 60 minutes ahead, cannot be shown on people here. What is shown is that grid, model, levels and advisory work
+together at that pace, on made-up courses whose figures were held out. A made-up pressure falls as its maker drew it:
+these leads say nothing of patients, and every table says so.
 """
 
 from __future__ import annotations

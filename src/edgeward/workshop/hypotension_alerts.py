@@ -96,7 +96,7 @@ def walk(asked: Asked, score: FloatArray, threshold: float) -> Burden:
     names, position = np.unique(asked.stay, return_inverse=True)
     counts = np.zeros((6, len(names)))
     alerts, false, events, caught, called, days = counts
-    np.add.at(days, position, TASK.every / DAY_MIN)
+    np.add.at(days, position, watched_min(asked) / DAY_MIN)
     told: dict[tuple[int, int], int] = {}
     coming: set[tuple[int, int]] = set()
     in_time: set[tuple[int, int]] = set()
@@ -131,6 +131,14 @@ def walk(asked: Asked, score: FloatArray, threshold: float) -> Burden:
     leads = [(lead, stay) for (stay, onset), lead in told.items() if (stay, onset) in coming]
     lead_min, lead_stay = np.array(leads, dtype=np.float64).reshape(-1, 2).T
     return Burden(alerts, false, events, caught, called, days, lead_min, lead_stay.astype(np.int64))
+
+
+def watched_min(asked: Asked) -> FloatArray:
+    """Minutes (P,) that each point stands for: until the next point of its stay, a quarter of an hour at most."""
+    until = np.full(len(asked), float(TASK.every))
+    same = asked.stay[1:] == asked.stay[:-1]
+    until[:-1][same] = np.minimum(np.diff(asked.minute)[same], TASK.every)
+    return until
 
 
 def threshold_at(asked: Asked, score: FloatArray, false_per_day: float = 1.0, *, steps: int = 400) -> float:

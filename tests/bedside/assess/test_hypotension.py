@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
 pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: onnx")
 
-from small_bundle import DECISION, small_bundle
-from stays import stay
+from hypotension_bundle import DECISION, small_bundle
+from hypotension_stays import stay
 
 from edgeward.bedside.assess.core import Ask, Assessor
 from edgeward.bedside.assess.hypotension import (
