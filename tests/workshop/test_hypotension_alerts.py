@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeward.workshop.hypotension_alerts import DAY_MIN, Asked, threshold_at, walk
+from edgeward.workshop.hypotension_alerts import DAY_MIN, Asked, threshold_at, walk, watched_min
 from edgeward.workshop.hypotension_points import Outcome
 
 NONE, AHEAD, SOON = Outcome.NONE, Outcome.AHEAD, Outcome.SOON
@@ -46,6 +46,12 @@ def test_burden_is_of_watched_time() -> None:
     """Each point stands for a quarter of an hour."""
     burden = walk(ONE, np.array([1.0, 0, 0, 0, 0]), 0.5)
     assert burden.totals()["false_per_day"] == pytest.approx(1 / (5 * 15 / DAY_MIN))
+
+
+def test_time_that_nobody_asked_about_is_not_watched() -> None:
+    """A point stands until the next of its stay, at most a quarter of an hour."""
+    points = asked((0, 0, NONE, -1), (0, 5, NONE, -1), (0, 60, NONE, -1), (1, 61, NONE, -1))
+    assert watched_min(points).tolist() == [5, 15, 15, 15]
 
 
 def test_stays_do_not_share_an_advisory() -> None:

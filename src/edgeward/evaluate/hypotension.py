@@ -20,9 +20,10 @@ from edgeward.bundle.archive import read_bundle
 from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.signal.hypotension import TASK, Definition
 from edgeward.signal.vitals_features import FEATURES
+from edgeward.signal.vitals_grid import CELL_MIN
 from edgeward.workshop.forecast_errors import Error, forecast_errors
 from edgeward.workshop.hypotension_alerts import Asked, Burden, threshold_at, walk, watched_min
-from edgeward.workshop.hypotension_data import Examples, examples
+from edgeward.workshop.hypotension_data import FORECAST, Examples, examples
 from edgeward.workshop.hypotension_points import Outcome
 from edgeward.workshop.ranking import Calibration, Figure, PatientDraws, Ranked, brier, calibration
 from edgeward.workshop.vitals_long import read_long
@@ -70,12 +71,18 @@ class AtBurden:
 
 @dataclass(frozen=True, slots=True)
 class HypotensionResult:
-    """Figures of one run. ``ranks``: name → AUROC, AUPRC. ``counts``: see ``count``."""
+    """Figures of one run.
+
+    ``ranks``: name → AUROC, AUPRC, the judged ``model`` last; ``hindsight``: AUROC of the last mean pressure of the 30
+    minutes *after* each point, which no model can know; ``at_budget``: name → advisories at ``FALSE_PER_DAY``;
+    ``at_threshold``: at the bundle's own; ``curve``: (false advisories per watched day, recall).
+    """
 
     mode: Literal["cross-validated", "shipped-model"]
     model: str
     counts: Mapping[str, float]
     ranks: Mapping[str, tuple[Figure, Figure]]
+    hindsight: Figure
     brier: Figure
     brier_of_share: float
     calibration: Calibration
@@ -116,6 +123,7 @@ class HypotensionResult:
                 if name != self.model
             },
             "baseline_auroc": floor.value,
+            "hindsight_auroc": self.hindsight.value,
             "recall_at_1_per_bed_day": self.recall_at_1_per_bed_day,
             "calibration_slope": self.calibration.slope,
             "calibration_intercept": self.calibration.intercept,
@@ -264,6 +272,7 @@ def judge(
         model=model,
         counts=_counts(points, asked, positive, stays, bed_days),
         ranks=ranks,
+        hindsight=_hindsight(kept, positive, patient, draws),
         brier=draws.figure(lambda times: _weighted_mean(squares, times[patient[judged]])),
         brier_of_share=brier(positive, np.full(len(positive), share)),
         calibration=calibration(positive, odds[judged]),
@@ -283,6 +292,20 @@ def floors(points: Examples) -> dict[str, FloatArray]:
     last = points.pressure.astype(np.float64)
     slope = points.features[:, FEATURES.index("abp_mean_slope_1h")].astype(np.float64)
     return {"last MAP": -last, "MAP trend": -(last + 0.75 * np.nan_to_num(slope))}
+
+
+def _hindsight(
+    points: Examples, positive: npt.NDArray[np.bool_], patient: npt.NDArray[np.intp], draws: PatientDraws
+) -> Figure:
+    """What seeing the half hour in between would be worth: the question is asked for times after it."""
+    judged = points.outcome != Outcome.SOON
+    cells = points.after[judged, : TASK.soonest // CELL_MIN, FORECAST.index("mean")].astype(np.float64)
+    there = np.isfinite(cells)
+    newest = cells.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+    seen = there.any(axis=1)
+    ranked = Ranked(positive[seen], -cells[seen, newest[seen]])
+    mine = patient[judged][seen]
+    return draws.figure(lambda times: ranked.auroc(times[mine]))
 
 
 def _ranks(
