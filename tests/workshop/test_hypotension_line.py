@@ -79,6 +79,7 @@ def test_the_evidence_names_who_trained_it(built: tuple[HypotensionLine, Path, l
     assert training["patients"] == 60
     assert training["patient_ids"] == sorted(stay.fingerprint for stay in built[0].data.stays)
     assert set(evidence.facts["out_of_fold"]["auroc"]) == {"last MAP", "LSTM", "trees", "both"}
+    assert evidence.facts["out_of_fold"]["chosen"] in {"LSTM", "trees", "both"}
     assert {"auroc-gain", "latency-p99", "golden", "parity-training"} <= {gate.name for gate in evidence.gates}
     assert b"ODC-By-1.0" in bundle.members["card.md"]
     assert b"Silva I" in bundle.members["licences.txt"]

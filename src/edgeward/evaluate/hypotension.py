@@ -205,7 +205,7 @@ def shipped_scores(bundle: Bundle, points: Examples, *, model: str | None = None
 
 def _cross_validated(paths: Sequence[Path], work: Path, folds: int, say: Callable[[str], None]) -> Scored:
     try:
-        from edgeward.workshop.hypotension_cross import cross, prepare
+        from edgeward.workshop.hypotension_cross import JOINED, choose, cross, prepare
     except ModuleNotFoundError as error:
         raise ConfigError(
             "workshop-missing",
@@ -220,14 +220,11 @@ def _cross_validated(paths: Sequence[Path], work: Path, folds: int, say: Callabl
     crossed = cross(data, work, folds=folds, on_epoch=told)
     points = data.examples.decisions()
     quantiles, odds = crossed.odds(points)
+    scores = {name: crossed.joined(odds, points, columns) for name, columns in JOINED.items()}
+    chosen = choose(scores, points.outcome)
+    say(f"least log loss out of fold: {chosen}")
     return Scored(
-        points,
-        {
-            "trees": crossed.joined(odds, points, (1,)),
-            "LSTM": crossed.joined(odds, points, (0,)),
-            "both": crossed.joined(odds, points, (0, 1)),
-        },
-        quantiles,
+        points, {**{name: scores[name] for name in scores if name != chosen}, chosen: scores[chosen]}, quantiles
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,9 @@ import torch
 from edgeward import signal
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop.hypotension_data import Examples, Stretches, examples, fold_of, load, save, stretches
+from edgeward.workshop.hypotension_points import Outcome
 from edgeward.workshop.hypotension_train import (
     ForecasterTraining,
-    Joined,
     TreesTraining,
     fit_forecaster,
     fit_trees,
@@ -32,7 +33,7 @@ from edgeward.workshop.models.hypotension import Forecaster
 from edgeward.workshop.vitals_long import digest_of, read_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgeward.workshop.vitals_long import Stay
 
@@ -40,6 +41,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 FOLDS = 3
+JOINED: Mapping[str, tuple[int, ...]] = MappingProxyType({"trees": (1,), "LSTM": (0,), "both": (0, 1)})
+"""Ways to score the event, and the columns of ``Parts.odds`` that each rests on; simpler ones first."""
 _CODE = ("vitals_long.py", "hypotension_data.py", "hypotension_points.py")
 _SIGNAL_CODE = ("history.py", "hypotension.py", "numeric.py", "vitals_grid.py")
 
@@ -100,6 +103,18 @@ class Crossed:
             rule = join(odds[~rows][:, list(columns)], found.outcome[~rows])
             out[rows] = rule.odds(odds[rows][:, list(columns)])
         return out
+
+
+def choose(scores: Mapping[str, FloatArray], outcome: IntArray) -> str:
+    """Of ``JOINED``, the calibrated log odds with the least log loss out of fold: the LSTM must earn its part."""
+    known = (outcome == Outcome.NONE) | (outcome == Outcome.AHEAD)
+    came = (outcome[known] == Outcome.AHEAD).astype(np.float64)
+
+    def loss(name: str) -> float:
+        odds = scores[name][known]
+        return float((np.logaddexp(0.0, odds) - came * odds).mean())
+
+    return min(scores, key=loss)
 
 
 def prepare(paths: Sequence[Path], cache: Path, say: Callable[[str], None]) -> Prepared:
@@ -181,13 +196,6 @@ def cross(
 
         parts.append(fit_parts(data, fold != k, used, told, work / f"fold-{k}-of-{folds}"))
     return Crossed(fold, tuple(parts))
-
-
-def rule_of(crossed: Crossed, data: Prepared) -> tuple[Joined, FloatArray, Examples]:
-    """How the parts are joined for everybody to come; the out-of-fold log odds (P, 2) it rests on, and their points."""
-    points = data.examples.decisions()
-    _, odds = crossed.odds(points)
-    return join(odds, points.outcome), odds, points
 
 
 def _made_of(

@@ -21,7 +21,7 @@ from edgeward.workshop.compress.dynamic import quantise_dynamic
 from edgeward.workshop.evidence import Evidence
 from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_gate, random_inputs, require
 from edgeward.workshop.hypotension_alerts import Asked, threshold_at
-from edgeward.workshop.hypotension_cross import FOLDS, Parts, cross, fit_parts, prepare, read_parts
+from edgeward.workshop.hypotension_cross import FOLDS, JOINED, Parts, choose, cross, fit_parts, prepare, read_parts
 from edgeward.workshop.hypotension_points import Outcome
 from edgeward.workshop.hypotension_task import TASK
 from edgeward.workshop.hypotension_train import ForecasterTraining, Joined, TreesTraining, join
@@ -193,17 +193,20 @@ class HypotensionLine:
         crossed = cross(data, self.folder.root / "folds", settings=self.settings, on_epoch=told)
         points = data.examples.decisions()
         quantiles, odds = crossed.odds(points)
-        rule = join(odds, points.outcome)
-        columns = {"LSTM": (0,), "trees": (1,), "both": (0, 1)}
-        scores = {name: crossed.joined(odds, points, chosen) for name, chosen in columns.items()}
-        found = out_of_fold_facts(points, scores, quantiles)
+        scores = {name: crossed.joined(odds, points, columns) for name, columns in JOINED.items()}
+        chosen = choose(scores, points.outcome)
+        rule = join(odds[:, list(JOINED[chosen])], points.outcome)
+        weights = [0.0, 0.0]
+        for column, weight in zip(JOINED[chosen], rule.weights, strict=True):
+            weights[column] = weight
+        found = {**out_of_fold_facts(points, scores, quantiles), "chosen": chosen}
         known = np.flatnonzero(points.outcome != Outcome.CENSORED)
         kept = points.take(known)
         asked = Asked(kept.stay, kept.minute, kept.outcome, kept.onset)
         decision = self.task.decision(
             {
-                "act": threshold_at(asked, scores["both"][known], ACT_FALSE_PER_DAY),
-                "watch": threshold_at(asked, scores["both"][known], WATCH_FALSE_PER_DAY),
+                "act": threshold_at(asked, scores[chosen][known], ACT_FALSE_PER_DAY),
+                "watch": threshold_at(asked, scores[chosen][known], WATCH_FALSE_PER_DAY),
                 "shown": [vital for vital, ratio in found["mae_ratio"].items() if ratio <= Bounds().mae_ratio_max],
             }
         )
@@ -227,7 +230,7 @@ class HypotensionLine:
                 "environment": environment(),
             },
             "out_of_fold": found,
-            "joined": {"weights": list(rule.weights), "bias": rule.bias},
+            "joined": {"weights": weights, "bias": rule.bias},
             "decision": decision,
         }
 
@@ -279,6 +282,7 @@ def card_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None) -> li
         f"Decision points of the training patients, each scored by parts that did not train on its patient: "
         f"{found['points']} points, {found['positives']} with an episode 30 to 60 min ahead.\n\n"
         + table(("score", "AUROC"), rows)
+        + f"\n\nThe event is scored by: {found['chosen']} (least log loss)."
         + "\n\nError of the forecasts as a share of the last value's, all horizons:\n\n"
         + table(("vital", "share"), [(name, f"{value:.3f}") for name, value in found["mae_ratio"].items()])
     )

@@ -148,7 +148,7 @@ def _error(points: Examples, rows: npt.NDArray[np.float32]) -> float:
 def earned(out_of_fold: Mapping[str, Any], shown: Sequence[str], bounds: Bounds) -> list[Gate]:
     """The model ranks better than the last pressure, and each forecast shown is nearer than the last value."""
     auroc = out_of_fold["auroc"]
-    gain = auroc["both"] - auroc["last MAP"]
+    gain = auroc[out_of_fold["chosen"]] - auroc["last MAP"]
     gates = [Gate("auroc-gain", "fp32", gain, ">=", bounds.auroc_gain_min, "above the last MAP", "held-out")]
     for vital in shown:
         ratio = out_of_fold["mae_ratio"][vital]
