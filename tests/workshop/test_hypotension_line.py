@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: torch")
 pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pyarrow")
 
-from edgeward.bedside.assess_forecast import plan_of
+from edgeward.bedside.assess.hypotension import plan_of
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
@@ -64,7 +64,7 @@ def test_the_bundle_is_read_by_a_bedside(built: tuple[HypotensionLine, Path, lis
     """Its plan, its golden vectors on the device's engine, its default model INT8."""
     bundle = read_bundle(built[1].read_bytes())
     plan = plan_of(bundle.manifest)
-    assert plan.scores == 181
+    assert plan.layout.scores == 181
     assert bundle.manifest.default_model == "int8"
     assert bundle.manifest.version == "1.2.3"
     for key in ("fp32", "int8"):
