@@ -19,7 +19,8 @@ from hypotension_stays import stays, write
 from edgeward.cli.evaluate_hypotension import broken_bounds, parse_bounds
 from edgeward.cli.main import main
 from edgeward.evaluate import hypotension
-from edgeward.evaluate.hypotension import Scored, judge, run
+from edgeward.evaluate.hypotension import run
+from edgeward.evaluate.hypotension_figures import Scored, judge
 from edgeward.evaluate.hypotension_report import render
 from edgeward.kernel.errors import ConfigError, InputError
 from edgeward.workshop.hypotension_data import examples

@@ -15,7 +15,6 @@ pytest.importorskip("lightgbm", reason="WORKSHOP EXTRA ABSENT: lightgbm")
 pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pyarrow")
 
 from edgeward.bedside.assess.hypotension import plan_of
-
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import ConfigError

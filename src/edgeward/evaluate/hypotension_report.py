@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeward.evaluate.hypotension import AtBurden, HypotensionResult
+    from edgeward.evaluate.hypotension_figures import AtBurden, HypotensionResult
     from edgeward.workshop.forecast_errors import Error
     from edgeward.workshop.ranking import Figure
 

@@ -81,7 +81,7 @@ class Examples:
     (P,) as in ``Stretches``; ``after`` (P, 12, 5): standard units of the next cells, NaN not measured.
     """
 
-    grid: Half
+    grid: npt.NDArray[np.floating]
     features: npt.NDArray[np.float32]
     stay: IntArray
     minute: IntArray
@@ -200,7 +200,10 @@ def windows(stay: Stay, minutes: Sequence[int]) -> list[dict[str, npt.NDArray[np
 
 
 def examples(stays: Sequence[Stay], task: Definition = TASK, *, learn: bool = True) -> Examples:
-    """Decision points of the task and, with ``learn``, every reading that the event is learned at."""
+    """Decision points of the task and, with ``learn``, every reading that the event is learned at.
+
+    Many readings are kept in half precision; decision points alone exactly as a bedside's grid gives them.
+    """
     rows: dict[str, list[Any]] = {item.name: [] for item in fields(Examples)}
     for position, stay in enumerate(stays):
         minute, pressure = stay.series(Kind.ABP_MEAN)
@@ -214,7 +217,7 @@ def examples(stays: Sequence[Stay], task: Definition = TASK, *, learn: bool = Tr
         low[at_asked], weight[at_asked], last[at_asked] = table.T
         last[at_point] = points.pressure
         inputs = windows(stay, every.tolist())
-        rows["grid"] += [item["grid"].astype(np.float16) for item in inputs]
+        rows["grid"] += [item["grid"].astype(np.float16) if learn else item["grid"] for item in inputs]
         rows["features"] += [item["features"] for item in inputs]
         rows["after"] += [cells_of(stay, now, STEPS + HORIZONS)[STEPS:].astype(np.float16) for now in every.tolist()]
         columns = {"minute": every, "outcome": outcome, "onset": onset, "low": low, "weight": weight, "pressure": last}
@@ -222,8 +225,9 @@ def examples(stays: Sequence[Stay], task: Definition = TASK, *, learn: bool = Tr
             rows[name] += column.tolist()
         rows["stay"] += [position] * len(every)
     count = len(rows["stay"])
+    grids: npt.NDArray[np.floating] = np.array(rows["grid"], dtype=np.float16 if learn else np.float32)
     return Examples(
-        grid=np.array(rows["grid"], np.float16).reshape(count, STEPS, len(CHANNELS)),
+        grid=grids.reshape(count, STEPS, len(CHANNELS)),
         features=np.array(rows["features"], np.float32).reshape(count, len(FEATURES)),
         after=np.array(rows["after"], np.float16).reshape(count, HORIZONS, len(FORECAST)),
         stay=np.array(rows["stay"], np.int64),
