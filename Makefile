@@ -10,7 +10,7 @@ DEVICE := build/device
 DEV := .venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench train soak docs clean
+.PHONY: demo test lint bench train soak fuzz docs clean
 
 demo: $(DEVICE)/.stamp
 	$(DEVICE)/bin/edgeward demo $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
@@ -28,6 +28,8 @@ bench: $(DEV)/.stamp
 	$(DEV)/bin/python bench/engine.py
 	$(DEV)/bin/python bench/restart.py
 	$(DEV)/bin/python bench/beds.py
+	$(DEV)/bin/python bench/hl7_in.py
+	$(DEV)/bin/python bench/thresholds.py
 	$(DEV)/bin/python bench/device_size.py
 	$(if $(DATA),$(DEV)/bin/python bench/qrs.py $(DATA))
 	$(if $(DATA),$(DEV)/bin/python bench/precision.py $(DATA))
@@ -38,6 +40,11 @@ train: $(DEV)/.stamp
 
 soak: $(DEV)/.stamp
 	$(DEV)/bin/python bench/soak.py
+
+# A million mutations of HL7 messages, each held to what a device promises; RUNS changes how many.
+RUNS ?= 1000000
+fuzz: $(DEV)/.stamp
+	PYTHONPATH=tests/fuzz $(DEV)/bin/python tests/fuzz/hl7_fuzz.py --runs $(RUNS)
 
 docs: $(DEV)/.stamp
 	$(DEV)/bin/python bench/cli_reference.py > docs/cli.md

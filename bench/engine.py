@@ -116,7 +116,7 @@ def _show(measured: dict[str, LatencyHistogram]) -> None:
     print(f"{'µs':<17}{'p50':>9}{'p99':>10}{'p99.9':>10}{'max':>10}{'p50 over session.run':>24}")
     for name, histogram in measured.items():
         figures = histogram.snapshot()
-        extra = f"+{figures.p50_us - raw.p50_us:.0f} µs  ×{figures.p50_us / raw.p50_us:.2f}"
+        extra = f"{figures.p50_us - raw.p50_us:+.0f} µs  ×{figures.p50_us / raw.p50_us:.2f}"
         print(
             f"{name:<17}{figures.p50_us:>9.1f}{figures.p99_us:>10.1f}{figures.p999_us:>10.1f}{figures.max_us:>10.1f}"
             f"{extra:>24}"

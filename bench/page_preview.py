@@ -1,19 +1,27 @@
-"""Feed the bedside page with a made-up patient, to look at it: ``python bench/page_preview.py --scene all``.
+"""Feed the pages with made-up patients, to look at them: ``python bench/page_preview.py --scene all``.
 
-Scenes: live (AI local), threshold (AI stopped, alerts go on), leadoff (one lead off, then samples missing), noai, all
-(one after another). Synthetic waves only; the page says SIMULATED.
+Scenes of one bed with an ECG: live (AI local), threshold (AI stopped, alerts go on), leadoff (one lead off, then
+samples missing), noai, all (one after another). Scenes of a ward: busy, calm. All made up; the pages say SIMULATED.
+
+    python bench/page_preview.py --scene busy --beds 16
+    python bench/page_preview.py --scene busy --shots docs/img     # the pictures of docs/pages.md, by a real Chromium
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeward.bedside.page import PageServer
+from edgeward.bedside.page import PageServer, WardServer
+from edgeward.testing.ward import Player, ScriptedWard
+from edgeward.testing.ward_patients import SCENES as WARD_SCENES
 
 RATE_HZ = 250
 BLOCK = 32
@@ -133,13 +141,57 @@ def verdict(scene: str, at: int, cls: str) -> dict[str, Any]:
     return {"i": at, "cls": cls, "rr_ms": 800, "verdict": "accepted", "why": ""}
 
 
+def show_ward(chosen: argparse.Namespace) -> None:
+    """Play a ward with four hours behind it, to look at or to take pictures of."""
+    ward = ScriptedWard(chosen.scene, chosen.beds)
+    with (
+        WardServer(port=chosen.port, hello=ward.hello(), act=ward.act) as server,
+        Player(ward, server.publish, minutes=240),
+    ):
+        print(f"page: {server.url}", flush=True)
+        if chosen.shots is None:
+            time.sleep(chosen.seconds)
+        else:
+            take_pictures(server.url, chosen.shots)
+
+
+def take_pictures(url: str, folder: Path) -> None:
+    """The ward and its bleeding bed, as a wall screen shows them."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "bedside" / "page"))
+    from page_chromium import Chromium, find_chromium
+
+    binary = find_chromium()
+    if binary is None:
+        raise SystemExit("pictures need a Chromium; apt-get install chromium")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Chromium(binary, Path(profile)) as browser:
+        for name, path in (("ward", ""), ("bed", "beds/Bed%207")):
+            tab = browser.page()
+            tab.size(1600, 900)
+            tab.prefer(prefers_color_scheme="dark", prefers_reduced_motion="reduce")
+            tab.open(url + path)
+            tab.wait("document.body.dataset.link === 'live' && document.querySelector('.num').textContent")
+            time.sleep(3.0)
+            tab.screenshot(folder / f"{name}.png")
+            print(folder / f"{name}.png", flush=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scene", choices=(*SCENES, "all"), default="all")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scene", choices=(*SCENES, "all", *WARD_SCENES), default="all")
     parser.add_argument("--port", type=int, default=8600)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each scene")
     parser.add_argument("--backlog", type=float, default=0.0, help="seconds published at once at the start")
+    parser.add_argument("--beds", type=int, default=12, help="of a ward, up to 64")
+    parser.add_argument("--shots", type=Path, help="take pictures of a ward's pages into this folder, then end")
     chosen = parser.parse_args()
+    if chosen.scene in WARD_SCENES:
+        show_ward(chosen)
+    else:
+        show_strip(chosen)
+
+
+def show_strip(chosen: argparse.Namespace) -> None:
+    """Play one bed with an ECG."""
     hello = {
         "site": "Demo ward", "bed": "Bed 4", "leads": ["II", "V1"], "rate_hz": RATE_HZ, "budget_ms": 4.0,
         "simulated": True, "bundle": {"name": "ecg-beats", "version": "1.2.0", "hash8": "3fa94c1e"},

@@ -49,7 +49,7 @@ def main() -> None:
     bundle = read_bundle(path.read_bytes())
     models = bundle.manifest.models
     times = latency(path, [model.key for model in models])
-    records = find_records(arguments.data, arguments.records, "atr")
+    records = find_records(arguments.data, arguments.records, "atr").records
     print(f"{'model':8}{'bytes':>10}{'p50 µs':>9}{'p99 µs':>9}   VEB Se/+P        SVEB Se/+P")
     for model in models:
         jobs = [Job(record, arguments.data, path, "atr", 300.0, model=model.key) for record in records]

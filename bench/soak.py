@@ -21,7 +21,6 @@ from edgeward.bedside.device import NO_PLAN, bed_of, quiet_interpreter
 from edgeward.bedside.model import Served, plan_of
 from edgeward.bedside.source.simulator import SimulatorSource
 from edgeward.bedside.system import SystemClock
-from edgeward.bedside.thresholds import HeartRateLimits
 from edgeward.bundle.archive import read_bundle
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.cli.sources import scenario
@@ -46,7 +45,7 @@ def main() -> int:
     plan = plan_of(read_bundle(path.read_bytes()))
     with EngineHost(path) as host, quiet_interpreter(realtime=True):
         served = Served(None, plan or NO_PLAN, host)
-        bed, latency = bed_of(source.info, served, [], clock, dwell_s=5.0, heart_rate=HeartRateLimits())
+        bed, latency = bed_of(source.info, served, [], clock, dwell_s=5.0)
         next_fault = clock.monotonic_ns() + 5_000_000_000
         faults, samples, started_rss = 0, 0, 0
         accepted_then = 0

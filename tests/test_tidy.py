@@ -58,6 +58,30 @@ def test_words_of_the_glossary_are_used(path: Path) -> None:
             assert re.search(r"60601|PR_SET|signal\.alarm|false alarm", line), f"line {number}: {line.strip()}"
 
 
+OTHER_SENSE = frozenset({"gateway", "feed", "package", "artefact", "partition", "heartbeat"})
+"""Synonyms that this field needs for something else: a monitor's gateway, a Python package, an artefact in an ECG …"""
+
+
+def _refused_synonyms() -> set[str]:
+    rows = [line.split("|") for line in (ROOT / "docs" / "glossary.md").read_text().splitlines()]
+    cells = [row[3].strip() for row in rows if len(row) == 5 and re.fullmatch(r"[a-z ,]+", row[3].strip())]
+    words = {word.strip() for cell in cells if not cell.startswith("never") for word in cell.split(",")}
+    return words - OTHER_SENSE - {"not"}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *DOCUMENTS], ids=_relative)
+def test_synonyms_of_the_glossary_are_not_used(path: Path) -> None:
+    """One word for one thing: what the glossary's last column names is not written elsewhere."""
+    refused = _refused_synonyms()
+    assert {"prediction", "deployment", "telemetry", "edge node"} <= refused
+    if path.name == "glossary.md":
+        return
+    pattern = re.compile(rf"\b({'|'.join(sorted(refused))})s?\b", re.IGNORECASE)
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        ours = line.replace('"prediction"', "")  # the name of an element of FHIR's RiskAssessment
+        assert not pattern.search(ours), f"line {number}: {line.strip()}"
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *DOCUMENTS, *sorted((ROOT / "bench").glob("*.py"))], ids=_relative)
 def test_nothing_names_the_workplace(path: Path) -> None:
     """No path of one machine stands in code or documents."""

@@ -117,6 +117,14 @@ def test_places_peers_and_unknown_ones() -> None:
     assert beds.take(reading("", patient("2"))).feeds[0] == Admitted(2, "Bed 5", S)
     assert beds.take(reading("ICU^^9")).refused == "place-unknown"
     assert Beds().take(reading("")).refused == "place-missing"
+    named = Beds([BedPlan("ICU 5"), BedPlan("ICU 6", places=("elsewhere",))])
+    assert isinstance(named.take(reading("ICU^^5")).feeds[0], Admitted)
+    assert (named.stay_in("ICU 5"), len(named.plans)) == (1, 2)
+    named.take(reading("ICU^^6"))
+    assert (named.stay_in("ICU 6"), named.stay_in("ICU^^6")) == (None, 2)
+    announced = Beds().take(reading("ICU^^5^MAIN")).feeds[0]
+    assert isinstance(announced, Admitted)
+    assert announced.bed == "ICU 5 MAIN"
 
 
 def test_a_device_does_not_serve_more_beds_than_it_may() -> None:

@@ -216,19 +216,6 @@ def test_another_monitor_earns_no_trust_back() -> None:
     assert [m["reason"] for m in told.of("mode")] == ["no_bundle"]
 
 
-def test_a_bed_that_ends_takes_back_what_it_raised() -> None:
-    """When a monitor comes back as another, no reader is left with an alert of the bed before."""
-    clock = FakeClock()
-    bed, heard = make(FakeEngine(), clock)
-    quiet = np.zeros((2, 250), dtype=np.float32)
-    for second in range(8):
-        bed.block(Block(quiet, 250 * second, clock.now))
-    bed.end()
-    raised, ended = heard.of("alert")
-    assert (raised["code"], raised["active"], ended["active"]) == ("asystole", True, False)
-    assert raised["id"] == ended["id"]
-
-
 @pytest.mark.workshop
 def test_a_real_engine_killed_mid_stream_loses_no_beat(tmp_path: Path) -> None:
     """SIGKILL of the real worker: the stream runs on, each beat has a verdict, and scores come back."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeward.bedside.decide import Advisor, Decision, Priority
+from edgeward.bedside.decide import Advisor, Decision
+from edgeward.bedside.priority import Priority
 from edgeward.kernel.errors import BundleError
 from edgeward.signal.beat import BeatClass
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.decide import Advisory, Priority
-from edgeward.bedside.effects import AlertChanged, QualityChanged, WaveReady
+from edgeward.bedside.decide import Advisory
+from edgeward.bedside.effects import AdvisoryChanged, QualityChanged, WaveReady
 from edgeward.bedside.messages import message_of
 from edgeward.bedside.output.jsonl import JsonLines, unbuffered
 from edgeward.bedside.output.page import PageOutput
+from edgeward.bedside.priority import Priority
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.quality import Flag
@@ -108,7 +109,7 @@ def test_waves_are_gathered_without_losing_or_doubling_a_sample() -> None:
 
 
 def test_messages_carry_what_the_page_shows() -> None:
-    """Verdicts, alerts, quality and waves become plain values with the interface's names."""
+    """Verdicts, advisories, quality and waves become plain values with the interface's names."""
     accepted = Verdict(1, 500, 720, Outcome.ACCEPTED, None, BeatClass.V, 0.91, 640, 1_500_000)
     assert message_of(accepted) == (
         "beat",
@@ -117,8 +118,9 @@ def test_messages_carry_what_the_page_shows() -> None:
     withheld = Verdict(2, 700, 900, Outcome.WITHHELD, Reason.NOISE, None, None, None, 0)
     kind, data = message_of(withheld) or ("", {})
     assert (kind, data["cls"], data["why"]) == ("beat", "?", "noise")
-    alert = AlertChanged(Advisory("asystole", "No beat detected", Priority.HIGH, 10, active=True))
-    assert (message_of(alert) or ("", {}))[1]["priority"] == "high"
+    advisory = AdvisoryChanged(Advisory("veb-run", "Run of ventricular beats", Priority.HIGH, 10, active=True))
+    kind, data = message_of(advisory) or ("", {})
+    assert (kind, data["priority"], data["active"]) == ("advisory", "high", True)
     quality = message_of(QualityChanged({"II": None, "V1": Flag.LEAD_OFF}))
     assert quality == ("quality", {"leads": {"II": "ok", "V1": "lead_off"}})
     wave = WaveReady(5, np.array([[0.1, -0.2]], dtype=np.float32), np.array([[True, False]]))

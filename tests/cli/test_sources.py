@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from edgeward.bedside.system import SystemClock
@@ -32,6 +34,11 @@ def test_the_simulator_is_opened_by_name_and_options() -> None:
         ("sim:demo?length=nan", "source-malformed"),
         ("tcp://host", "source-malformed"),
         ("tcp://host:99999", "source-malformed"),
+        ("sdc:127.0.0.1:80", "sdc-address"),
+        ("sdc:http://host/x#speed=1", "source-malformed"),
+        ("sdc:https://host/x#key=a.pem", "source-malformed"),
+        ("sdc:http://host/x#port=x", "source-malformed"),
+        ("sdc:https://host/x#certificate=a.pem&key=b.pem&authority=c.pem", "tls-files"),
     ],
 )
 def test_a_wrong_address_says_what_is_known(address: str, code: str) -> None:
@@ -45,8 +52,21 @@ def test_an_absent_record_and_an_absent_monitor_are_input_errors(tmp_path) -> No
     """Nothing there to read is an InputError, and a monitor is not waited for for ever."""
     with pytest.raises(InputError):
         open_source(f"wfdb:{tmp_path}", SystemClock(), 0.0)
-    with pytest.raises(InputError):
-        open_source("tcp://127.0.0.1:9", SystemClock(), 1.0, wait_s=0.3)
+    for address in ("tcp://127.0.0.1:9", "sdc:http://127.0.0.1:9/x#host=127.0.0.1&mds=m"):
+        with pytest.raises(InputError):
+            open_source(address, SystemClock(), 1.0, wait_s=0.3)
+
+
+def test_a_device_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDC is an extra; everything else works without it."""
+    monkeypatch.delitem(sys.modules, "edgeward.bedside.source.sdc_session", raising=False)
+    monkeypatch.delattr("edgeward.bedside.source.sdc_session", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sdc11073"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError) as refused:
+        open_source("sdc:http://127.0.0.1:9/x", SystemClock(), 1.0)
+    assert refused.value.code == "sdc-not-installed"
+    assert "edgeward[sdc]" in str(refused.value)
 
 
 @pytest.mark.parametrize("seconds", [20.0, 30.0, 90.0])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +105,129 @@ def test_bounds_decide_the_exit_code(folder: Path, capsys: pytest.CaptureFixture
     assert _run(folder, "--records", "a1", "--min", "veb.se=1.0,sveb.se=1.0") == 1
     assert "BOUND BROKEN: " in capsys.readouterr().out
     assert _run(folder, "--records", "a1", "--min", "veb=1") == 2
+    assert "veb.se=0.97" in capsys.readouterr().err
+
+
+def test_a_second_bound_or_list_of_records_adds_to_the_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option given twice never drops what was asked for first: a gate would pass in silence."""
+    assert _run(folder, "--records", "a1", "--min", "veb.se=1.0", "--min", "qrs.se=0.9") == 1
+    assert "BOUND BROKEN: veb.se" in capsys.readouterr().out
+    assert _run(folder, "--records", "a1", "--records", "c1.hea", "--json") == 0
+    records = json.loads(capsys.readouterr().out.splitlines()[-1])["records"]
+    assert [record["record"] for record in records] == ["a1", "c1"]
+
+
+def _copy(folder: Path, to: Path, *names: str) -> Path:
+    to.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        for suffix in ("hea", "dat", "atr"):
+            (to / f"{name}.{suffix}").write_bytes((folder / f"{name}.{suffix}").read_bytes())
+    return to
+
+
+def _evaluate(folder: Path, data: Path, *more: str) -> int:
+    verb = ["evaluate", "ecg-beat", "--data", str(data), "--bundle", str(folder / "tiny.ewb"), "--start", "5"]
+    return main([*verb, "--workers", "1", *more])
+
+
+def test_records_without_annotations_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not scored is said, in words and in the object; a folder without any annotation is refused."""
+    data = _copy(folder, tmp_path, "a1", "c1")
+    (data / "a1.atr").unlink()
+    assert _evaluate(folder, data, "--json") == 0
+    said = capsys.readouterr()
+    assert "not scored: a1 " in said.err
+    result = json.loads(said.out.splitlines()[-1])
+    assert (result["unannotated"], len(result["records"])) == (["a1"], 1)
+    assert _evaluate(folder, data, "--records", "a1,c1") == 2
+    assert "no .atr annotations lie beside: a1" in capsys.readouterr().err
+    (data / "c1.atr").unlink()
+    assert _evaluate(folder, data) == 2
+    assert "none of the 2 WFDB records" in capsys.readouterr().err
+
+
+def test_records_in_folders_below_are_found_where_the_folder_has_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record's name is then its path, its annotation file keeps that path, and no name leads out of the folder."""
+    data = tmp_path / "data"
+    _copy(folder, data / "ward" / "one", "c1")
+    assert _evaluate(folder, data, "--json", "--out", str(tmp_path / "out")) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [record["record"] for record in result["records"]] == ["ward/one/c1"]
+    assert len(load_annotations(tmp_path / "out" / "ward" / "one" / "c1", "edw", rate_hz=257.0)) > 50
+    for wrong in ("ward/../ward/one/c1", str(data / "ward" / "one" / "c1")):
+        assert _evaluate(folder, data, "--records", wrong) == 2
+    _copy(folder, data, "c1")
+    capsys.readouterr()
+    assert _evaluate(folder, data, "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [record["record"] for record in result["records"]] == ["c1"]
+
+
+def test_a_record_in_segments_is_scored_as_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its segments are no unannotated records beside it."""
+    data = _copy(folder, tmp_path, "c1")
+    samples = (data / "c1.hea").read_text().split()[3]
+    (data / "whole.hea").write_text(f"whole/1 1 257 {samples}\nc1 {samples}\n")
+    (data / "c1.atr").rename(data / "whole.atr")
+    assert _evaluate(folder, data, "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [record["record"] for record in result["records"]] == ["whole"]
+    assert result["unannotated"] == []
+    assert result["qrs"]["se"] > 0.98
+
+
+def test_an_error_in_another_process_is_said_as_in_this_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong --model is a sentence with its code, however many processes look for it."""
+    for workers in ("1", "2"):
+        assert _run(folder, "--records", "a1,c1", "--workers", workers, "--model", "none") == 5
+        assert "[model-unknown]" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An annotation file that cannot be written is the operator's to mend, and none is left half written."""
+
+    def full(handle: int, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgeward.trust.durable.os.write", full)
+    assert _run(folder, "--records", "a1", "--out", str(tmp_path)) == 2
+    monkeypatch.undo()
+    assert "[disk-full]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_every_process_at_once(folder: Path) -> None:
+    """The terminal's Ctrl-C reaches them all: one line is said, by one of them."""
+    verb = ["evaluate", "ecg-beat", "--data", str(folder), "--bundle", str(folder / "tiny.ewb"), "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeward.cli.main", *verb],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as evaluation:
+        assert evaluation.stderr is not None
+        evaluation.stderr.readline()  # the first record is done, the others are under way
+        os.killpg(evaluation.pid, signal.SIGINT)
+        _, error = evaluation.communicate(timeout=60)
+    assert evaluation.returncode in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in error
+
+
+def test_a_record_too_short_to_be_scored_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """EC57 scores from 5:00 on: a recording of 90 s has nothing there, and figures that are not defined."""
+    assert _run(folder, "--records", "a1", "--start", "300", "--json") == 0
+    said = capsys.readouterr()
+    assert "no reference beat after 300 s" in said.err
+    assert json.loads(said.out.splitlines()[-1])["qrs"]["se"] is None
 
 
 def test_damaged_records_are_refused_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,13 +266,16 @@ def test_a_record_named_twice_counts_once(folder: Path, capsys: pytest.CaptureFi
         ("--start", "-1"),
         ("--cross-validate", "0"),
         ("--cross-validate", "-3"),
+        ("--workers", "0"),
+        ("--records", ","),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_work(
     folder: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]
 ) -> None:
     """Exit code 2 and a sentence, not a traceback after hours; and no fold number is silently ignored."""
-    assert _run(folder, "--records", "a1", *wrong) == 2
+    named = () if wrong[0] == "--records" else ("--records", "a1")
+    assert _run(folder, *named, *wrong) == 2
     said = capsys.readouterr()
     assert said.err.startswith("edgeward: ")
     assert said.out == ""

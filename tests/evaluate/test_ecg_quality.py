@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeward.cli.main import main
 from edgeward.evaluate import ecg_quality
 from edgeward.evaluate.ecg_quality import QualityResult, assign_folds, auroc, render, run
 from edgeward.kernel.errors import ConfigError, InputError
@@ -85,17 +86,71 @@ def test_shipped_never_scores_what_trained_it(unseen: Path, monkeypatch: pytest.
     assert caught.value.code == "quality-seen"
 
 
+def test_a_few_seen_recordings_are_left_out(unseen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One known recording among new ones must not replace the shipped model by one that was grown on the new ones."""
+    remember(monkeypatch, unseen, slice(0, 1))
+    result = run(unseen)
+    assert (result.mode, result.n, result.seen, result.left_out) == ("shipped-model", 17, 1, 1)
+    assert "1 recording that trained it was left out" in render(result)
+
+
 @pytest.mark.workshop
-def test_one_seen_recording_turns_auto_into_cross_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mostly_seen_recordings_turn_auto_into_cross_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Auto never applies the model to its own training recordings, and says so."""
     pytest.importorskip("lightgbm")
     data = write(tmp_path / "seen.npz", [1] * 40 + [0] * 30)
-    remember(monkeypatch, data, slice(0, 1))
+    remember(monkeypatch, data, slice(0, 35))
     result = run(data, folds=3)
-    assert (result.mode, result.seen, result.left_out, result.folds) == ("cross-validated", 1, 0, 3)
+    assert (result.mode, result.seen, result.left_out, result.folds) == ("cross-validated", 35, 0, 3)
     assert result.n == 70
     assert result.accuracy > 0.8
     assert "is not scored on them" in render(result)
+
+
+@pytest.mark.workshop
+def test_a_small_file_is_cross_validated_in_as_many_folds_as_it_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four unacceptable recordings give four folds; a single one gives a sentence that says what is missing."""
+    pytest.importorskip("lightgbm")
+    data = write(tmp_path / "few.npz", [1] * 30 + [0] * 4)
+    remember(monkeypatch, data, slice(None))
+    assert run(data).folds == 4
+    lone = write(tmp_path / "lone.npz", [1] * 30 + [0])
+    remember(monkeypatch, lone, slice(None))
+    with pytest.raises(ConfigError, match="two different ones of each label") as caught:
+        run(lone)
+    assert caught.value.code == "quality-folds"
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64", "float32", "float64", ">i2"])
+def test_wider_arrays_of_the_same_numbers_give_the_same_figures(unseen: Path, tmp_path: Path, kind: str) -> None:
+    """Who saves the arrays anew may widen them; what they hold counts, and seen recordings are still recognised."""
+    with np.load(unseen) as archive:
+        units, labels = archive["adu"], archive["acceptable"]
+    np.savez(tmp_path / "wide.npz", adu=units.astype(kind), acceptable=labels.astype(kind))
+    assert load(tmp_path / "wide.npz").fingerprints == load(unseen).fingerprints
+    assert run(tmp_path / "wide.npz") == run(unseen)
+    judged = labels >= 0
+    np.savez(tmp_path / "yes.npz", adu=units[judged], acceptable=labels[judged] == 1)
+    assert run(tmp_path / "yes.npz") == run(unseen)
+
+
+def test_the_bound_decides_the_exit_code(unseen: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bound that holds is 0, a broken one 1 with a line and a word in the object, one that is no accuracy 2."""
+    verb = ["evaluate", "ecg-quality", "--data", str(unseen), "--json"]
+    assert main([*verb, "--min", "0.5"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["bounds_hold"] is True
+    np.savez(unseen, adu=load(unseen).units, acceptable=1 - np.abs(load(unseen).acceptable))  # all judged wrong
+    assert main([*verb, "--min", "95"]) == 1
+    printed = capsys.readouterr().out
+    assert "BOUND BROKEN: accuracy is " in printed
+    assert json.loads(printed.splitlines()[-1])["bounds_hold"] is False
+    for wrong in ("nan", "-1", "101"):
+        assert main([*verb, "--min", wrong]) == 2
+    assert main([*verb, "--seed", "-1"]) == 2
 
 
 @pytest.mark.workshop
@@ -137,7 +192,12 @@ def test_the_table_shows_the_baselines() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"adu": np.zeros((3, 12, 2500), dtype=np.int32)},
+        {"adu": np.full((3, 12, 2500), 40_000, dtype=np.int32)},
+        {"adu": np.full((3, 12, 2500), 0.5)},
+        {"adu": np.full((3, 12, 2500), np.nan)},
+        {"adu": np.zeros((3, 12, 2500), dtype=np.complex64)},
+        {"acceptable": np.array([1.0, 0.0, np.nan])},
+        {"acceptable": np.array([257, 0, 1])},
         {"adu": np.zeros((3, 11, 2500), dtype=np.int16)},
         {"adu": np.zeros((3, 12, 100), dtype=np.int16)},
         {"acceptable": np.array([1, 0])},

@@ -324,7 +324,7 @@ def test_a_start_behind_the_caller_tells_what_kept_it(bundle_file: Path, tmp_pat
 
 def test_a_worker_that_cannot_even_start_says_why(bundle_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker printed before it was ready is in the error, so that a broken installation can be mended."""
-    monkeypatch.setattr(child_module, "_environment", lambda threads: {"PYTHONHOME": "/nowhere"})
+    monkeypatch.setattr(child_module, "environment", lambda threads: {"PYTHONHOME": "/nowhere"})
     with pytest.raises(EngineError, match="encodings"):
         EngineHost(bundle_file).start()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from edgeward.kernel import errors
 from edgeward.kernel.units import millivolts_per
+from edgeward.trust.transport import UnreachableError
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,14 @@ def test_each_error_class_has_an_exit_code_of_its_own() -> None:
     own = [kind.exit_code for kind in kinds if kind is not errors.EdgewardError]
     assert len(set(own)) == len(own)
     assert 1 not in own
+
+
+def test_an_error_crosses_to_another_process_whole() -> None:
+    """Class, code and message arrive; an error that cannot be unpickled breaks a pool of processes for all."""
+    for error in (
+        errors.BundleError("model-unknown", "the bundle has no such model"),
+        errors.ConfigError("disk-full", "no room left"),
+        UnreachableError("refused"),
+    ):
+        there = pickle.loads(pickle.dumps(error))
+        assert (type(there), there.code, str(there)) == (type(error), error.code, str(error))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,25 +28,84 @@ def _shipped() -> None:
 
 
 def test_the_demo_breaks_and_recovers_and_says_so() -> None:
-    """Install, trial, beats, leads off, a killed engine, and windows accepted again; exit code 0."""
+    """Install, trial, beats, leads off, killed checks and a killed engine, and both back again; exit code 0."""
     done = _edgeward("demo", "--for", "20")
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "update: installed",
-        "mode: AI LOCAL",
+        "ECG: AI LOCAL",
+        "threshold alert (",
         "lead_off",
-        "SIGKILL",
+        "killing the threshold checks",
+        "threshold checks run again",
+        "killing the ECG engine",
         "THRESHOLD ONLY",
         "first accepted window",
+        "killing the assessment",
     ):
         assert told in done.stdout, told
     assert "FAIL" not in done.stdout
+
+
+def _below(pid: int) -> set[int]:
+    """Every process that ``pid`` started, or that one of those did."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found, front = set(), {pid}
+    while front:
+        front = {child for child, parent in parents.items() if parent in front}
+        found |= front
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_demo_leaves_nothing_running(how: signal.Signals) -> None:
+    """Monitors and device are processes of their own; however the demo is stopped, they end with it."""
+    command = [sys.executable, "-m", "edgeward.cli.main", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        try:
+            assert demo.stdout is not None
+            assert any("s  beat " in line for line in demo.stdout)
+            children = _below(demo.pid)
+            assert len(children) >= 8  # monitor, gateway, ward, stream, two processes behind the rim and one, engines
+            demo.send_signal(how)
+            said = demo.stdout.read()
+            demo.wait(60)
+        finally:
+            demo.kill()
+    assert demo.returncode in (0, 130), said
+    assert "Traceback" not in said
+    assert "FAIL" not in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+_INTERRUPTED_IMPORT = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "edgeward.cli.workshop":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from edgeward.cli.main import main
+sys.exit(main(["bundle", "show"]))
+"""
+
+
+def test_ctrl_c_while_python_still_imports_is_no_traceback() -> None:
+    """Importing takes longer than many a second thought: it ends in one line, too."""
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "edgeward: stopped by Ctrl-C; nothing is left half done\n"
 
 
 def test_errors_are_sentences_with_a_code() -> None:
     """A wrong call ends with one line, its code and the exit code of its class, never with a traceback."""
     cases = {
         ("demo", "--for", "5"): (2, "setting-invalid"),
+        ("demo", "--data", "no-such-folder"): (3, "no-records"),
         ("bedside", "run", "--source", "nonsense:"): (2, "source-unknown"),
         ("evaluate", "ecg-beat", "--data", "no-such-folder"): (2, "data-missing"),
         ("bundle", "show", "no-such-file.ewb"): (5, "bundle-unreadable"),

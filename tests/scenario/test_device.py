@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -59,15 +60,18 @@ def _run(tmp_path: Path, repository: Path | None, *more: str) -> subprocess.Comp
     )
 
 
-def _workers() -> set[int]:
+def _workers(mark: Path) -> set[int]:
+    """Engines and threshold checks whose environment names ``mark``: those of one device, not of a neighbour's test."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes()
+                if str(mark).encode() not in (entry / "environ").read_bytes():
+                    continue
             except OSError:
                 continue
-            if b"edgeward.inference.worker" in line:
+            if b"edgeward.inference.worker" in line or b"edgeward.bedside.thresholds.process" in line:
                 found.add(int(entry.name))
     return found
 
@@ -75,18 +79,20 @@ def _workers() -> set[int]:
 @pytest.mark.parametrize("after_s", [0.2, 0.7, 1.5, 4.0])
 def test_ctrl_c_at_any_moment_leaves_everything_whole(tmp_path: Path, repository: Path, after_s: float) -> None:
     """However early it comes, the device ends soon, leaves no process, and the next start runs."""
-    before = _workers()
+    marked = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(tmp_path)])}
     device = subprocess.Popen(
-        _command(tmp_path, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        _command(tmp_path, repository), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=marked
     )
     time.sleep(after_s)
+    ran = _workers(tmp_path)
     device.send_signal(signal.SIGINT)
     said, _ = device.communicate(timeout=30)
     assert device.returncode in (0, 130, -signal.SIGINT), said
     deadline = time.monotonic() + 5.0
-    while _workers() - before and time.monotonic() < deadline:
+    while _workers(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _workers() - before
+    assert not _workers(tmp_path)
+    assert ran or after_s < 4.0, "the mark is not seen"
     again = _run(tmp_path, repository, "--for", "1")
     assert again.returncode == 0, again.stderr
     with SlotStore(tmp_path / "state" / "slots") as slots:
@@ -123,6 +129,36 @@ def test_without_bundle_or_repository_the_heart_rate_is_watched(tmp_path: Path) 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert next(line for line in lines if line["kind"] == "mode")["reason"] == "no_bundle"
     assert any(line["kind"] == "rate" and line["hr_bpm"] for line in lines)
+
+
+def test_a_killed_thresholds_process_is_told_and_replaced_while_the_stream_runs_on(tmp_path: Path) -> None:
+    """SIGKILL from outside: a technical alert of high priority at once, another process, and the alert taken back."""
+    device = subprocess.Popen(
+        _command(tmp_path, None, "--json-lines", "-"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert device.stdout is not None
+        killed = None
+        story: list[tuple[str, Any]] = []
+        for line in device.stdout:
+            message = json.loads(line)
+            if message["kind"] == "thresholds" and killed is not None:
+                story.append((message["state"], message["pid"]))
+            elif message["kind"] == "thresholds" and message["state"] == "back":
+                killed = message["pid"]
+                os.kill(killed, signal.SIGKILL)
+            if message["kind"] == "alert" and message["code"] == "thresholds-down" and story:
+                story.append(("down", message["active"]))
+                assert (message["priority"], message["cause"]) == ("high", "technical")
+                if not message["active"]:
+                    break
+        states = [state for state, _ in story]
+        assert states == ["crashed", "down", "back", "down"], story
+        assert story[2][1] not in (None, killed)
+        assert device.poll() is None
+    finally:
+        device.send_signal(signal.SIGINT)
+        device.communicate(timeout=30)
 
 
 def test_a_new_bundle_is_fetched_behind_the_stream_and_runs_from_the_next_start(

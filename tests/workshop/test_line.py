@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from toy_task import ToyTask
 
@@ -25,9 +25,6 @@ from edgeward.workshop.folder import BuildFolder
 from edgeward.workshop.line import Line, LineOptions
 from edgeward.workshop.task import TrainOptions
 from edgeward.workshop.verify import Bounds
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.workshop
 EASY = Bounds(agreement_min=0.9, macro_f1_drop_max=10.0, int8_bytes_max=0.9)
@@ -176,6 +173,59 @@ def test_the_verbs_make_and_publish_a_bundle(toy_cli: Path, tmp_path: Path, caps
     bundle = toy_cli / "pack" / "ecg-beat-2.0.0.ewb"
     assert _run("publish", str(bundle), "--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys")) == 0
     assert "published ecg-beat 2.0.0" in capsys.readouterr().out
+    seen = (tmp_path / "repo" / "metadata" / "timestamp.json").read_bytes()
+    assert _run("publish", "--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys"), "--refresh") == 0
+    assert (tmp_path / "repo" / "metadata" / "timestamp.json").read_bytes() != seen
+
+
+def test_options_that_fail_do_not_replace_those_of_an_earlier_training(
+    toy_cli: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later verbs go on with what was trained, not with what was tried after it."""
+    out, data = ("--out", str(toy_cli)), ("--data", str(tmp_path / "data"))
+    assert _run("train", *out, *data, "--fold", "2/6", "--epochs", "2", "--seed", "1") == 0
+    noted = (toy_cli / "options.json").read_bytes()
+
+    def missing(self: ToyTask, options: TrainOptions, cache: Path) -> None:
+        raise ConfigError("records-missing", "1 of the records named are not in --data")
+
+    monkeypatch.setattr(ToyTask, "prepare", missing)
+    with pytest.raises(ConfigError, match="not in --data"):
+        _run("train", *out, *data, "--records", "x")
+    assert (toy_cli / "options.json").read_bytes() == noted
+    (toy_cli / "options.json").write_text("{}")
+    with pytest.raises(ConfigError) as caught:
+        _run("export", *out)
+    assert caught.value.code == "step-damaged"
+
+
+def test_an_interrupted_download_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a database looks like a small one: the folder appears once it is whole, and is then not fetched again."""
+    wfdb = pytest.importorskip("wfdb")
+    folder = tmp_path / "mitdb"
+    calls: list[str] = []
+
+    def fetch(database: str, to: str) -> None:
+        calls.append(database)
+        Path(to).mkdir(exist_ok=True)
+        (Path(to) / "100.atr").write_bytes(b"")
+        if len(calls) == 1:
+            raise OSError("connection lost")
+
+    monkeypatch.setattr(wfdb, "dl_database", fetch)
+    with pytest.raises(ConfigError) as caught:
+        cli.download("mitdb", folder)
+    assert caught.value.code == "download-failed"
+    assert not folder.exists()
+    cli.download("mitdb", folder)
+    assert [path.name for path in folder.iterdir()] == ["100.atr"]
+    cli.download("mitdb", folder)
+    assert calls == ["mitdb", "mitdb"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        cli.download("mitdb", tmp_path / "other")
+    assert caught.value.code == "download-folder"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +235,17 @@ def test_the_verbs_make_and_publish_a_bundle(toy_cli: Path, tmp_path: Path, caps
         (("train",), "data-missing"),
         (("train", "other-model", "--data", "."), "model-unknown"),
         (("train", "--data", ".", "--fold", "two"), "fold-range"),
+        (("train", "--data", ".", "--fold", "9/3"), "fold-range"),
+        (("train", "--data", ".", "--fold", "1/1"), "fold-range"),
+        (("train", "--data", ".", "--epochs", "0"), "setting-invalid"),
+        (("train", "--data", ".", "--seed", "-1"), "setting-invalid"),
+        (("build", "--data", ".", "--bundle-version", "one"), "setting-invalid"),
+        (("build", "--data", ".", "--method", "magic"), "calibration-method"),
+        (("build", "--data", ".", "--prune", "nan"), "prune-fraction"),
+        (("build", "--data", ".", "--prune", "1.5"), "prune-fraction"),
+        (("build", "--data", ".", "--distil-steps", "-4"), "setting-invalid"),
+        (("publish", "--repo", "r", "--keys", "k"), "publish-arguments"),
+        (("publish", "--repo", "r", "--keys", "k", "--refresh"), "repository-missing"),
         (("export",), "step-missing"),
         (("build", "--data", ".", "--publish", "repo"), "publish-arguments"),
         (("publish", "x.ewb", "--repo", "r", "--keys", "k", "--serve", "web"), "serve-address"),
@@ -193,7 +254,7 @@ def test_the_verbs_make_and_publish_a_bundle(toy_cli: Path, tmp_path: Path, caps
 def test_wrong_arguments_are_told(
     words: tuple[str, ...], code: str, toy_cli: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each mistake of the operator has its code and exit code 2."""
+    """Each mistake of the operator has its code and exit code 2, and is told before anything is read or trained."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         _run(*words)

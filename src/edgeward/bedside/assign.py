@@ -157,10 +157,7 @@ class Beds:
     def _bed_of(self, reading: Reading) -> str | Taken:
         """The bed that the reading speaks of, or why there is none."""
         if reading.place:
-            bed = self._place.get(reading.place)
-            if bed is None and reading.place in self._plans:
-                bed = reading.place
-            return bed or self._announced(reading)
+            return self._place.get(reading.place) or self._by_name(reading.place) or self._announced(reading)
         bed = self._peer.get(reading.peer)
         if bed is None and _named(reading):
             assert reading.patient is not None
@@ -169,6 +166,11 @@ class Beds:
             return ""
         return bed or Taken(refused="place-missing")
 
+    def _by_name(self, place: str) -> str | None:
+        """A bed without places of its own answers to its name: "ICU 5" to ICU 5 and to ICU^^5."""
+        plan = self._plans.get(place) or self._plans.get(_words(place))
+        return plan.name if plan is not None and plan.places in {(), (plan.name,)} else None
+
     def _announced(self, reading: Reading) -> str | Taken:
         if not self._automatic:
             return Taken(refused="place-unknown")
@@ -176,8 +178,9 @@ class Beds:
             return Taken(refused="place-unknown")
         if len(self._plans) >= BEDS_MAX:
             return Taken(refused="beds-full")
-        self._add(BedPlan(reading.place, places=(reading.place,)))
-        return reading.place
+        name = _words(reading.place) if _words(reading.place) not in self._plans else reading.place
+        self._add(BedPlan(name, places=(reading.place,)))
+        return name
 
     # --- stays
 
@@ -284,6 +287,11 @@ def population_of(age_y: float | None) -> Population:
     if age_y is None or age_y >= PAEDIATRIC_BELOW_Y:
         return Population.ADULT
     return Population.NEONATAL if age_y < NEONATAL_BELOW_Y else Population.PAEDIATRIC
+
+
+def _words(place: str) -> str:
+    """A place for people: "ICU^^5" is "ICU 5"."""
+    return " ".join(part for part in place.split("^") if part)
 
 
 def _named(reading: Reading) -> bool:

@@ -29,6 +29,8 @@ CLOSE_S = 5.0
 ROTATE_BYTES = 16 << 20
 """A file that has grown past it becomes ``<name>.1`` (the one before goes): about 100,000 changes each."""
 _TAIL_BYTES = 4096
+_STAY_BITS = 16
+"""Stays that one start may number before the next start, whose audit is at least one line longer, begins."""
 
 
 class Audit:
@@ -51,6 +53,11 @@ class Audit:
             ) from error
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
+
+    @property
+    def first_stay(self) -> int:
+        """A number above every stay of any start before this one: the audit counts on across starts."""
+        return self._next << _STAY_BITS
 
     @property
     def waiting(self) -> int:

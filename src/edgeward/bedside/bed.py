@@ -30,10 +30,12 @@ from edgeward.kernel.limits import ENGINE_HANG_MS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeward.bedside.bed_alerts import BedAlerts
     from edgeward.bedside.decide import Decision
     from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Occurrence
     from edgeward.bedside.health import StageLatency
+    from edgeward.bedside.messages import Message
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.pipeline import EcgPipeline
     from edgeward.bedside.source.base import Block
@@ -49,6 +51,8 @@ _REASON_OF_FAILURE = {
 _ENGINE_LOOK_NS = 200 * NS_PER_MS
 """How often an idle engine is looked at, so that its death between two beats is noticed well within 1 s."""
 _LATENCY_EVERY_NS = NS_PER_S
+_NUMERICS_EVERY_NS = 250 * NS_PER_MS
+"""How often the threshold checks get the heart rate and the time without a beat."""
 _LATE_MAX = 5
 """So many late windows without a timely one between, and the engine is too slow for this device: one burst of another
 job makes one or two late, and a banner that says AI while no class ever comes would lie."""
@@ -67,7 +71,8 @@ class Bed:
 
     ``rungs`` is empty where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
     same. Nothing here raises for trouble with an engine or with one block. ``ladder``: that of the bed before with
-    the same engines, because another monitor earns no trust back.
+    the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and
+    back; without it, as in a measurement of the pipeline alone, there are none.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class Bed:
         *,
         climb: Climb | None = None,
         ladder: Ladder | None = None,
+        alerts: BedAlerts | None = None,
+        simulated: bool = False,
         budget_ms: float,
     ) -> None:
         self._pipeline = pipeline
@@ -88,6 +95,8 @@ class Bed:
         self._clock = clock
         self._latency = latency
         self._climb = climb or Climb()
+        self._alerts = alerts
+        self._simulated = simulated
         self._budget_ms = budget_ms
         now = clock.monotonic_ns()
         self.ladder = ladder or Ladder.of(*rungs)
@@ -97,6 +106,7 @@ class Bed:
         self._late_in_a_row = 0
         self._told: dict[Mode, tuple[int | None, str, bool, int, str | None]] = {}
         self._next_latency_ns = now + _LATENCY_EVERY_NS
+        self._next_numerics_ns = now
         self.counts: dict[str, int] = {"accepted": 0, "withheld": 0, "fallback": 0, "refused_blocks": 0}
         if Mode.LOCAL not in rungs:
             self.ladder = transition(self.ladder, RungFailed(Reason.NO_BUNDLE), now, self._climb)
@@ -113,11 +123,14 @@ class Bed:
             self._tell("source", {"refused": error.code})
             return
         self._carry_out(effects)
+        self._offer_numerics()
         self.look()
 
     def look(self) -> None:
-        """What must happen now and then, with or without samples: watch the engine, publish latencies."""
+        """What must happen now and then, with or without samples: watch the engine, hear alerts, publish latencies."""
         now = self._clock.monotonic_ns()
+        if self._alerts is not None:
+            self._tell_all(self._alerts.look(now))
         if now >= self._next_look_ns:
             self._next_look_ns = now + _ENGINE_LOOK_NS
             self._watch_engines()
@@ -130,6 +143,18 @@ class Bed:
     def end(self) -> None:
         """The bed will take no more blocks: what it raised is taken back, so that no reader holds it for ever."""
         self._carry_out(self._pipeline.cleared())
+        if self._alerts is not None:
+            self._tell_all(self._alerts.end(self._clock.monotonic_ns()))
+
+    def _offer_numerics(self) -> None:
+        """After a block's effects, never between a sample and its scores; without blocks there is nothing to say."""
+        now = self._clock.monotonic_ns()
+        if self._alerts is not None and now >= self._next_numerics_ns:
+            self._next_numerics_ns = now + _NUMERICS_EVERY_NS
+            numerics = self._pipeline.numerics(now)
+            self._alerts.offer(numerics)
+            values = {numeric.kind.value: numeric.value for numeric in numerics}
+            self._tell("numerics", {"values": values, "simulated": self._simulated})
 
     def _carry_out(self, effects: list[Effect]) -> None:
         # Windows first: nothing that only tells somebody something may stand between a sample and its scores.
@@ -219,6 +244,10 @@ class Bed:
     def mode(self) -> Mode:
         """What the banner says now."""
         return self._banner.mode
+
+    def _tell_all(self, messages: list[Message]) -> None:
+        for kind, data in messages:
+            self._tell(kind, data)
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         for output in self._outputs:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeward.bedside.priority import Priority
 from edgeward.kernel.errors import BundleError
 from edgeward.kernel.limits import MODEL_RATE_HZ
 from edgeward.signal.beat import BeatClass
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
-
-
-class Priority(StrEnum):
-    """Priorities of IEC 60601-1-8 clause 6.1.2, highest first."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
 
 
 @dataclass(frozen=True, slots=True)

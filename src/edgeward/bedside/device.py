@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeward.bedside.bed_alerts import BedAlerts
     from edgeward.bedside.fallback import Ladder
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.source.base import Source, SourceInfo
-    from edgeward.bedside.thresholds import HeartRateLimits
     from edgeward.kernel.clock import Clock
 
 _COLLECT_EVERY_NS = 30 * NS_PER_S
@@ -54,10 +54,10 @@ def bed_of(
     clock: Clock,
     *,
     dwell_s: float,
-    heart_rate: HeartRateLimits,
+    alerts: BedAlerts | None = None,
     ladder: Ladder | None = None,
 ) -> tuple[Bed, StageLatency]:
-    """A bed for a source; ``ladder`` is that of the bed before, where there was one.
+    """A bed for a source; ``ladder`` is that of the bed before, where there was one; ``alerts`` as ``Bed`` has it.
 
     Raises ``InputError`` when the source cannot be judged at all.
     """
@@ -71,10 +71,19 @@ def bed_of(
         deadline_ms=plan.deadline_ms,
         timer=latency,
         limits_mv=info.limits_mv,
-        rate_limits=heart_rate,
     )
-    climb = Climb(dwell_ns=round(dwell_s * NS_PER_S))
-    bed = Bed(pipeline, served.rungs, outputs, clock, latency, climb=climb, ladder=ladder, budget_ms=plan.deadline_ms)
+    bed = Bed(
+        pipeline,
+        served.rungs,
+        outputs,
+        clock,
+        latency,
+        climb=Climb(dwell_ns=round(dwell_s * NS_PER_S)),
+        ladder=ladder,
+        alerts=alerts,
+        simulated=info.simulated,
+        budget_ms=plan.deadline_ms,
+    )
     return bed, latency
 
 

@@ -101,21 +101,4 @@ class AdvisoryChanged:
     advisory: Advisory
 
 
-@dataclass(frozen=True, slots=True)
-class AlertChanged:
-    """A conventional limit was crossed, or holds again."""
-
-    alert: Advisory
-
-
-Effect = (
-    ScoreWindow
-    | WaveReady
-    | BeatFound
-    | Verdict
-    | RateChanged
-    | QualityChanged
-    | InputChanged
-    | AdvisoryChanged
-    | AlertChanged
-)
+Effect = ScoreWindow | WaveReady | BeatFound | Verdict | RateChanged | QualityChanged | InputChanged | AdvisoryChanged

@@ -20,6 +20,9 @@ from edgeward.signal.numeric import Kind, Numeric
 
 LINE_BYTES_MAX = 1 << 20
 
+Message = tuple[str, dict[str, Any]]
+"""What comes back and what a device tells: a kind and a plain object (docs/messages.md)."""
+
 
 class Population(StrEnum):
     """Which limits and which models fit a patient."""

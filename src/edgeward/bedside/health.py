@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeward.inference.latency import LatencyHistogram
+from edgeward.inference.latency import WINDOW_NS, LatencyHistogram
+from edgeward.kernel.clock import NS_PER_S
 
 if TYPE_CHECKING:
+    from edgeward.inference.latency import LatencySummary
     from edgeward.kernel.clock import Clock
 
 STAGES = ("quality", "resample", "qrs", "watch", "window", "engine", "total")
@@ -32,7 +34,7 @@ class StageLatency:
     def lap(self, stage: str, mark: int) -> int:
         """Record the time since ``mark`` for ``stage``; returns a new mark."""
         now = self._clock.monotonic_ns()
-        self._histograms[stage].record(now - mark)
+        self._histograms[stage].record(now - mark, now)
         return now
 
     def record(self, stage: str, duration_ns: int) -> None:
@@ -44,20 +46,22 @@ class StageLatency:
         return self._histograms[stage]
 
     def message(self, budget_ms: float) -> dict[str, Any]:
-        """What the page and the JSON lines show: per stage p50, p99, p99.9 and max in µs since start."""
-        stages = []
-        for stage, histogram in self._histograms.items():
-            summary = histogram.snapshot()
-            stages.append(
-                {
-                    "name": stage,
-                    "count": summary.count,
-                    "mean_us": round(summary.mean_us, 1),
-                    "p50_us": round(summary.p50_us, 1),
-                    "p95_us": round(summary.p95_us, 1),
-                    "p99_us": round(summary.p99_us, 1),
-                    "p999_us": round(summary.p999_us, 1),
-                    "max_us": round(summary.max_us, 1),
-                }
-            )
-        return {"stages": stages, "budget_ms": budget_ms, "late": self.late}
+        """What the page and the JSON lines show: each stage since start and, in ``window``, over the last minute."""
+        now = self._clock.monotonic_ns()
+        stages = [
+            {"name": stage, **_figures(histogram.snapshot()), "window": _figures(histogram.window(now))}
+            for stage, histogram in self._histograms.items()
+        ]
+        return {"stages": stages, "window_s": WINDOW_NS / NS_PER_S, "budget_ms": budget_ms, "late": self.late}
+
+
+def _figures(summary: LatencySummary) -> dict[str, float]:
+    return {
+        "count": summary.count,
+        "mean_us": round(summary.mean_us, 1),
+        "p50_us": round(summary.p50_us, 1),
+        "p95_us": round(summary.p95_us, 1),
+        "p99_us": round(summary.p99_us, 1),
+        "p999_us": round(summary.p999_us, 1),
+        "max_us": round(summary.max_us, 1),
+    }

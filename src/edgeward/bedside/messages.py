@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.effects import AdvisoryChanged, AlertChanged, BeatFound, QualityChanged, RateChanged, WaveReady
+from edgeward.bedside.effects import AdvisoryChanged, BeatFound, QualityChanged, RateChanged, WaveReady
 from edgeward.bedside.verdict import Verdict
 from edgeward.kernel.clock import NS_PER_MS
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.decide import Advisory
     from edgeward.bedside.effects import Effect
     from edgeward.bedside.fallback import Banner
-
-Message = tuple[str, dict[str, Any]]
+    from edgeward.bedside.feed import Message as Message
 
 
 def message_of(effect: Effect) -> Message | None:
@@ -32,8 +31,6 @@ def message_of(effect: Effect) -> Message | None:
             return "quality", {"leads": {name: flag.value if flag else "ok" for name, flag in leads.items()}}
         case AdvisoryChanged(advisory):
             return "advisory", _advisory(advisory)
-        case AlertChanged(alert):
-            return "alert", _advisory(alert)
         case WaveReady(index, samples, usable):
             micro = np.rint(samples * 1000.0).astype(int)
             return "wave", {"i": index, "v": micro.tolist(), "bad": (~usable.any(axis=1)).tolist()}

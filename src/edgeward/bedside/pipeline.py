@@ -20,7 +20,6 @@ import numpy.typing as npt
 from edgeward.bedside.decide import Advisor, Decision
 from edgeward.bedside.effects import (
     AdvisoryChanged,
-    AlertChanged,
     BeatFound,
     Effect,
     Event,
@@ -32,13 +31,13 @@ from edgeward.bedside.effects import (
     ScoreWindow,
     WaveReady,
 )
-from edgeward.bedside.thresholds import HeartRateAlerts, HeartRateLimits
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.bedside.watch import Watch
 from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import LEADS_MAX, MODEL_RATE_HZ, RATE_HZ_MAX, RATE_HZ_MIN, RING_S
 from edgeward.signal.lead import choose_slots, normalise
+from edgeward.signal.numeric import Kind, Numeric
 from edgeward.signal.preprocess import BeatWindower
 from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.quality import Flag, SampleQuality, flag_of_mask, window_flags
@@ -108,7 +107,6 @@ class EcgPipeline:
         deadline_ms: float,
         timer: StageTimer,
         limits_mv: Sequence[tuple[float, float]] | None = None,
-        rate_limits: HeartRateLimits | None = None,
     ) -> None:
         _check_source(leads, rate_hz)
         self.leads = tuple(normalise(name) for name in leads)
@@ -119,7 +117,6 @@ class EcgPipeline:
         self._deadline_ns = round(deadline_ms * NS_PER_MS)
         self._timer = timer
         self._limits_mv = limits_mv
-        self._rate_limits = rate_limits
         self._sequence = 0
         self._waiting: dict[int, _Waiting] = {}
         self._watch = Watch()
@@ -169,7 +166,6 @@ class EcgPipeline:
         self._last_flags = b""
         self._shown_flags: dict[str, Flag | None] = {}
         self._advisor = Advisor()
-        self._alerts = HeartRateAlerts(self._rate_limits)
 
     def _samples(self, event: SamplesArrived) -> list[Effect]:
         effects: list[Effect] = []
@@ -195,8 +191,12 @@ class EcgPipeline:
 
     def cleared(self) -> list[Effect]:
         """What was raised is taken back before the bed starts afresh or ends: a reader must not see it for ever."""
-        advisories = [AdvisoryChanged(advisory.ended()) for advisory in self._advisor.active]
-        return [*advisories, *(AlertChanged(alert.ended()) for alert in self._alerts.active)]
+        return [AdvisoryChanged(advisory.ended()) for advisory in self._advisor.active]
+
+    def numerics(self, at_ns: int) -> tuple[Numeric, ...]:
+        """What the bed measures of the heart at ``at_ns``, now, for the threshold checks."""
+        rate = None if self._watch.rate is None else float(self._watch.rate)
+        return Numeric(Kind.HR, rate, at_ns), Numeric(Kind.BEAT_SILENCE, self._watch.silence_s, at_ns)
 
     def _chunks(self, samples: FloatArray, received_ns: int) -> list[Effect]:
         longest = max(1, int(_CHUNK_S * self.rate_hz))
@@ -270,7 +270,7 @@ class EcgPipeline:
         self._shown_flags = leads
         return [QualityChanged(leads)]
 
-    # --- rate, input, limits
+    # --- rate, input
 
     def _watched(self, masks: npt.NDArray[np.uint8]) -> list[Effect]:
         watch = self._watch
@@ -282,8 +282,6 @@ class EcgPipeline:
         if watch.rate != rate:
             effects.append(RateChanged(watch.rate))
         now = self._page_index(self._ring.end)
-        alerts = self._alerts.passed(now, watch.rate, watch.silent, beat_since=watch.beat_since)
-        effects += [AlertChanged(alert) for alert in alerts]
         effects += [AdvisoryChanged(advisory) for advisory in self._advisor.passed(now)]
         return effects
 

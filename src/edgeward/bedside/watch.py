@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _RATE_BEATS = 8
 _RATE_TTL = 5 * MODEL_RATE_HZ
+_SILENCE_TOLD = 2 * MODEL_RATE_HZ
+"""After leads came back, a silence says something from here on: a shorter one could be the end of one before."""
 _INPUT_LOST = round(0.8 * MODEL_RATE_HZ)
 """Without a usable lead for this long there is no AI; with the page's own delay the notice stays under 1 s."""
 
@@ -54,6 +56,17 @@ class Watch:
         A short gap neither counts as silence nor ends it: on a lossy line asystole must still be found.
         """
         return None if self._quiet_from is None else self._now - self._quiet_from - self._hidden
+
+    @property
+    def silence_s(self) -> float | None:
+        """Seconds without a beat; None where no lead can show one, or leads are back for less than 2 s without a beat.
+
+        So less than 2 s always means a beat, and asystole is never ended by leads that were off meanwhile.
+        """
+        silent = self.silent
+        if silent is None or (silent < _SILENCE_TOLD and not self.beat_since):
+            return None
+        return silent / MODEL_RATE_HZ
 
     def beat(self, index: int) -> None:
         """A beat was detected at ``index``."""

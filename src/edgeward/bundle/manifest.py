@@ -174,7 +174,7 @@ def _require(condition: bool, field_name: str, rule: str) -> None:
 def _check(manifest: Manifest) -> None:
     _require(manifest.schema == SCHEMA, "schema", f"must be {SCHEMA}")
     _require(bool(_NAME.fullmatch(manifest.name)), "name", "must be lower-case words joined by hyphens")
-    _require(bool(_VERSION.fullmatch(manifest.version)), "version", "must be MAJOR.MINOR.PATCH")
+    _require(is_version(manifest.version), "version", "must be MAJOR.MINOR.PATCH")
     _require(manifest.task in TASKS, "task", f"must be one of {sorted(TASKS)}")
     _require(manifest.preprocessing in PREPROCESSING, "preprocessing", f"must be one of {sorted(PREPROCESSING)}")
     _require(0 < manifest.deadline_ms <= 60_000, "deadline_ms", "must lie in (0, 60000]")
@@ -215,6 +215,11 @@ def _check(manifest: Manifest) -> None:
             "may name only plain members of this archive",
         )
         _require(isinstance(digest, str) and bool(_SHA256.fullmatch(digest)), "hashes", "must be lower-case SHA-256")
+
+
+def is_version(text: str) -> bool:
+    """Whether ``text`` is MAJOR.MINOR.PATCH."""
+    return bool(_VERSION.fullmatch(text))
 
 
 def is_member_name(name: str) -> bool:

@@ -6,10 +6,12 @@ import contextlib
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from edgeward.bedside.feed import Population
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from edgeward.bedside.bed_alerts import BedAlerts
     from edgeward.bedside.fallback import Ladder
     from edgeward.bedside.model import Served
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.jsonl import JsonLines
+    from edgeward.bedside.side import SideProcess
     from edgeward.bedside.slot import SlotStore
     from edgeward.bedside.source.base import Source, SourceInfo
 
@@ -82,7 +86,9 @@ def run_bedside(arguments: argparse.Namespace) -> int:
     """The verb ``bedside run``."""
     from edgeward.bedside.device import quiet_interpreter
     from edgeward.bedside.model import serve
+    from edgeward.bedside.side import Place, SideProcess
     from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.thresholds.process import MODULE
 
     settings = settings_of(arguments)
     update = _updater(settings)
@@ -91,30 +97,32 @@ def run_bedside(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         stack.callback(slots.close)
         if opening.code:
-            _say(f"slots: {opening.message} [{opening.code}]")
+            say(f"slots: {opening.message} [{opening.code}]")
         granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
-        _say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
+        say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
+        clock = SystemClock()
+        # First of all and apart from everything: it waits for no bundle, no update and no engine.
+        side = SideProcess("thresholds", MODULE, settings.limits.to_json(), clock, place=Place(realtime=granted))
+        stack.enter_context(side)
         if update is not None and slots.active() is None:
-            _say(update(slots))
+            say(update(slots))
             update = None
         served = serve(slots, threads=settings.threads)
         if served.engine is None:
-            _say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
+            say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
         else:
             stack.callback(served.stop)
         if update is not None:
             # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
             # and tried behind it and runs from the next start.
-            stack.callback(_in_background(lambda: _say(f"{update(slots)} (from the next start)")))
-        clock = SystemClock()
+            stack.callback(_in_background(lambda: say(f"{update(slots)} (from the next start)")))
         end_ns = None
         if settings.run_for_s is not None:
             end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
+        device = _Device(settings, served, clock, side, end_ns)
         part, last = 0, parts(settings.source)
-        ladder: Ladder | None = None
         while part < last:
-            ended, ladder = _stream(settings, served, clock, part, end_ns, ladder)
-            match ended:
+            match _stream(device, part):
                 case _Ended.SOURCE:
                     part += 1
                 case _Ended.STOPPED:
@@ -132,22 +140,44 @@ class _Ended(Enum):
     CHANGED = 2
 
 
-def _stream(
-    settings: BedsideSettings,
-    served: Served,
-    clock: SystemClock,
-    part: int,
-    end_ns: int | None,
-    ladder: Ladder | None,
-) -> tuple[_Ended, Ladder | None]:
-    """Carry one source to its end; says why it ended, and the trust that the engine has then."""
+@dataclass(slots=True)
+class _Device:
+    """What outlives a stream. ``ladder``: the trust that the engine has; ``stays``: how many there were."""
+
+    settings: BedsideSettings
+    served: Served
+    clock: SystemClock
+    side: SideProcess
+    end_ns: int | None
+    ladder: Ladder | None = None
+    stays: int = 0
+
+    def alerts(self, info: SourceInfo) -> BedAlerts:
+        """The threshold alerts of a new stay: another stream is another patient until somebody says otherwise."""
+        from edgeward.bedside.bed_alerts import BedAlerts
+
+        self.stays += 1
+        return BedAlerts(
+            self.side,
+            self.stays,
+            self.settings.bed,
+            self.clock.monotonic_ns(),
+            population=Population(self.settings.population),
+            age_y=self.settings.age_y,
+            simulated=info.simulated,
+        )
+
+
+def _stream(device: _Device, part: int) -> _Ended:
+    """Carry one source to its end; says why it ended."""
     from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
 
+    settings, served, clock = device.settings, device.served, device.clock
     stop = threading.Event()
     with contextlib.ExitStack() as stack:
-        source = _patiently(settings, clock, part, end_ns)
+        source = _patiently(settings, clock, part, device.end_ns)
         if source is None:
-            return _Ended.STOPPED, ladder
+            return _Ended.STOPPED
         stack.callback(source.close)
         warm_up(source.info, served)
         outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
@@ -157,25 +187,27 @@ def _stream(
             outputs,
             clock,
             dwell_s=settings.dwell_s,
-            heart_rate=settings.heart_rate,
-            ladder=ladder,
+            alerts=device.alerts(source.info),
+            ladder=device.ladder,
         )
         stack.enter_context(stopped_by_signals(source, stop))
         try:
-            exhausted = run(source, bed, clock, stop, end_ns)
+            exhausted = run(source, bed, clock, stop, device.end_ns)
         except InputError as error:
             if error.code != "leads-changed":
                 raise
+            say(f"{error}: the bed begins anew")
+            return _Ended.CHANGED
+        finally:
             bed.end()
-            _say(f"{error}: the bed begins anew")
-            return _Ended.CHANGED, bed.ladder
+            device.ladder = bed.ladder
         total = latency.histogram("total").snapshot()
-        _say(
+        say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
             f"{bed.counts['fallback']} fallback; last sample to scores p50 {total.p50_us:.0f} µs, "
             f"p99 {total.p99_us:.0f} µs, max {total.max_us:.0f} µs"
         )
-    return (_Ended.SOURCE if exhausted else _Ended.STOPPED), bed.ladder
+    return _Ended.SOURCE if exhausted else _Ended.STOPPED
 
 
 def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns: int | None) -> Source | None:
@@ -191,9 +223,9 @@ def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns:
             if error.code != "source-silent":
                 raise
             if end_ns is not None and clock.monotonic_ns() >= end_ns:
-                _say(f"{error} [{error.code}]")
+                say(f"{error} [{error.code}]")
                 return None
-            _say(f"{error}; still waiting [{error.code}]")
+            say(f"{error}; still waiting [{error.code}]")
 
 
 def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
@@ -241,35 +273,41 @@ def _in_background(work: Callable[[], None]) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock: SystemClock) -> Iterator[list[Output]]:
-    from edgeward.bedside.output.jsonl import JsonLines, unbuffered
+    from edgeward.bedside.output.jsonl import JsonLines
     from edgeward.bedside.output.page import PageOutput
     from edgeward.bedside.page.server import PageServer
 
     with contextlib.ExitStack() as stack:
         outputs: list[Output] = []
         if settings.json_lines:
-            try:
-                stream = unbuffered(_descriptor(settings.json_lines))
-            except OSError as error:
-                raise ConfigError(
-                    "output-unwritable", f"cannot write {settings.json_lines}: {error.strerror}"
-                ) from error
+            stream = json_lines(settings.json_lines)
             stack.callback(stream.close)
             lines = JsonLines(stream, clock)
-            stack.callback(_say_lost, lines)
+            stack.callback(say_lost, lines)
             outputs.append(lines)
         if settings.page:
             server = PageServer(settings.page_host, settings.page_port, hello_of(settings, info, served))
             outputs.append(PageOutput(server))
-            _say(f"page: {server.url}")
+            say(f"page: {server.url}")
         for output in outputs:
             stack.callback(output.close)
         yield outputs
 
 
-def _say_lost(lines: JsonLines) -> None:
+def json_lines(name: str) -> IO[str]:
+    """The stream that JSON lines go to; "-" is standard output. ``ConfigError`` (``output-unwritable``)."""
+    from edgeward.bedside.output.jsonl import unbuffered
+
+    try:
+        return unbuffered(_descriptor(name))
+    except OSError as error:
+        raise ConfigError("output-unwritable", f"cannot write {name}: {error.strerror}") from error
+
+
+def say_lost(lines: JsonLines) -> None:
+    """Tell the operator of lines that could not be written."""
     if lines.dropped:
-        _say(f"{lines.dropped} JSON lines could not be written")
+        say(f"{lines.dropped} JSON lines could not be written")
 
 
 def _descriptor(name: str) -> int:
@@ -315,7 +353,8 @@ def show_slots(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A word for the operator, on standard error."""
     if sys.stderr is None:  # closed before the start
         return
     with contextlib.suppress(OSError):  # a log that nobody reads any more must not end the stream

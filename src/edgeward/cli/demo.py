@@ -1,11 +1,13 @@
 """``edgeward demo``: the whole road on this machine, with what happens told as it happens.
 
-A monitor and a device run as processes of their own, as they would at a bedside; the bundle goes through a signed
-repository made for the occasion. The engine is killed from outside, with SIGKILL, not by a hook.
+An ECG monitor, a gateway with the vital signs of a ward, and the device run as processes of their own, as they would in
+a hospital; the bundles go through a signed repository made for the occasion. Threshold checks, engine and assessment
+are killed from outside, with SIGKILL, not by a hook.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,18 +17,27 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from edgeward.cli.shipped import shipped_bundle
+from edgeward.cli.demo_story import ECG_BED, Story
+from edgeward.cli.shipped import shipped_bundle, shipped_names
 from edgeward.kernel.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 _DWELL_S = 5.0
-_KILL_AT = 0.62
+_INTERRUPTED = 130
+_HARM_AT = {"thresholds": 0.45, "engine": 0.58, "assess": 0.8}
+"""When each is killed, as shares of the demo's length."""
+_HARM_AFTER_S = {"thresholds": 25.0, "engine": 40.0, "assess": 60.0}
+"""The same for a demo without an end."""
+_HARMED = {"thresholds": "the threshold checks", "engine": "the ECG engine", "assess": "the assessment"}
+_PATIENTS = "stable,haemorrhage,sepsis,hypoxia,opioid,disconnections"
+_SPEED = 15.0
+"""How much faster than life the patients of a demo get worse."""
 _START_S = 60.0
 _END_S = 15.0
 
@@ -36,9 +47,11 @@ def register(verbs: Any) -> None:
     parser = verbs.add_parser(
         "demo",
         help="the whole road on this machine: publish, install, trial, stream, break, recover",
-        description="Publishes the shipped bundle to a signed repository of its own, starts a monitor and a device, "
-        "opens the page, and tells what happens, with leads taken off and the engine killed on the way.",
-        epilog="Exit code 0 when everything that was to happen did happen, else 1.",
+        description="Publishes the shipped bundles to a signed repository of its own, starts an ECG monitor, a gateway "
+        "with the vital signs of six patients and a device over the ward, gives the page's address, and tells what "
+        "happens, with leads taken off and threshold checks, engine and assessment killed on the way.",
+        epilog="Exit code 0 when everything that was to happen did happen, 1 when something did not, 130 when Ctrl-C "
+        "came before it could.",
     )
     parser.add_argument(
         "--for", type=float, dest="seconds", metavar="S", help="end by itself after S seconds (at least 20)"
@@ -48,32 +61,33 @@ def register(verbs: Any) -> None:
     parser.set_defaults(run=run_demo)
 
 
-@dataclass
-class _Story:
-    """What was seen so far."""
-
-    accepted: int = 0
-    withheld: int = 0
-    fallback: int = 0
-    classes: dict[str, int] = field(default_factory=dict)
-    modes: list[str] = field(default_factory=list)
-    installed: bool = False
-    lead_off: bool = False
-    engine_pid: int | None = None
-    killed_at: float | None = None
-    scored_again_s: float | None = None
-    accepted_again_s: float | None = None
-    latency: dict[str, Any] = field(default_factory=dict)
-
-
 def run_demo(arguments: argparse.Namespace) -> int:
     """The verb ``demo``."""
     if arguments.seconds is not None and arguments.seconds < 20:
         raise ConfigError(
             "setting-invalid", "a demo needs at least 20 seconds to show a failure and the recovery from it"
         )
-    with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as folder:
+    if arguments.data is not None:
+        from edgeward.bedside.source.wfdb import find_records
+
+        find_records(arguments.data)  # a wrong folder is an error now, not a monitor that does not start
+    with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as folder, _ended_like_ctrl_c():
         return _Demo(Path(folder), arguments.seconds, arguments.data, arguments.page_port).run()
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a demo as Ctrl-C does: monitor and device are sessions of their own and would live on."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Demo:
@@ -82,18 +96,21 @@ class _Demo:
         self._seconds = seconds
         self._data = data
         self._page_port = page_port
-        self._story = _Story()
+        self._story = Story(self._tell, _DWELL_S)
+        self._bundles = 0
         self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
         self._children: list[subprocess.Popen[str]] = []
+        self._interrupted = False
         self._began = time.monotonic()
 
     def run(self) -> int:
-        root = self._publish()
         try:
+            root = self._publish()
             address = self._start_monitor()
             device = self._start_device(address, root)
             self._follow(device)
         except KeyboardInterrupt:
+            self._interrupted = True
             self._tell("stopping (Ctrl-C)")
         finally:
             self._stop()
@@ -102,12 +119,14 @@ class _Demo:
     def _publish(self) -> Path:
         from edgeward.trust.publish import Publisher
 
-        bundle = shipped_bundle("ecg-beat")
         publisher = Publisher(self._folder / "repository", self._folder / "keys")
         root = publisher.init()
-        published = publisher.add(bundle)
-        offer = published.offer
-        self._tell(f"published {offer.name} {offer.version} ({bundle.stat().st_size:,} bytes) to a signed repository")
+        for name in shipped_names():
+            bundle = shipped_bundle(name)
+            offer = publisher.add(bundle).offer
+            size = bundle.stat().st_size
+            self._tell(f"published {offer.name} {offer.version} ({size:,} bytes) to a signed repository")
+            self._bundles += 1
         return root
 
     def _start_monitor(self) -> str:
@@ -120,10 +139,18 @@ class _Demo:
         return address
 
     def _start_device(self, address: str, root: Path) -> subprocess.Popen[str]:
-        verb = ["bedside", "run", "--source", address, "--json-lines", "-", "--dwell", f"{_DWELL_S:g}"]
+        verb = ["ward", "run", "--name", "Demo", "--ecg", f"{ECG_BED}={address}", "--hl7-port", "0"]
+        verb += ["--json-lines", "-", "--dwell", f"{_DWELL_S:g}", "--page-port", str(self._page_port)]
         verb += ["--repository", str(self._folder / "repository"), "--trusted-root", str(root)]
-        verb += ["--state-dir", str(self._folder / "state"), "--page-port", str(self._page_port), "--bed", "demo"]
-        return self._spawn("device", verb)
+        verb += ["--state-dir", str(self._folder / "state")]
+        device = self._spawn("device", verb)
+        port = self._await(device, "edgeward: watching: ").rpartition(" ")[2]
+        ramp_s = _SPEED * 0.5 * (self._seconds or 60.0)
+        source = f"patients:{_PATIENTS}?onset={_SPEED:g}&ramp={ramp_s:g}"
+        verb = ["simulate", "monitor", "--source", source, "--to", f"hl7://127.0.0.1:{port}", "--speed", f"{_SPEED:g}"]
+        self._spawn("gateway", verb)
+        self._tell(f"gateway with the vital signs of six simulated patients, HL7 v2 to port {port}")
+        return device
 
     def _follow(self, device: subprocess.Popen[str]) -> None:
         streaming_since: float | None = None
@@ -131,106 +158,34 @@ class _Demo:
             now = time.monotonic()
             if streaming_since is None and now - self._began > _START_S:
                 raise EngineError("demo-stuck", f"the device gave no verdict within {_START_S:g} s")
-            if streaming_since is not None and self._seconds is not None:
-                if self._story.killed_at is None and now - streaming_since > _KILL_AT * self._seconds:
-                    self._kill_engine()
-                if now - streaming_since > self._seconds:
+            if streaming_since is not None:
+                if self._seconds is not None and now - streaming_since > self._seconds:
                     return
-            elif streaming_since is not None and self._story.killed_at is None and now - streaming_since > 40.0:
-                self._kill_engine()
+                self._harm(now - streaming_since)
             try:
                 origin, line = self._lines.get(timeout=0.2)
             except queue.Empty:
                 continue
             if origin == "device":
                 self._heard(line)
-                if streaming_since is None and self._story.accepted + self._story.withheld:
+                if streaming_since is None and self._story.accepted + sum(self._story.unclassed.values()):
                     streaming_since = time.monotonic()
 
-    def _kill_engine(self) -> None:
-        pid = self._story.engine_pid
-        if pid is None:
-            return
-        self._story.killed_at = time.monotonic()
-        self._tell(f"killing the engine (process {pid}) with SIGKILL …")
-        os.kill(pid, signal.SIGKILL)
+    def _harm(self, streamed_s: float) -> None:
+        """Kill the threshold checks, then the engine, then the assessment, once each."""
+        for name, harm in self._story.harms.items():
+            at_s = _HARM_AFTER_S[name] if self._seconds is None else _HARM_AT[name] * self._seconds
+            pid = self._story.pids.get(name)
+            if harm.at is None and pid is not None and streamed_s > at_s:
+                self._tell(f"killing {_HARMED[name]} (process {pid}) with SIGKILL …")
+                harm.at = time.monotonic()
+                os.kill(pid, signal.SIGKILL)
 
     def _heard(self, line: str) -> None:
-        if not line.startswith("{"):
-            text = line.removeprefix("edgeward: ")
-            self._story.installed |= text.startswith("update: installed")
-            self._tell(text)
-            return
-        message = json.loads(line)
-        handler = getattr(self, f"_on_{message['kind']}", None)
-        if handler is not None:
-            handler(message)
-
-    def _on_beat(self, beat: dict[str, Any]) -> None:
-        story = self._story
-        if beat["verdict"] == "accepted":
-            story.accepted += 1
-            story.classes[beat["cls"]] = story.classes.get(beat["cls"], 0) + 1
-            if story.accepted <= 3 or beat["cls"] != "N":
-                self._tell(
-                    f"beat {beat['cls']} (p {beat['probability']:.2f}, RR {beat['rr_ms']} ms, {beat['latency_us']} µs)"
-                )
-            if story.killed_at is not None and story.accepted_again_s is None:
-                story.accepted_again_s = time.monotonic() - story.killed_at
-                self._tell(f"first accepted window {story.accepted_again_s:.2f} s after the kill")
-            return
-        if beat["verdict"] == "withheld":
-            story.withheld += 1
+        if line.startswith("{"):
+            self._story.take(json.loads(line))
         else:
-            story.fallback += 1
-        if beat["why"] == "probation" and story.killed_at is not None and story.scored_again_s is None:
-            story.scored_again_s = time.monotonic() - story.killed_at
-            self._tell(
-                f"engine scores again {story.scored_again_s:.2f} s after the kill; on probation for {_DWELL_S:g} s"
-            )
-        if beat["why"] != "probation":
-            self._tell(f"beat without a class: {beat['verdict']} ({beat['why']})")
-
-    def _on_mode(self, mode: dict[str, Any]) -> None:
-        words = {
-            "LOCAL": "AI LOCAL",
-            "THRESHOLD_ONLY": "THRESHOLD ONLY: the heart-rate limits go on, no advisories",
-            "NO_AI": "NO AI: nothing valid comes in",
-        }
-        self._story.modes.append(mode["mode"])
-        self._story.lead_off |= mode["mode"] == "NO_AI"
-        self._tell(
-            f"mode: {words.get(mode['mode'], mode['mode'])}" + (f" ({mode['reason']})" if mode["reason"] else "")
-        )
-
-    def _on_engine(self, engine: dict[str, Any]) -> None:
-        if engine["pid"] is not None and engine["pid"] != self._story.engine_pid:
-            self._tell(
-                f"engine: process {engine['pid']}" + (f", restarts {engine['restarts']}" if engine["restarts"] else "")
-            )
-        self._story.engine_pid = engine["pid"]
-
-    def _on_quality(self, quality: dict[str, Any]) -> None:
-        bad = {name: flag for name, flag in quality["leads"].items() if flag != "ok"}
-        if len(bad) == len(quality["leads"]):
-            self._tell(f"all leads: {' '.join(sorted(set(bad.values())))}")
-        else:
-            self._tell(
-                "leads: all good" if not bad else f"leads: {', '.join(f'{k} {v}' for k, v in sorted(bad.items()))}"
-            )
-
-    def _on_advisory(self, advisory: dict[str, Any]) -> None:
-        self._tell(
-            f"advisory {'raised' if advisory['active'] else 'cleared'} ({advisory['priority']}): {advisory['text']}"
-        )
-
-    def _on_alert(self, alert: dict[str, Any]) -> None:
-        self._tell(
-            f"threshold alert {'raised' if alert['active'] else 'cleared'} ({alert['priority']}): {alert['text']}"
-        )
-
-    def _on_latency(self, latency: dict[str, Any]) -> None:
-        self._story.latency = latency
+            self._story.word(line.removeprefix("edgeward: "))
 
     def _spawn(self, name: str, verb: list[str]) -> subprocess.Popen[str]:
         child = subprocess.Popen(  # noqa: S603  (this very program with arguments of our own)
@@ -251,24 +206,28 @@ class _Demo:
             self._lines.put((name, line.rstrip("\n")))
 
     def _await(self, child: subprocess.Popen[str], start: str) -> str:
+        """The first line that begins with ``start``; what comes before it is told when it has come."""
         deadline = time.monotonic() + _START_S
-        said: list[str] = []
+        said: list[tuple[str, str]] = []
         while time.monotonic() < deadline:
             try:
-                _, line = self._lines.get(timeout=0.2)
+                origin, line = self._lines.get(timeout=0.2)
             except queue.Empty:
                 if child.poll() is not None:
                     break
                 continue
+            if origin == "device":
+                self._heard(line)
             if line.startswith(start):
                 return line
-            said.append(line)
-        raise EngineError("demo-stuck", "a process of the demo did not start: " + (" / ".join(said[-3:]) or "no word"))
+            said.append((origin, line))
+        words = " / ".join(line for _, line in said[-3:]) or "no word"
+        raise EngineError("demo-stuck", f"a process of the demo did not start: {words}")
 
     def _stop(self) -> None:
         for child in reversed(self._children):
             if child.poll() is None:
-                child.send_signal(signal.SIGINT)
+                child.terminate()  # not SIGINT, which a child ignores when the shell that started us ran us with &
                 try:
                     child.wait(_END_S)
                 except subprocess.TimeoutExpired:
@@ -283,9 +242,12 @@ class _Demo:
         story = self._story
         total = next((s for s in story.latency.get("stages", []) if s["name"] == "total"), None)
         print("\nSummary")
-        classes = ", ".join(f"{name} {count}" for name, count in sorted(story.classes.items()))
+        classes = ", ".join(f"{name} {count}" for name, count in sorted(story.beats.items()))
         print(f"  beats        {story.accepted} accepted ({classes})")
-        print(f"  no class     {story.withheld} withheld, {story.fallback} fallback")
+        unclassed = ", ".join(f"{count} {name}" for name, count in sorted(story.unclassed.items())) or "none"
+        print(f"  no class     {unclassed}")
+        scores = ", ".join(f"{task} {count}" for task, count in sorted(story.scores.items())) or "none"
+        print(f"  scores       {scores}; threshold alerts {len(story.alerts)}; beds {len(story.beds)}")
         if total is not None:
             budget_us = 1000.0 * story.latency["budget_ms"]
             held = "held" if total["p99_us"] <= budget_us else "NOT held"
@@ -293,20 +255,17 @@ class _Demo:
                 f"  latency      last sample to scores: p50 {total['p50_us']:.0f} µs, p99 {total['p99_us']:.0f} µs, "
                 f"max {total['max_us']:.0f} µs; budget {budget_us:.0f} µs at p99 {held}; late {story.latency['late']}"
             )
-        checks = {
-            "bundle installed through the signed repository": story.installed,
-            "beats accepted": story.accepted > 0,
-        }
-        if not self._data and self._seconds is not None:
-            checks["leads off: noticed, and no class given"] = story.lead_off
-        if story.killed_at is not None:
-            checks["engine killed: dropped to threshold only"] = "THRESHOLD_ONLY" in story.modes
-            checks["engine killed: windows accepted again"] = story.accepted_again_s is not None
-        elif self._seconds is not None:
-            checks["engine killed"] = False
-        for name, held_ in checks.items():
-            print(f"  {'ok  ' if held_ else 'FAIL'}         {name}")
-        return 0 if all(checks.values()) else 1
+        timed = self._seconds is not None
+        return self._exit_code(story.checks(self._bundles, simulated=not self._data, timed=timed))
+
+    def _exit_code(self, checks: dict[str, bool]) -> int:
+        """Print each check. What had no time to happen before Ctrl-C has not failed."""
+        failed = "not reached" if self._interrupted else "FAIL"
+        for name, held in checks.items():
+            print(f"  {'ok' if held else failed:<11}  {name}")
+        if all(checks.values()):
+            return 0
+        return _INTERRUPTED if self._interrupted else 1
 
     def _tell(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)

@@ -44,16 +44,25 @@ def _register_beat(subjects: Any) -> None:
     beat.add_argument(
         "--records",
         nargs="+",
+        action="extend",
         metavar="NAME",
-        help="records by name, apart by spaces or commas (default: all in the folder)",
+        help="records by name, apart by spaces or commas (default: all in the folder that have annotations)",
     )
     beat.add_argument("--bundle", type=Path, help="bundle to evaluate (default: the one shipped with Edgeward)")
     beat.add_argument("--model", help="model of the bundle, such as fp32 (default: the bundle's own default)")
     beat.add_argument("--reference", default="atr", help="extension of the reference annotations (default: atr)")
     beat.add_argument("--start", type=float, default=300.0, metavar="S", help="score from this second on (EC57: 300)")
     beat.add_argument("--out", type=Path, help="folder for annotation files (*.edw) that wfdb and bxb can read")
+    # "extend": a second --min must add a bound; replacing the first would pass a gate that was asked for.
     beat.add_argument(
-        "--min", nargs="+", default=[], metavar="FIGURE=VALUE", dest="bounds", help="least values, such as veb.se=0.97"
+        "--min",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIGURE=VALUE",
+        dest="bounds",
+        help="bounds on gross figures, exit code 1 when one is broken: {qrs,sveb,veb}.{se,ppv} at least, .fpr at most; "
+        "a fraction such as veb.se=0.97, or in percent above 1",
     )
     beat.add_argument("--allow-truncated", action="store_true", help="stream what is there of a truncated record")
     beat.add_argument(
@@ -75,13 +84,26 @@ def _register_quality(subjects: Any) -> None:
     quality = subjects.add_parser(
         "ecg-quality",
         help="is a 12-lead ECG acceptable? (PhysioNet/CinC 2011)",
-        description="Applies the shipped acceptability model to recordings it has not seen; recordings that it was "
-        "trained on are cross-validated instead (needs the workshop extra).",
+        description="Applies the shipped acceptability model to the recordings that it has not seen. Where half of "
+        "them or more trained it, all are cross-validated instead (needs the workshop extra).",
     )
-    quality.add_argument("--data", type=Path, required=True, help=".npz with adu (N, 12, 5000) and acceptable (N,)")
-    quality.add_argument("--mode", choices=("auto", "cross-validate", "shipped"), default="auto")
-    quality.add_argument("--folds", type=int, default=10)
-    quality.add_argument("--seed", type=int, default=0)
+    quality.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help=".npz with adu (N, 12, n) in converter units (200 per mV, 500 Hz, leads I to V6) and acceptable (N,): "
+        "1, 0, or -1 for not judged",
+    )
+    quality.add_argument(
+        "--mode",
+        choices=("auto", "cross-validate", "shipped"),
+        default="auto",
+        help="score the shipped model, cross-validate, or decide by what it has seen (default: auto)",
+    )
+    quality.add_argument(
+        "--folds", type=int, help="folds of the cross-validation (default: 10, or as many as the rarer label allows)"
+    )
+    quality.add_argument("--seed", type=int, default=0, help="seed of folds and intervals (default: 0)")
     quality.add_argument("--min", type=float, metavar="ACCURACY", dest="bound", help="exit code 1 below this accuracy")
     quality.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     quality.set_defaults(run=run_quality)
@@ -93,16 +115,22 @@ def run_beat(arguments: argparse.Namespace) -> int:
 
     bounds = parse_bounds(arguments.bounds)
     check_arguments(arguments)
-    # A record named twice would count twice.
-    names = list(dict.fromkeys(name for part in arguments.records or () for name in part.split(",") if name))
-    records = find_records(arguments.data, names, arguments.reference)
-    jobs = _jobs(arguments, records)
+    found = find_records(arguments.data, record_names(arguments.records), arguments.reference)
+    if found.unannotated:
+        sys.stderr.write(
+            f"NOTE: no .{arguments.reference} annotations, so not scored: {' '.join(found.unannotated)} "
+            "(--reference names another extension)\n"
+        )
+    jobs = _jobs(arguments, found.records)
 
     def told(streamed: Streamed) -> None:
         withheld = ", ".join(f"{count} {reason}" for reason, count in sorted(streamed.withheld.items()))
         beats = streamed.result.confusion.qrs.beats
         sys.stderr.write(f"  {streamed.result.record}: {beats} beats, leads {' '.join(streamed.leads)}")
-        sys.stderr.write(f", withheld: {withheld}\n" if withheld else "\n")
+        sys.stderr.write(f", withheld: {withheld}" if withheld else "")
+        if not beats:
+            sys.stderr.write(f", no reference beat after {arguments.start:g} s (--start)")
+        sys.stderr.write("\n")
 
     refused: list[str] = []
 
@@ -118,10 +146,24 @@ def run_beat(arguments: argparse.Namespace) -> int:
     for line in broken:
         print(f"BOUND BROKEN: {line}")
     if arguments.json:
-        print(json.dumps({**report.to_json(), "refused": refused, "bounds_hold": not broken}))
+        more = {"refused": refused, "unannotated": found.unannotated, "bounds_hold": not broken}
+        print(json.dumps({**report.to_json(), **more}))
     if refused:
         return InputError.exit_code
     return 1 if broken else 0
+
+
+def record_names(given: Sequence[str] | None) -> list[str] | None:
+    """``["100,101", "103.hea"]`` → ``["100", "101", "103"]``, each once: a record named twice would count twice.
+
+    None where no record was asked for by name. Raises ``ConfigError`` where names were announced and none is there.
+    """
+    if given is None:
+        return None
+    names = [name.strip().removesuffix(".hea") for part in given for name in part.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("setting-invalid", "--records names no record; leave it out to take all of the folder")
+    return list(dict.fromkeys(names))
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -130,6 +172,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise ConfigError("setting-invalid", "--start is a time in seconds, 0 or more")
     if arguments.cross_validate is not None and arguments.cross_validate < 2:
         raise ConfigError("setting-invalid", "--cross-validate needs 2 folds or more")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ConfigError("setting-invalid", "--workers needs 1 process or more; leave it out for one per core")
     if arguments.bundle is not None and not arguments.bundle.is_file():
         raise ConfigError("bundle-missing", f"there is no bundle at {arguments.bundle}; name its file with --bundle")
     if arguments.out is not None:
@@ -181,7 +225,7 @@ def warn_of_training_records(bundle: Path, records: Sequence[str]) -> None:
 
     evidence = json.loads(read_bundle(bundle.read_bytes()).members.get("evidence.json", b"{}"))
     trained = set(evidence.get("facts", {}).get("training", {}).get("patient_ids", []))
-    seen = [record for record in records if patient_of(record) in trained]
+    seen = [record for record in records if patient_of(record.rpartition("/")[2]) in trained]
     if seen:
         sys.stderr.write(
             f"NOTE: the model was trained on {len(seen)} of these {len(records)} records ({' '.join(seen)}); "
@@ -201,7 +245,9 @@ def parse_bounds(texts: Sequence[str]) -> dict[tuple[str, str], float]:
             number = float("nan")
         if measure not in _MEASURES or figure not in _FIGURES or not 0 <= number <= 100:
             raise ConfigError(
-                "bound-invalid", f"--min {text}: write MEASURE.FIGURE=VALUE with {_MEASURES}, {_FIGURES} and 0 to 1"
+                "bound-invalid",
+                f"--min {text}: write {{{','.join(_MEASURES)}}}.{{{','.join(_FIGURES)}}}=VALUE with a fraction "
+                "from 0 to 1 or percent up to 100, such as veb.se=0.97",
             )
         bounds[measure, figure] = number / 100 if number > 1 else number
     return bounds
@@ -223,8 +269,23 @@ def run_quality(arguments: argparse.Namespace) -> int:
     """The verb ``evaluate ecg-quality``."""
     from edgeward.evaluate.ecg_quality import render, run
 
+    bound = accuracy_bound(arguments.bound)
+    if arguments.seed < 0:
+        raise ConfigError("setting-invalid", "--seed is a whole number, 0 or more")
     result = run(arguments.data, mode=arguments.mode, folds=arguments.folds, seed=arguments.seed)
+    broken = bound is not None and result.accuracy < bound
     print(render(result))
+    if broken:
+        print(f"BOUND BROKEN: accuracy is {result.accuracy:.4f}, bound {bound:.4f}")
     if arguments.json:
-        print(json.dumps(result.to_dict()))
-    return 1 if arguments.bound is not None and result.accuracy < arguments.bound else 0
+        print(json.dumps({**result.to_dict(), "bounds_hold": not broken}))
+    return 1 if broken else 0
+
+
+def accuracy_bound(value: float | None) -> float | None:
+    """A fraction, from a fraction or percent; ``ConfigError`` for what no accuracy can reach or miss."""
+    if value is None:
+        return None
+    if not 0 <= value <= 100:
+        raise ConfigError("bound-invalid", "--min takes an accuracy: a fraction such as 0.95, or percent above 1")
+    return value / 100 if value > 1 else value

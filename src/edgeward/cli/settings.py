@@ -10,15 +10,31 @@ import math
 import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from edgeward.bedside.thresholds import HeartRateLimits
+from edgeward.bedside.feed import Population
+from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
+from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
 from edgeward.kernel.errors import ConfigError
+from edgeward.wire.codes import SiteCode, site_codes
+from edgeward.wire.hl7v2_charset import site_codec
 
 _T = TypeVar("_T")
+_TABLES = {
+    "bedside": "[bedside]",
+    "ward": "[ward]",
+    "beds": "[[beds]]",
+    "thresholds": "[thresholds]",
+    "cloud": "[cloud]",
+    "hl7": "[hl7]",
+    "codes": "[[codes]]",
+}
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
+_AGE_Y_MAX = 130.0
 
 
 def default_state_dir() -> Path:
@@ -35,7 +51,8 @@ class BedsideSettings:
     """One device at one bed.
 
     ``repository``: folder or URL of the signed repository; ``trusted_root``: its first root.json, brought by hand; both
-    empty: no updates, the installed slot is used.
+    empty: no updates, the installed slot is used. ``population`` and ``age_y`` (years) choose the limits of the
+    threshold alerts, which ``[bedside.limits]`` changes by name.
     """
 
     source: str = "sim:"
@@ -54,7 +71,9 @@ class BedsideSettings:
     threads: int = 1
     realtime: bool = True
     run_for_s: float | None = None
-    heart_rate: HeartRateLimits = field(default_factory=HeartRateLimits)
+    population: str = Population.ADULT.value
+    age_y: float | None = None
+    limits: ThresholdSettings = field(default_factory=lambda: _limits(Population.ADULT, {}))
 
     def __post_init__(self) -> None:
         if not 0 <= self.page_port <= 65_535:
@@ -66,6 +85,8 @@ class BedsideSettings:
             raise ConfigError("setting-invalid", "dwell_s must lie between 0 and 86400, threads between 1 and 64")
         if self.run_for_s is not None and not 0 < self.run_for_s <= _RUN_S_MAX:
             raise ConfigError("setting-invalid", "run_for_s (--for) must be more than 0 seconds; leave it out for ever")
+        if self.age_y is not None and not 0 <= self.age_y <= _AGE_Y_MAX:
+            raise ConfigError("setting-invalid", f"age_y must lie between 0 and {_AGE_Y_MAX:g} years")
         if bool(self.repository) != bool(self.trusted_root):
             raise ConfigError(
                 "setting-incomplete",
@@ -78,30 +99,107 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
 
     Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
     """
-    named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
-    table: dict[str, Any] = {}
-    if named is not None:
-        try:
-            document = tomllib.loads(named.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
-        unknown = set(document) - {"bedside"}
-        if unknown:
-            raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: [bedside]")
-        table = _table(document.get("bedside", {}), "bedside")
-    limits = _typed(HeartRateLimits(), _table(table.pop("heart_rate", {}), "bedside.heart_rate"), "bedside.heart_rate")
-    settings = _typed(BedsideSettings(), table, "bedside")
+    table = table_of(document(path).get("bedside", {}), "bedside")
+    changes = table_of(table.pop("limits", {}), "bedside.limits")
+    settings = typed(BedsideSettings(), table, "bedside")
     given = {key: value for key, value in arguments.items() if value is not None}
-    return replace(settings, heart_rate=limits, **given)
+    return replace(settings, limits=_limits(_population(settings.population), changes), **given)
 
 
-def _table(value: object, where: str) -> dict[str, Any]:
+def _population(name: str) -> Population:
+    try:
+        return Population(name)
+    except ValueError as error:
+        known = ", ".join(Population)
+        raise ConfigError("setting-invalid", f"[bedside] population must be one of {known}") from error
+
+
+def _limits(population: Population, changes: dict[str, Any]) -> ThresholdSettings:
+    """An ECG bed's threshold alerts: nothing latches, because its page has nothing to acknowledge with; no NEWS2."""
+    return ThresholdSettings({population: changes}, latch=Latch.NONE, news2=False)
+
+
+def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
+    """The tables ``[hl7]`` and ``[[codes]]`` of the TOML file.
+
+    Raises ``ConfigError`` for a file that cannot be read, an unknown key, zone, character set or kind.
+    """
+    found = document(path)
+    table = table_of(found.get("hl7", {}), "hl7")
+    plain = typed(_Hl7Table(), table, "hl7")
+    certificate, key, ca = plain.tls_certificate, plain.tls_key, plain.tls_client_ca
+    if bool(certificate) != bool(key) or (ca and not certificate):
+        raise ConfigError(
+            "setting-incomplete", "[hl7] tls_certificate and tls_key belong together, tls_client_ca to them"
+        )
+    tls = Hl7Tls(Path(certificate), Path(key), Path(ca) if ca else None) if certificate else None
+    settings = Hl7Settings(
+        host=plain.host,
+        port=plain.port,
+        connections_max=plain.connections_max,
+        mute_s=plain.mute_s,
+        half_s=plain.half_s,
+        zone=_zone(plain.zone),
+        codec=site_codec(plain.charset),
+        tls=tls,
+    )
+    rows = found.get("codes", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError("setting-invalid", "codes must be a list of tables: write [[codes]] before each line of it")
+    return settings, site_codes(rows)
+
+
+_HL7 = Hl7Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hl7Table:
+    """``[hl7]`` as it is written."""
+
+    host: str = _HL7.host
+    port: int = _HL7.port
+    connections_max: int = _HL7.connections_max
+    mute_s: float = _HL7.mute_s
+    half_s: float = _HL7.half_s
+    zone: str = "UTC"
+    charset: str = "UNICODE UTF-8"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError("zone-unknown", f"no time zone {name!r}; write one such as Europe/Berlin") from error
+
+
+def document(path: Path | None) -> dict[str, Any]:
+    """The TOML file that is named, or that ``EDGEWARD_SETTINGS`` names; empty where neither does."""
+    named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
+    if named is None:
+        return {}
+    try:
+        found = tomllib.loads(named.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
+    unknown = set(found) - set(_TABLES)
+    if unknown:
+        known = ", ".join(_TABLES.values())
+        raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: {known}")
+    return found
+
+
+def table_of(value: object, where: str) -> dict[str, Any]:
+    """A table of the document; ``ConfigError`` where something else stands."""
     if not isinstance(value, dict):
         raise ConfigError("setting-invalid", f"{where} must be a table: write [{where}] and its settings below")
     return value
 
 
-def _typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
+def typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
+    """``defaults`` with the fields that ``table`` names, each of the type that it has there; ``ConfigError`` else."""
     known = {item.name: getattr(defaults, item.name) for item in fields(defaults)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
     for key, value in table.items():

@@ -7,10 +7,17 @@ from pathlib import Path
 
 from edgeward.kernel.errors import ConfigError
 
+_FOLDER = Path(str(resources.files("edgeward.bundle"))) / "shipped"
+
+
+def shipped_names() -> list[str]:
+    """The names of the bundles that come with Edgeward."""
+    return sorted(path.stem for path in _FOLDER.glob("*.ewb"))
+
 
 def shipped_bundle(name: str) -> Path:
     """The file of the shipped bundle ``name``; ``ConfigError`` when Edgeward ships none of that name."""
-    path = Path(str(resources.files("edgeward.bundle"))) / "shipped" / f"{name}.ewb"
+    path = _FOLDER / f"{name}.ewb"
     if not path.is_file():
         raise ConfigError("bundle-not-shipped", f"Edgeward ships no bundle {name!r}; name one with --bundle")
     return path

@@ -1,42 +1,65 @@
-"""``edgeward simulate``: a monitor for a device that has no patient."""
+"""``edgeward simulate``: monitors for a device that has no patient."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.sources import open_source
+from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.limits import BEDS_MAX
 
 if TYPE_CHECKING:
     import argparse
 
     from edgeward.bedside.source.base import Source
+    from edgeward.testing.gateway import SimulatedBed
+
+_PATIENTS = "patients:"
+_KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0"}
+_SOURCE_HELP = (
+    "who is played: an ECG as sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER; vital signs as "
+    "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0] with the courses stable, sepsis, "
+    "haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections (default: sim:)"
+)
 
 
 def register(verbs: Any) -> None:
     """Add ``simulate`` to the command line."""
-    parser = verbs.add_parser("simulate", help="play a monitor for a device without a patient")
+    parser = verbs.add_parser("simulate", help="play monitors for a device without a patient")
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     monitor = subjects.add_parser(
         "monitor",
-        help="send a simulated or recorded 12-lead ECG over TCP",
-        epilog="Example: edgeward simulate monitor --source sim:ectopy --port 9750",
+        help="send a simulated or recorded ECG over TCP, or vital signs of a ward as HL7 v2 or SDC",
+        epilog="Examples: edgeward simulate monitor --source sim:ectopy --port 9750; "
+        "edgeward simulate monitor --source 'patients:stable,sepsis?beds=8' --to hl7://127.0.0.1:2575",
     )
-    monitor.add_argument(
-        "--source",
-        default="sim:",
-        help="sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER (default: sim:)",
-    )
-    monitor.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    monitor.add_argument("--source", default="sim:", help=_SOURCE_HELP)
+    monitor.add_argument("--to", help="where vital signs go: hl7://HOST:PORT (MLLP)")
+    monitor.add_argument("--host", default="127.0.0.1", help="address to listen on with an ECG (default: 127.0.0.1)")
     monitor.add_argument("--port", type=int, default=9750, help="port to listen on, 0 for any free one (default: 9750)")
     monitor.add_argument("--speed", type=float, default=1.0, help="1 is real time")
-    monitor.add_argument("--once", action="store_true", help="end when one device has got the whole source")
+    monitor.add_argument("--period", type=float, default=1.0, metavar="S", help="vital signs: seconds between messages")
+    monitor.add_argument("--for", type=float, dest="seconds", metavar="S", help="vital signs: end after S seconds")
+    monitor.add_argument("--once", action="store_true", help="end when one device has got the whole ECG")
     monitor.set_defaults(run=run_monitor)
 
 
 def run_monitor(arguments: argparse.Namespace) -> int:
     """The verb ``simulate monitor``."""
+    if arguments.source.startswith(_PATIENTS):
+        return _play_ward(arguments)
+    if arguments.to:
+        raise ConfigError("source-malformed", "--to is for vital signs: name them with --source patients:COURSE")
+    return _serve_ecg(arguments)
+
+
+def _serve_ecg(arguments: argparse.Namespace) -> int:
     from edgeward.testing.monitor import MonitorServer
 
     clock = SystemClock()
@@ -53,3 +76,93 @@ def run_monitor(arguments: argparse.Namespace) -> int:
     finally:
         server.close()
     return 0
+
+
+def _play_ward(arguments: argparse.Namespace) -> int:
+    from edgeward.testing.gateway import Gateway
+
+    for name in ("speed", "period"):
+        if not 0 < getattr(arguments, name) < math.inf:
+            raise ConfigError("setting-invalid", f"--{name} must be a number above 0")
+    host, port = _listener(arguments.to)
+    beds = _patients(arguments.source)
+
+    def tell(text: str) -> None:
+        sys.stderr.write(f"monitor: {text}\n")
+
+    gateway = Gateway(beds, host, port, SystemClock(), period_s=arguments.period, speed=arguments.speed, told=tell)
+    sys.stdout.write(f"monitor: {len(beds)} beds as HL7 v2 to {host}:{port}: {', '.join(bed.place for bed in beds)}\n")
+    sys.stdout.flush()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(gateway.run(arguments.seconds))
+    answers = ", ".join(f"{code} {count}" for code, count in sorted(gateway.acks.items())) or "none"
+    sys.stdout.write(f"monitor: {gateway.sent} messages with vital signs; acknowledgements: {answers}\n")
+    return 0
+
+
+def _listener(address: str | None) -> tuple[str, int]:
+    parts = urlsplit(address or "")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "hl7" or not parts.hostname or port is None:
+        raise ConfigError("target-malformed", "vital signs need --to hl7://HOST:PORT, such as hl7://127.0.0.1:2575")
+    return parts.hostname, port
+
+
+def _patients(source: str) -> list[SimulatedBed]:
+    """``patients:stable,sepsis?beds=4`` → beds, the courses in turn."""
+    from edgeward.testing.gateway import SimulatedBed
+    from edgeward.testing.patients import Course, Patient, Plan
+
+    names, _, query = source.removeprefix(_PATIENTS).partition("?")
+    options = _options(query, _KNOWN)
+    try:
+        courses = [Course(name) for name in names.split(",") if name] or list(Course)
+    except ValueError as error:
+        known = ", ".join(course.value for course in Course)
+        raise ConfigError("scenario-unknown", f"there is no such course; known: {known}") from error
+    count = _whole(options["beds"]) or len(courses)
+    onset_s, ramp_s, seed = float(options["onset"]), float(options["ramp"]), _whole(options["seed"])
+    if not 1 <= count <= BEDS_MAX or not 0 <= onset_s < math.inf or not 0 < ramp_s < math.inf:
+        raise ConfigError(
+            "source-malformed", f"beds must be 1 to {BEDS_MAX}, onset 0 or more, ramp more than 0 seconds"
+        )
+    beds = []
+    for number in range(count):
+        course = courses[number % len(courses)]
+        plan = Plan(
+            seed + number,
+            course,
+            onset_s=onset_s,
+            ramp_s=ramp_s,
+            arterial=number % 3 != 2,
+            capnography=course is Course.OPIOID,
+            held_out=options["held-out"] == "1",
+        )
+        beds.append(SimulatedBed(f"{options['unit']}^^{number + 1}", Patient(plan), f"SIM{seed + number}"))
+    return beds
+
+
+def _options(query: str, known: dict[str, str]) -> dict[str, str]:
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if set(given) - set(known):
+        raise ConfigError("source-malformed", f"known options are {', '.join(known)}; correct --source")
+    options = {**known, **given}
+    for name, value in options.items():
+        if name != "unit":
+            try:
+                float(value)
+            except ValueError as error:
+                raise ConfigError("source-malformed", f"the option {name} is a number; correct --source") from error
+    if not options["unit"].isalnum():
+        raise ConfigError("source-malformed", "the option unit is a word of letters and digits; correct --source")
+    return options
+
+
+def _whole(text: str) -> int:
+    number = float(text)
+    if not number.is_integer() or number < 0:
+        raise ConfigError("source-malformed", "beds and seed are whole numbers from 0; correct --source")
+    return int(number)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from edgeward.bedside.source.sdc_link import sdc_address
+from edgeward.bedside.source.sdc_waves import SdcWaves
 from edgeward.bedside.source.simulator import Episode, SimulatorSource
 from edgeward.bedside.source.tcp import TcpAddress, TcpSource
 from edgeward.bedside.source.wfdb import WfdbSource, find_records, source_groups
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 SOURCE_HELP = (
     "where samples come from: sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250], wfdb:FOLDER or wfdb:RECORD, "
-    "tcp://HOST:PORT (a monitor to connect to), tcp-listen://HOST:PORT (default: sim:)"
+    "tcp://HOST:PORT (a monitor to connect to), tcp-listen://HOST:PORT, "
+    "sdc:http://HOST:PORT/PATH, sdc:https://HOST:PORT/PATH or sdc:urn:uuid:ID?adapter=OUR-ADDRESS (an IEEE 11073 SDC "
+    "monitor, see docs/sdc-fhir.md) (default: sim:)"
 )
 _HOUR_S = 3600.0
 _LOST_WITH_RIGHT_ARM = ("I", "II", "III", "aVR", "aVL", "aVF", "V1")
@@ -95,6 +99,8 @@ def open_source(address: str, clock: Clock, speed: float, *, part: int = 0, wait
         source = TcpSource(_tcp_address(address), clock)
         source.open(wait_s)
         return source
+    if scheme == "sdc":
+        return _sdc(rest, clock, wait_s)
     raise ConfigError("source-unknown", f"cannot read the source {address!r}; {SOURCE_HELP}")
 
 
@@ -124,6 +130,33 @@ def _simulator(rest: str, clock: Clock, speed: float) -> SimulatorSource:
         speed=speed,
         block_ms=4.0,
     )
+
+
+def _sdc(rest: str, clock: Clock, wait_s: float) -> Source:
+    """An SDC monitor; behind ``#``: certificate, key and authority (PEM files), and mds, host and port."""
+    plain, _, more = rest.partition("#")
+    options = dict(parse_qsl(more))
+    files = [options.pop(name, "") for name in ("certificate", "key", "authority")]
+    unknown = set(options) - {"mds", "host", "port"}
+    if unknown or any(files) != all(files) or not options.get("port", "0").isdecimal():
+        raise ConfigError(
+            "source-malformed",
+            "behind # an SDC source takes certificate, key and authority, all three or none, and mds, host, port",
+        )
+    address = sdc_address(plain)
+    tls = None
+    if all(files):
+        from edgeward.bedside.source.sdc_session import sdc_tls  # the library is needed for SDC alone
+
+        tls = sdc_tls(*files)
+    where = {"host": options["host"]} if "host" in options else {}
+    source = SdcWaves(address, clock, mds=options.get("mds", ""), tls=tls, port=int(options.get("port", "0")), **where)
+    try:
+        source.open(wait_s)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def _tcp_address(address: str) -> TcpAddress:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MODEL = "ecg-beat"
 _NOTED = "options.json"
+_REFRESH_EVERY_S = 86_400
 _DOWNLOADS = {"ecg-beat": "mitdb"}
 _EXIT_CODES = "Exit codes: 0 done, 1 a gate does not hold (and no bundle is made), 2 arguments or data missing."
 
@@ -71,17 +72,24 @@ def register(subparsers: Any) -> None:
         "root metadata to devices by another way than this repository.",
         epilog="Example: edgeward publish build/ecg-beat/pack/ecg-beat-0.1.0.ewb --repo repo --keys keys --serve 8440",
     )
-    publish.add_argument("bundle", type=Path, help="bundle file (.ewb)")
+    publish.add_argument(
+        "bundle", type=Path, nargs="?", help="bundle file (.ewb); none with --refresh or --serve alone"
+    )
     publish.add_argument("--repo", type=Path, required=True, help="the repository's folder")
     publish.add_argument("--keys", type=Path, required=True, help="its private keys, a folder outside the repository")
     publish.add_argument("--allow-return", action="store_true", help="publish an older version as the current one")
-    publish.add_argument("--serve", metavar="[HOST:]PORT", help="serve the repository afterwards, until Ctrl-C")
+    publish.add_argument(
+        "--refresh", action="store_true", help="sign anew: without it devices refuse the repository after a week"
+    )
+    publish.add_argument(
+        "--serve", metavar="[HOST:]PORT", help="serve the repository afterwards, signed anew every day, until Ctrl-C"
+    )
     publish.set_defaults(run=run_publish)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
     """The verb ``train``."""
-    line = _line(arguments, _train_options(arguments))
+    line = _noting_line(arguments)
     line.train()
     print(line.folder.path("train", "weights.pt"))
     return 0
@@ -121,7 +129,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     """The verb ``build``."""
     if (arguments.publish is None) != (arguments.keys is None):
         raise ConfigError("publish-arguments", "--publish and --keys belong together; give both or none")
-    path = _line(arguments, _train_options(arguments)).build()
+    path = _noting_line(arguments).build()
     print(path)
     if arguments.publish is not None:
         _publish(path, arguments.publish, arguments.keys, allow_return=False)
@@ -130,15 +138,24 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 def run_publish(arguments: argparse.Namespace) -> int:
     """The verb ``publish``."""
+    from edgeward.trust.publish import Publisher
+
     address = _address(arguments.serve) if arguments.serve else None
-    _publish(arguments.bundle, arguments.repo, arguments.keys, allow_return=arguments.allow_return)
+    if arguments.bundle is not None:
+        _publish(arguments.bundle, arguments.repo, arguments.keys, allow_return=arguments.allow_return)
+    elif not arguments.refresh and address is None:
+        raise ConfigError("publish-arguments", "name the bundle to publish, or --refresh or --serve a repository")
+    if arguments.refresh or (address is not None and arguments.bundle is None):
+        Publisher(arguments.repo, arguments.keys).refresh()
+        print("signed anew: devices take this repository for another week")
     if address is not None:
         from edgeward.workshop.serve import RepositoryServer
 
         with RepositoryServer(arguments.repo, *address) as server:
             print(f"serving {server.url} until Ctrl-C", flush=True)
             while True:
-                time.sleep(3600)
+                time.sleep(_REFRESH_EVERY_S)
+                Publisher(arguments.repo, arguments.keys).refresh()
     return 0
 
 
@@ -228,6 +245,30 @@ def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | Hypotens
     return Line(task, folder, options, tell)
 
 
+def _noting_line(arguments: argparse.Namespace) -> Line | HypotensionLine:
+    """The line of ``train`` and ``build``, its options noted in the build folder for the later verbs.
+
+    They are noted once the recordings are read: options that fail must not replace those of an earlier training.
+    """
+    options = _train_options(arguments)
+    line = _line(arguments, options)
+    _ = line.data
+    noted = {
+        "data": str(options.data.resolve()),
+        "extra": str(options.extra.resolve()) if options.extra else None,
+        "fold": options.fold,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "records": options.records,
+    }
+    try:
+        _out(arguments).mkdir(parents=True, exist_ok=True)
+        (_out(arguments) / _NOTED).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise ConfigError("build-folder", "the build folder cannot be written; choose another --out") from error
+    return line
+
+
 def _out(arguments: argparse.Namespace) -> Path:
     named: Path | None = arguments.out
     return named or Path("build") / arguments.model
@@ -249,7 +290,7 @@ def _line_options(arguments: argparse.Namespace, train: TrainOptions) -> LineOpt
 
 
 def _train_options(arguments: argparse.Namespace) -> TrainOptions:
-    """The options of ``train`` and ``build``, noted in the build folder for the later verbs."""
+    """The options of ``train`` and ``build``."""
     from edgeward.workshop.task import TASKS, TrainOptions
 
     if arguments.model not in TASKS:
@@ -258,7 +299,7 @@ def _train_options(arguments: argparse.Namespace) -> TrainOptions:
         raise ConfigError("data-missing", "name the folder of the recordings with --data")
     if arguments.download:
         download(_DOWNLOADS[arguments.model], arguments.data)
-    options = TrainOptions(
+    return TrainOptions(
         data=arguments.data,
         extra=arguments.extra_data,
         fold=parse_fold(arguments.fold),
@@ -266,20 +307,6 @@ def _train_options(arguments: argparse.Namespace) -> TrainOptions:
         epochs=arguments.epochs,
         records=tuple(arguments.records.split(",")) if arguments.records else None,
     )
-    noted = {
-        "data": str(arguments.data.resolve()),
-        "extra": str(arguments.extra_data.resolve()) if arguments.extra_data else None,
-        "fold": options.fold,
-        "seed": options.seed,
-        "epochs": options.epochs,
-        "records": options.records,
-    }
-    try:
-        _out(arguments).mkdir(parents=True, exist_ok=True)
-        (_out(arguments) / _NOTED).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise ConfigError("build-folder", "the build folder cannot be written; choose another --out") from error
-    return options
 
 
 def _noted(arguments: argparse.Namespace) -> TrainOptions:
@@ -290,17 +317,22 @@ def _noted(arguments: argparse.Namespace) -> TrainOptions:
     if not path.is_file():
         raise ConfigError("step-missing", "the build folder holds no training; run `edgeward train` first")
     noted = _json_file(path)
-    data = getattr(arguments, "data", None) or Path(noted["data"])
-    extra = getattr(arguments, "extra_data", None) or (Path(noted["extra"]) if noted["extra"] else None)
-    fold, records = noted["fold"], noted["records"]
-    return TrainOptions(
-        data=data,
-        extra=extra,
-        fold=(fold[0], fold[1]) if fold else None,
-        seed=noted["seed"],
-        epochs=noted["epochs"],
-        records=tuple(records) if records else None,
-    )
+    try:
+        data = getattr(arguments, "data", None) or Path(noted["data"])
+        extra = getattr(arguments, "extra_data", None) or (Path(noted["extra"]) if noted["extra"] else None)
+        fold, records = noted["fold"], noted["records"]
+        return TrainOptions(
+            data=data,
+            extra=extra,
+            fold=(fold[0], fold[1]) if fold else None,
+            seed=noted["seed"],
+            epochs=noted["epochs"],
+            records=tuple(records) if records else None,
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ConfigError(
+            "step-damaged", f"{path} is not what train noted there; run `edgeward train` again"
+        ) from error
 
 
 def parse_fold(text: str | None) -> tuple[int, int] | None:
@@ -314,9 +346,15 @@ def parse_fold(text: str | None) -> tuple[int, int] | None:
 
 
 def download(database: str, folder: Path) -> None:
-    """Fetch a PhysioNet database into ``folder`` unless it holds records already."""
+    """Fetch a PhysioNet database into ``folder`` unless it holds records already.
+
+    The folder appears once it is whole: half a database looks like a small one, and would be trained on. What an
+    interrupted download left in ``folder.part`` is gone on with.
+    """
     if any(folder.glob("*.atr")):
         return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("download-folder", "--download needs a new or empty folder; name another one with --data")
     try:
         import wfdb
     except ModuleNotFoundError as error:
@@ -324,13 +362,17 @@ def download(database: str, folder: Path) -> None:
 
         raise workshop_missing(error.name) from error
     print(f"fetching {database} from PhysioNet")
+    part = folder.with_name(f"{folder.name}.part")
     try:
-        wfdb.dl_database(database, str(folder))
+        wfdb.dl_database(database, str(part))
     except Exception as error:  # wfdb raises whatever its HTTP client does
         raise ConfigError(
             "download-failed",
             f"{database} could not be fetched from PhysioNet; check the network or name a copy by --data",
         ) from error
+    if folder.exists():
+        folder.rmdir()
+    part.rename(folder)
 
 
 def _json_file(path: Path) -> dict[str, Any]:

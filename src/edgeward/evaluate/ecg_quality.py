@@ -1,8 +1,8 @@
 """``evaluate ecg-quality``: may a physician read this 12-lead ECG? Scored on judged recordings.
 
-A model is never scored on what it was trained with. Where the recordings given overlap with the shipped model's
-training recordings, the figure comes from cross-validation: trees are grown anew for every fold with the same settings
-and judge only recordings they have not seen. Where they do not overlap, the shipped model is scored as it is.
+A model is never scored on what it was trained with. The shipped model is scored on the recordings that it has not
+seen. Where it has seen half of them or more, the figure comes from cross-validation instead: trees are grown anew for
+every fold with the same settings and judge only recordings they have not seen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ Mode = Literal["auto", "cross-validate", "shipped"]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+FOLDS = 10
+SEEN_SHARE = 0.5
+"""``auto`` cross-validates from this share of seen recordings on. Below it the model itself is scored, on the others:
+one known recording among new ones must not replace the model by another that was grown on the few new ones."""
 DRAWS = 2000
 """Bootstrap draws of recordings for the interval of the accuracy (Efron & Tibshirani 1993, chapter 13)."""
 
@@ -65,11 +69,12 @@ def shipped_model() -> Model:
     return load_model(resources.files("edgeward.signal").joinpath("acceptability.json").read_bytes())
 
 
-def run(data: Path, *, mode: Mode = "auto", folds: int = 10, seed: int = 0) -> QualityResult:
+def run(data: Path, *, mode: Mode = "auto", folds: int | None = None, seed: int = 0) -> QualityResult:
     """Score the judged recordings of the ``.npz`` file ``data``.
 
-    ``auto`` cross-validates where a recording was part of the shipped model's training, else scores that model.
-    ``shipped`` scores the shipped model and leaves out what it was trained with. The same seed gives the same result.
+    ``auto`` cross-validates where the shipped model was trained with ``SEEN_SHARE`` of them or more, else does as
+    ``shipped``: scores the shipped model and leaves out what it was trained with. ``folds``: None for ``FOLDS``, or
+    fewer where the rarer label has fewer recordings. The same seed gives the same result.
     Raises ``InputError`` for a file that cannot be scored, ``ConfigError`` for impossible folds or where
     cross-validation lacks the workshop extra.
     """
@@ -80,7 +85,7 @@ def run(data: Path, *, mode: Mode = "auto", folds: int = 10, seed: int = 0) -> Q
     if not len(chosen):
         raise InputError("quality-labels", f"no recording in {data.name} is judged; give labels 1 and 0")
     seen = int(known[chosen].sum())
-    cross_validate = mode == "cross-validate" or (mode == "auto" and seen > 0)
+    cross_validate = mode == "cross-validate" or (mode == "auto" and seen >= SEEN_SHARE * len(chosen))
     if not cross_validate:
         chosen = chosen[~known[chosen]]
         if not len(chosen):
@@ -91,7 +96,8 @@ def run(data: Path, *, mode: Mode = "auto", folds: int = 10, seed: int = 0) -> Q
     values = measure(recordings.units[chosen])
     if cross_validate:
         groups = [recordings.fingerprints[i] for i in chosen]
-        probability = _cross_validated(values, labels, assign_folds(labels, groups, folds, seed), seed)
+        fold_of = assign_folds(labels, groups, folds, seed)
+        probability, folds = _cross_validated(values, labels, fold_of, seed), int(fold_of.max()) + 1
     else:
         probability = np.array([model.probability(row) for row in values])
     right, bad = (probability >= THRESHOLD) == (labels == 1), labels == 0
@@ -112,10 +118,11 @@ def run(data: Path, *, mode: Mode = "auto", folds: int = 10, seed: int = 0) -> Q
     )
 
 
-def assign_folds(labels: IntArray, groups: list[str], folds: int, seed: int) -> IntArray:
+def assign_folds(labels: IntArray, groups: list[str], folds: int | None, seed: int) -> IntArray:
     """A fold (N,) for each recording: labels spread evenly, recordings of one group (identical samples) together.
 
-    Raises ``ConfigError`` (``quality-folds``) for fewer than two folds or more folds than groups of the rarer label.
+    ``folds`` None stands for ``FOLDS``, or as many as the rarer label has groups. Raises ``ConfigError``
+    (``quality-folds``) for fewer than two folds or more folds than groups of the rarer label.
     """
     members: dict[tuple[str, int], list[int]] = {}
     first_label: dict[str, int] = {}
@@ -123,11 +130,16 @@ def assign_folds(labels: IntArray, groups: list[str], folds: int, seed: int) -> 
         label = first_label.setdefault(group, int(labels[index]))
         members.setdefault((group, label), []).append(index)
     per_label = [sum(1 for _, label in members if label == wanted) for wanted in (0, 1)]
-    if not 2 <= folds <= min(per_label):
+    most = min(per_label)
+    if most < 2:
         raise ConfigError(
             "quality-folds",
-            f"folds must lie between 2 and the {min(per_label)} different recordings of the rarer label",
+            "the model was trained with these recordings, and cross-validation needs two different ones of each label; "
+            f"here {per_label[1]} are acceptable and {per_label[0]} not: give more recordings, or ones it has not seen",
         )
+    folds = min(FOLDS, most) if folds is None else folds
+    if not 2 <= folds <= most:
+        raise ConfigError("quality-folds", f"--folds must lie between 2 and the {most} recordings of the rarer label")
     fold_of = np.zeros(len(labels), dtype=np.int64)
     held = np.zeros((2, folds), dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(members))
@@ -187,7 +199,8 @@ def render(result: QualityResult) -> str:
     else:
         how = "the shipped model, on recordings it has not seen"
         if result.left_out:
-            how += f"\n{result.left_out} recordings that trained it were left out"
+            were = "recording that trained it was" if result.left_out == 1 else "recordings that trained it were"
+            how += f"\n{result.left_out} {were} left out"
     rows = [
         ("accuracy", f"{result.accuracy:.3f}  (95 % CI {result.ci[0]:.3f} to {result.ci[1]:.3f})"),
         ("sensitivity for unacceptable", _shown(result.sensitivity)),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import mmap
 import os
 import select
 import signal
@@ -13,19 +11,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeward.inference import shared
 from edgeward.inference.golden import GoldenReport
+from edgeward.inference.launch import child_pipe, ending, environment, last_words, stderr_pipe
 from edgeward.inference.shared import BELL, Operation, SharedMemory, Status
 from edgeward.kernel.errors import BundleError, ConfigError, EdgewardError, EngineError
 
 if TYPE_CHECKING:
     from edgeward.bundle.manifest import Manifest
 
-_STDERR_BYTES = mmap.PAGESIZE
-_QUOTED_CHARACTERS = 200
 _ERRORS: dict[str, type[EdgewardError]] = {kind.__name__: kind for kind in (BundleError, ConfigError, EngineError)}
 
 
@@ -63,12 +59,9 @@ class Child:
             passed.callback(os.close, memory_fd)
             self.memory = SharedMemory(memory_fd, manifest)
             with contextlib.ExitStack() as kept:
-                request_read, self._request = _pipe(passed, kept, keep_read=False)
-                answer_write, self._answer = _pipe(passed, kept, keep_read=True)
-                stderr_write, self._stderr = _pipe(passed, kept, keep_read=True)
-                for fd in (stderr_write, self._stderr):
-                    os.set_blocking(fd, False)  # a worker that prints more than fits loses it; it must not wait
-                fcntl.fcntl(stderr_write, fcntl.F_SETPIPE_SZ, _STDERR_BYTES)
+                request_read, self._request = child_pipe(passed, kept, keep_read=False)
+                answer_write, self._answer = child_pipe(passed, kept, keep_read=True)
+                stderr_write, self._stderr = stderr_pipe(passed, kept)
                 told = {
                     "memory_fd": memory_fd,
                     "request_fd": request_read,
@@ -86,7 +79,7 @@ class Child:
                     stdout=subprocess.DEVNULL,
                     stderr=stderr_write,
                     pass_fds=(memory_fd, request_read, answer_write, settings.bundle_fd),
-                    env=_environment(settings.threads),
+                    env=environment(settings.threads),
                     cwd="/",
                     process_group=0,
                 )
@@ -169,37 +162,10 @@ class Child:
         self._fds.close()
         if hasattr(self, "memory"):
             del self.memory
-        return f"signal-{-code}" if code < 0 else f"exit-{code}"
+        return ending(code)
 
     def _stillborn(self) -> EngineError:
         """Why it ended before it was ready. Its last words may be quoted: it has seen no patient's data yet."""
-        words = ""
-        if not self._asked:
-            with contextlib.suppress(OSError):
-                said = " ".join(os.read(self._stderr, _STDERR_BYTES).decode("utf-8", "replace").split())
-                words = f" (its last words: {said[-_QUOTED_CHARACTERS:]})" if said else ""
+        said = "" if self._asked else last_words(self._stderr)
+        words = f" (its last words: {said})" if said else ""
         return EngineError("start-failed", f"the engine's process ended before it was ready{words}; fall back")
-
-
-def _pipe(passed: contextlib.ExitStack, kept: contextlib.ExitStack, *, keep_read: bool) -> tuple[int, int]:
-    """A pipe as (the child's end, our end)."""
-    read, write = os.pipe2(os.O_CLOEXEC)
-    ours, theirs = (read, write) if keep_read else (write, read)
-    kept.callback(os.close, ours)
-    passed.callback(os.close, theirs)
-    return theirs, ours
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Only what a worker needs: nothing of the host's environment reaches it but where its libraries lie."""
-    environment: dict[str, Any] = {
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }
-    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):  # relative entries would be looked up in the worker's folder, "/"
-        folders = [str(Path(folder).absolute()) for folder in os.environ.get(name, "").split(os.pathsep) if folder]
-        if folders:
-            environment[name] = os.pathsep.join(folders)
-    return environment

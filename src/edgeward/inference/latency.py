@@ -7,6 +7,7 @@ recorded duration that at least that share of the durations does not exceed. Mea
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass
 
@@ -60,17 +61,18 @@ class Counts:
         self.total_ns += other.total_ns
         self.longest_ns = max(self.longest_ns, other.longest_ns)
 
-    def percentile_ns(self, share: float) -> float:
-        """The nearest-rank percentile in ns, ``share`` in [0, 1]; 0 when nothing was recorded."""
+    def percentiles_ns(self, *shares: float) -> list[float]:
+        """Nearest-rank percentiles in ns, each share in [0, 1]; 0 when nothing was recorded."""
         if not self.count:
-            return 0.0
-        rank = max(1, min(self.count, int(np.ceil(share * self.count))))
+            return [0.0] * len(shares)
+        ranks = [max(1, min(self.count, math.ceil(share * self.count))) for share in shares]
         cumulative = np.cumsum(np.frombuffer(self.buckets, np.uint64))
-        return min(_middle_ns(int(np.searchsorted(cumulative, rank))), float(self.longest_ns))
+        found = np.searchsorted(cumulative, np.array(ranks, np.uint64))
+        return [min(_middle_ns(int(index)), float(self.longest_ns)) for index in found]
 
     def summary(self) -> LatencySummary:
         """The figures a person reads."""
-        p50, p95, p99, p999 = (self.percentile_ns(share) / 1e3 for share in (0.5, 0.95, 0.99, 0.999))
+        p50, p95, p99, p999 = (ns / 1e3 for ns in self.percentiles_ns(0.5, 0.95, 0.99, 0.999))
         mean = self.total_ns / self.count / 1e3 if self.count else 0.0
         return LatencySummary(self.count, mean, p50, p95, p99, p999, self.longest_ns / 1e3)
 
@@ -127,7 +129,7 @@ class LatencyHistogram:
 
     def percentile_ns(self, share: float) -> float:
         """Any percentile since start, in ns, ``share`` in [0, 1]."""
-        return self._total.percentile_ns(share)
+        return self._total.percentiles_ns(share)[0]
 
     def merge(self, other: LatencyHistogram) -> None:
         """Add what ``other`` counted since start; the sliding windows are of different times and stay apart."""

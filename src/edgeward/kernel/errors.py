@@ -17,7 +17,10 @@ reports and tests may rely on. Exit code 1 is kept for "the measurement was made
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class EdgewardError(Exception):
@@ -31,6 +34,16 @@ class EdgewardError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+    def __reduce__(self) -> tuple[Callable[..., EdgewardError], tuple[object, ...]]:
+        """How it crosses to another process: an exception is made anew from ``args`` there, which lack ``code``."""
+        return _restored, (type(self), self.code, *self.args)
+
+
+def _restored(kind: type[EdgewardError], code: str, *arguments: object) -> EdgewardError:
+    error = kind.__new__(kind, *arguments)
+    error.args, error.code = arguments, code
+    return error
 
 
 class InputError(EdgewardError):

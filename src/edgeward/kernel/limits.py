@@ -37,6 +37,24 @@ BUNDLE_MEMBERS_MAX = 64
 MANIFEST_BYTES_MAX = 1 << 20
 GOLDEN_VECTORS_MAX = 256
 
+# --- HL7v2
+HL7_MESSAGE_BYTES_MAX = 1 << 20
+"""One message; twelve leads of one second as text are a tenth of it."""
+HL7_JOINED_MAX = 256
+"""Messages that a sender joined in one MLLP block."""
+HL7_SEGMENTS_MAX = 4_096
+HL7_FIELDS_MAX = 512
+"""Fields of one HL7 segment; the longest that the standard defines has under sixty."""
+HL7_IDENTIFIERS_MAX = 32
+"""Identifiers of one patient in one message."""
+HL7_PATIENTS_MAX = 64
+"""Patients in one message: as many as a device has beds."""
+HL7_WAVE_SAMPLES_MAX = 65_536
+CODE_CHARS_MAX = 256
+"""A code, its system or its name."""
+SITE_CODES_MAX = 4_096
+"""Lines of a site's table of codes."""
+
 # --- trust
 METADATA_BYTES_MAX = 5 << 20
 

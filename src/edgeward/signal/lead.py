@@ -43,6 +43,11 @@ def normalise(name: str) -> str:
     return _CANONICAL.get(bare.upper(), bare)
 
 
+def is_known(name: str) -> bool:
+    """Whether ``name`` is a derivation that the slots have a preference for."""
+    return normalise(name).upper() in _CANONICAL
+
+
 def choose_slots(names: Sequence[str]) -> tuple[int, ...]:
     """Indices of the (rhythm, chest) leads among ``names``; one index where there is one lead.
 

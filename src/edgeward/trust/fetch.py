@@ -235,7 +235,8 @@ def _explained() -> Iterator[None]:
     except tuf_errors.ExpiredMetadataError as error:
         raise TrustError(
             "repository-expired",
-            f"the repository's metadata have expired; refresh the repository, or set this device's clock; {_STAY}",
+            "the repository's metadata have expired; sign them anew (edgeward publish --refresh), or set this device's "
+            f"clock; {_STAY}",
         ) from error
     except tuf_errors.UnsignedMetadataError as error:
         raise TrustError(

@@ -211,7 +211,8 @@ class Publisher:
             return Metadata.from_bytes((self._metadata / name).read_bytes())
         except FileNotFoundError as error:
             raise ConfigError(
-                "repository-missing", f"this folder holds no repository ({name} is missing); make one with init first"
+                "repository-missing",
+                f"this folder holds no repository ({name} is missing); publish a bundle into it to make one",
             ) from error
         except (RepositoryError, OSError) as error:
             raise ConfigError(

@@ -82,7 +82,8 @@ def load_signers(keys_dir: Path, role: str) -> list[CryptoSigner]:
     paths = key_paths(keys_dir, role)
     if not paths:
         raise ConfigError(
-            "key-missing", f"there is no private key for role {role} in the keys folder; give the folder that init used"
+            "key-missing",
+            f"there is no private key for role {role} in the keys folder; give the one the repository was made with",
         )
     return [_load(path, role) for path in paths]
 

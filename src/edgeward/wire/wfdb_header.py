@@ -16,6 +16,7 @@ from edgeward.kernel.units import millivolts_per
 
 HEADER_BYTES_MAX = 1 << 20
 SIGNALS_MAX = 512
+SEGMENTS_MAX = 65_536
 SAMPLES_PER_FRAME_MAX = 1024
 DEFAULT_RATE_HZ = 250.0
 DEFAULT_GAIN = 200.0
@@ -24,6 +25,7 @@ GAIN_MIN, GAIN_MAX = 1e-9, 1e12
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NAME = re.compile(r"^([A-Za-z0-9_.+-]+)(?:/(\d+))?$")
+_SEGMENT = re.compile(r"^[A-Za-z0-9_.+-]+$")
 _RATE = re.compile(rf"^({_NUMBER})(?:/({_NUMBER})(?:\(({_NUMBER})\))?)?$")
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(rf"^({_NUMBER})(?:\(([-+]?\d+)\))?(?:/(\S+))?$")
@@ -78,6 +80,15 @@ class Header:
     comments: tuple[str, ...] = field(default=(), repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The header of a multi-segment record: (name, frames) of each segment in order, the name None for a gap."""
+
+    name: str
+    rate_hz: float
+    segments: tuple[tuple[str | None, int], ...]
+
+
 def ecg_channels(header: Header) -> tuple[int, ...]:
     """Indices of the signals that are ECG: the unit is an electric potential and the name does not say otherwise."""
     return tuple(index for index, spec in enumerate(header.signals) if _is_ecg(spec))
@@ -86,23 +97,39 @@ def ecg_channels(header: Header) -> tuple[int, ...]:
 def parse_header(text: str) -> Header:
     """Read the text of a ``.hea`` file.
 
-    Raises ``InputError``: ``wfdb-header`` (foreign or damaged), ``wfdb-multi-segment``, ``wfdb-file-name`` (a signal
-    file that is not a plain name in the record's own folder).
+    Raises ``InputError``: ``wfdb-header`` (foreign or damaged), ``wfdb-multi-segment`` (see ``parse_layout``),
+    ``wfdb-file-name`` (a signal file that is not a plain name in the record's own folder).
     """
-    if len(text) > HEADER_BYTES_MAX:
-        raise _bad(f"the header is longer than {HEADER_BYTES_MAX} characters")
-    if "\x00" in text:
-        raise _bad("the header holds binary bytes")
-    lines = [line.strip() for line in text.splitlines()]
-    comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise _bad("the header is empty")
-    name, count, rate_hz, counter_hz, counter_base, samples = _record_line(lines[0].split())
-    if len(lines) - 1 < count:
-        raise _bad(f"the header announces {count} signals and describes {len(lines) - 1}; it is cut short")
-    signals = tuple(_signal_line(line, index) for index, line in enumerate(lines[1 : count + 1]))
-    return Header(name, rate_hz, samples, signals, counter_hz, counter_base, comments)
+    lines, comments = _lines(text)
+    first = _record_line(lines[0].split())
+    if first.segments is not None:
+        raise InputError(
+            "wfdb-multi-segment",
+            "this is a multi-segment record inside another one, which header(5) does not allow; "
+            "write it as one segment first (xform -i RECORD -o NEW of the WFDB software package)",
+        )
+    if len(lines) - 1 < first.count:
+        raise _bad(f"the header announces {first.count} signals and describes {len(lines) - 1}; it is cut short")
+    signals = tuple(_signal_line(line, index) for index, line in enumerate(lines[1 : first.count + 1]))
+    return Header(first.name, first.rate_hz, first.samples, signals, first.counter_hz, first.counter_base, comments)
+
+
+def parse_layout(text: str) -> Layout | None:
+    """Read the text of a ``.hea`` file of a multi-segment record; None for the header of an ordinary record.
+
+    Raises ``InputError`` (``wfdb-header``).
+    """
+    lines, _ = _lines(text)
+    first = _record_line(lines[0].split())
+    if first.segments is None:
+        return None
+    if not 1 <= first.segments <= SEGMENTS_MAX:
+        raise _bad(f"the number of segments lies outside 1 to {SEGMENTS_MAX}")
+    if len(lines) - 1 < first.segments:
+        raise _bad(f"the header announces {first.segments} segments and names {len(lines) - 1}; it is cut short")
+    return Layout(
+        first.name, first.rate_hz, tuple(_segment_line(line.split()) for line in lines[1 : first.segments + 1])
+    )
 
 
 def encode_header(header: Header) -> str:
@@ -128,16 +155,36 @@ def encode_header(header: Header) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _record_line(fields: list[str]) -> tuple[str, int, float, float | None, float, int | None]:
+@dataclass(frozen=True, slots=True)
+class _RecordLine:
+    name: str
+    segments: int | None
+    count: int
+    rate_hz: float
+    counter_hz: float | None
+    counter_base: float
+    samples: int | None
+
+
+def _lines(text: str) -> tuple[list[str], tuple[str, ...]]:
+    """The lines that count, at least one, and the comments."""
+    if len(text) > HEADER_BYTES_MAX:
+        raise _bad(f"the header is longer than {HEADER_BYTES_MAX} characters")
+    if "\x00" in text:
+        raise _bad("the header holds binary bytes")
+    lines = [line.strip() for line in text.splitlines()]
+    comments = tuple(line[1:].strip() for line in lines if line.startswith("#"))
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise _bad("the header is empty")
+    return lines, comments
+
+
+def _record_line(fields: list[str]) -> _RecordLine:
     named = _NAME.match(fields[0])
     if named is None or len(fields) < 2:
         raise _bad("the first line is not a record line (name, number of signals, rate, samples)")
-    if named.group(2) is not None:
-        raise InputError(
-            "wfdb-multi-segment",
-            "this is a multi-segment record, which Edgeward does not read; write it as one segment first "
-            "(xform -i RECORD -o NEW of the WFDB software package) or name one of its segments",
-        )
+    segments = None if named.group(2) is None else _integer(named.group(2), "number of segments")
     count = _integer(fields[1], "number of signals")
     if not 0 <= count <= SIGNALS_MAX:
         raise _bad(f"the number of signals lies outside 0 to {SIGNALS_MAX}")
@@ -156,7 +203,16 @@ def _record_line(fields: list[str]) -> tuple[str, int, float, float | None, floa
         if samples < 0:
             raise _bad("the number of samples is negative")
         samples = samples or None  # header(5): zero means unspecified
-    return named.group(1), count, rate_hz, counter_hz, counter_base, samples
+    return _RecordLine(named.group(1), segments, count, rate_hz, counter_hz, counter_base, samples)
+
+
+def _segment_line(fields: list[str]) -> tuple[str | None, int]:
+    """Name and length of a segment; header(5) writes ``~`` for a stretch in which nothing was recorded."""
+    frames = _integer(fields[1], "length of a segment") if len(fields) > 1 else -1
+    name = None if fields[0] == "~" else fields[0]
+    if frames < 0 or (name is not None and _SEGMENT.match(name) is None):
+        raise _bad("a segment's line is not its name and its length in samples")
+    return name, frames
 
 
 def _signal_line(line: str, index: int) -> SignalSpec:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
+from edgeward.bundle.manifest import is_version
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop.card import beat_figures, model_card
 from edgeward.workshop.compress.distil import distil
-from edgeward.workshop.compress.prune import prune
+from edgeward.workshop.compress.prune import FRACTION_MAX, prune
 from edgeward.workshop.compress.quantise import METHODS, Quantised, best_method, calibration_windows, quantise
 from edgeward.workshop.device_gates import LATENCY_RUNS
 from edgeward.workshop.evidence import Evidence, machine_facts
@@ -61,6 +62,17 @@ class LineOptions:
     evaluation: Mapping[str, Any] | None = None
     bounds: Bounds = field(default_factory=Bounds)
     latency_runs: int = LATENCY_RUNS
+
+    def __post_init__(self) -> None:
+        """Refuse now what a later step would refuse after an hour of training. Raises ``ConfigError``."""
+        if not is_version(self.version):
+            raise ConfigError("setting-invalid", "--bundle-version must be MAJOR.MINOR.PATCH, such as 1.0.0")
+        if self.method != "best" and self.method not in METHODS:
+            raise ConfigError("calibration-method", f"--method must be best or one of {', '.join(METHODS)}")
+        if not 0.0 <= self.prune <= FRACTION_MAX:  # False for NaN as well
+            raise ConfigError("prune-fraction", f"--prune must lie between 0 and {FRACTION_MAX}")
+        if self.distil_steps < 0:
+            raise ConfigError("setting-invalid", "--distil-steps must be 0 or more")
 
 
 def _silent(step: str, text: str) -> None:

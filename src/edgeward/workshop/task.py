@@ -50,6 +50,17 @@ class TrainOptions:
     epochs: int | None = None
     records: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse before the recordings are read what no reading can mend. Raises ``ConfigError``."""
+        if self.fold is not None and not (1 <= self.fold[0] <= self.fold[1] and self.fold[1] >= 2):
+            raise ConfigError("fold-range", "--fold k/K needs K of 2 or more and k from 1 to K, such as 2/5")
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(
+                "setting-invalid", "--epochs must be 1 or more; --weights adopts weights without training"
+            )
+        if self.seed is not None and not 0 <= self.seed < 1 << 32:
+            raise ConfigError("setting-invalid", f"--seed must lie between 0 and {(1 << 32) - 1}")
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,71 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edgeward.bedside.assess.core import Ask, Assessor, Effect, Tell
-from edgeward.bedside.assess.port import Driver, Finding, Level, StayState, Window, Wording
-from edgeward.bedside.decide import Priority
 from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import Admitted, Discharged, Measured, Moved, Resumed
 from edgeward.bedside.verdict import Reason
-from edgeward.kernel.errors import EngineError, InputError
 from edgeward.signal.numeric import Kind, Numeric
+from edgeward.testing.assess import ToyPlan
 
 S = 1_000_000_000
 PERIOD = 15 * S
-TTL = 60 * S
-
-
-@dataclass
-class ToyState:
-    """Sees the last heart rate; nothing older than a minute."""
-
-    last: Numeric | None = None
-
-    def take(self, numeric: Numeric) -> None:
-        if numeric.kind is Kind.HR:
-            self.last = numeric
-
-    def window(self, now_ns: int) -> Window | Reason:
-        if self.last is None or self.last.value is None:
-            return Reason.TOO_LITTLE
-        if now_ns - self.last.at_ns > 60 * S:
-            return Reason.STALE
-        return Window({"features": np.array([[self.last.value]], np.float32)}, missing_share=0.25)
-
-    def memory(self) -> Any:
-        return None if self.last is None else [self.last.value, self.last.at_ns]
-
-
-@dataclass
-class ToyPlan:
-    """Adults only; the score is the probability."""
-
-    task: str = "toy"
-    period_ns: int = PERIOD
-    ttl_ns: int = TTL
-    deadline_ms: float = 500.0
-    wording: Wording = field(default_factory=lambda: Wording("toy-high", "Toy risk high", Priority.MEDIUM, 2, 3))
-
-    def sees_as(self, other: Any) -> bool:
-        return True
-
-    def fits(self, admitted: Admitted) -> Reason | None:
-        return Reason.POPULATION if admitted.age_y is not None and admitted.age_y < 18 else None
-
-    def begin(self, admitted: Admitted, memory: Any = None) -> StayState:
-        if memory is None:
-            return ToyState()
-        try:
-            value, at_ns = memory
-            return ToyState(Numeric(Kind.HR, value, at_ns))
-        except (TypeError, ValueError) as error:
-            raise InputError("history-memory", "cannot be read") from error
-
-    def read(self, scores: np.ndarray, window: Window) -> Finding:
-        probability = float(scores[0])
-        if not 0 <= probability <= 1:
-            raise EngineError("bad-output", "no probability")
-        level = Level.ACT if probability > 0.8 else Level.WATCH if probability > 0.5 else Level.NONE
-        return Finding(probability, level, (Driver("hr", "Heart rate", 80.0, "/min", 1.23456),))
 
 
 def told(effects: list[Effect], kind: str) -> list[dict[str, Any]]:

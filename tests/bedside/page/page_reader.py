@@ -6,8 +6,11 @@ import http.client
 import json
 import socket
 import time
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def get(url: str, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
@@ -22,13 +25,30 @@ def get(url: str, path: str, method: str = "GET", **headers: str) -> tuple[http.
         connection.close()
 
 
-class Stream:
-    """Follows /events."""
+def post(
+    url: str, path: str, fields: Sequence[tuple[str, str]], **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """One form, as a page of this origin sends it unless ``headers`` say otherwise."""
+    where = urlsplit(url)
+    usual = {"Origin": url.rstrip("/"), "Sec-Fetch-Site": "same-origin", "Accept": "application/json"}
+    usual |= {"Content-Type": "application/x-www-form-urlencoded"}
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    try:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", path, body=urlencode(fields), headers={**usual, **given})
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
 
-    def __init__(self, url: str) -> None:
+
+class Stream:
+    """Follows a stream of events."""
+
+    def __init__(self, url: str, path: str = "/events") -> None:
         where = urlsplit(url)
         self.socket = socket.create_connection((where.hostname, where.port), timeout=10)
-        self.socket.sendall(f"GET /events HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
         self._file = self.socket.makefile("rb")
         self.status = int(self._file.readline().split()[1])
         while self._file.readline() not in (b"\r\n", b""):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from page_chromium import Chromium, Page, find_chromium
 
 from edgeward.bedside.page import PageServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from page_chromium import Page
 
 pytestmark = pytest.mark.browser
 
@@ -57,23 +58,6 @@ class Feeder:
             due_s = started + first / 250 - 4.0  # the first four seconds come at once
             if self._end.wait(max(0.0, due_s - time.monotonic())):
                 return
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("NO CHROMIUM: the bedside page was not looked at; apt-get install chromium")
-    with Chromium(binary, tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def tab(chromium: Chromium) -> Iterator[Page]:
-    page = chromium.page()
-    page.size(1280, 800)
-    yield page
-    page.close()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeward.bedside.page.state import ENDED_KEPT_MS, NOTES_KEPT_MAX, WAVE_KEPT_S, PageState
+from edgeward.bedside.page.datum import ENDED_KEPT_MS, NOTES_KEPT_MAX
+from edgeward.bedside.page.state import WAVE_KEPT_S, PageState
 from edgeward.bedside.page.words import age_words, mode_title, reason_words
 from edgeward.kernel.errors import InputError
 

@@ -137,6 +137,17 @@ def test_records_of_another_kind_are_not_mixed(tmp_path: Path) -> None:
         assert list(WfdbSource(group, ManualClock(), speed=0).blocks())
 
 
+def test_a_record_in_segments_is_replayed_once(tmp_path: Path) -> None:
+    """Its segments lie in the same folder and are not records beside it."""
+    first, second = _write(tmp_path, "s1", count=600), _write(tmp_path, "s2", count=400)
+    (tmp_path / "r.hea").write_text("r/2 2 250 1000\ns1 600\ns2 400\n")
+    _write(tmp_path, "z")
+    paths = find_records(tmp_path)
+    assert [[path.name for path in group] for group in source_groups(paths)] == [["r"], ["z"]]
+    got, _ = _replay(WfdbSource([tmp_path / "r"], ManualClock(), speed=0))
+    np.testing.assert_allclose(got, np.concatenate((first, second), axis=1), atol=1e-6)
+
+
 def test_a_truncated_record_is_refused_or_ends_in_a_gap(tmp_path: Path) -> None:
     """By choice the replay goes on with what is there, and the rest is missing, never invented."""
     samples = _write(tmp_path, "r1")

@@ -275,20 +275,11 @@ class Assessor:
         return self._tell("score", stay, held, self._score_data(outcome, why, window))
 
     def _score_data(self, outcome: Outcome, why: Reason | None, window: Window | None) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "outcome": outcome.value,
-            "why": why.value if why else "",
-            "probability": None,
-            "level": Level.NONE.value,
-            "drivers": [],
-            "missing_share": round(window.missing_share, 3) if window else None,
-            "stale_share": round(window.stale_share, 3) if window else None,
-            "age_ms": 0,
-            "ttl_ms": self._plan.ttl_ns // NS_PER_MS,
-            "rung": self.ladder.serving.value,
-            "version": self._version,
-        }
+        data = score_data(self.task, outcome, why, self.ladder.serving, self._version, self._plan.ttl_ns)
+        if window is not None:
+            shares = {"missing_share": window.missing_share, "stale_share": window.stale_share}
+            data |= {name: round(share, 3) for name, share in shares.items()}
+        return data
 
     def _forecast_data(self, forecast: Forecast, pending: _Pending, age_ms: int) -> dict[str, Any]:
         return {
@@ -345,6 +336,26 @@ class Assessor:
     @staticmethod
     def _tell(kind: str, stay: int, held: _Stay, data: dict[str, Any]) -> Tell:
         return Tell(kind, {"bed": held.bed, "stay": stay, **data})
+
+
+def score_data(
+    task: str, outcome: Outcome, why: Reason | None, rung: Mode, version: str, ttl_ns: int
+) -> dict[str, Any]:
+    """A ``score`` message without a score; whoever has one writes it over."""
+    return {
+        "task": task,
+        "outcome": outcome.value,
+        "why": why.value if why else "",
+        "probability": None,
+        "level": Level.NONE.value,
+        "drivers": [],
+        "missing_share": None,
+        "stale_share": None,
+        "age_ms": 0,
+        "ttl_ms": ttl_ns // NS_PER_MS,
+        "rung": rung.value,
+        "version": version,
+    }
 
 
 def _driver(driver: Driver) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeward.bedside.assess.port import Finding, StayState, Window, Wording
-from edgeward.bedside.decide import Priority
+from edgeward.bedside.priority import Priority
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EngineError
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgeward.bedside.decide import Priority
     from edgeward.bedside.feed import Admitted
+    from edgeward.bedside.priority import Priority
     from edgeward.bedside.verdict import Reason
     from edgeward.signal.numeric import Kind, Numeric
 

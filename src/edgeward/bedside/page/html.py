@@ -7,7 +7,6 @@ Everything that was published is escaped.
 from __future__ import annotations
 
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.words import age_words
@@ -16,22 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from string import Template
 
-STATIC_TYPES = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "link.js": "text/javascript; charset=utf-8",
-    "panels.js": "text/javascript; charset=utf-8",
-    "strip.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
-"""Every static file that is served, with its type; nothing else in the folder can be asked for."""
 MARKS = {"high": "!!!", "medium": "!!", "low": "!"}
 """Priority marks of IEC 60601-1-8 beside the colour, which never stands alone."""
-
-
-def static_bytes(name: str) -> bytes:
-    """One of STATIC_TYPES, or ``page.html``, as installed with the package."""
-    return resources.files("edgeward.bedside.page").joinpath("static", name).read_bytes()
 
 
 def render(template: Template, state: Mapping[str, Any]) -> bytes:

@@ -6,23 +6,23 @@ Everything here belongs to one asyncio loop, so nothing is locked.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import secrets
 import socket
 import time
+from dataclasses import replace
 from http import HTTPStatus
-from string import Template
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.page.html import STATIC_TYPES, render, static_bytes
-from edgeward.bedside.page.request import REQUEST_BYTES_MAX, Refusal, Request, admit, answer, parse, refuse, stream_head
-from edgeward.bedside.page.state import PageState
+from edgeward.bedside.page.request import REQUEST_BYTES_MAX, Refusal, admit, body_length, parse, refuse, stream_head
+from edgeward.bedside.page.screen import event, json_answer, not_found, plain
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Mapping
+
+    from edgeward.bedside.page.request import Request
+    from edgeward.bedside.page.screen import Screen
 
 STREAMS_MAX = 32
 """Browsers that may follow the page at once."""
@@ -40,29 +40,23 @@ KERNEL_BUFFER_BYTES = 65_536
 QUIET_S_MAX = 5.0
 """/healthz turns to 503 when nothing has been published for so long."""
 
-_JSON = "application/json"
-
 Published = tuple[float, str, "Mapping[str, Any]"]
 """Monotonic ms, kind, datum."""
 
 
 class Hub:
-    """Takes what was published, keeps the state and answers browsers; lives on the loop's thread."""
+    """Hands what was published to the screen and answers browsers; lives on the loop's thread."""
 
-    def __init__(self, hello: Mapping[str, Any], inbox: deque[Published], names: frozenset[str]) -> None:
+    def __init__(self, screen: Screen, inbox: deque[Published], names: frozenset[str]) -> None:
         self.connections: set[Connection] = set()
         self.rejected = 0
         self.dropped_streams = 0
-        self._streams: set[Connection] = set()
+        self._streams: dict[str, set[Connection]] = {}
         self._inbox = inbox
         self._names = names
-        self._state = PageState(hello, now_ms())
+        self._screen = screen
         self._published_ms = self._pinged_ms = now_ms()
         self._boot = secrets.token_hex(8)
-        self._static = {name: static_bytes(name) for name in STATIC_TYPES}
-        page = static_bytes("page.html")
-        self._template = Template(page.decode())
-        self._look = hashlib.sha256(page + b"".join(self._static.values())).hexdigest()[:12]
 
     def tick(self) -> None:
         """Take what has been published, and let every browser hear that the server lives; then again after TICK_S.
@@ -73,92 +67,95 @@ class Hub:
         asyncio.get_running_loop().call_later(TICK_S, self.tick)
         self._drain()
         at_ms = now_ms()
+        chunks: dict[str, list[bytes]] = {}
+        for channel, kind, data in self._screen.news(self._streams.keys(), at_ms):
+            chunks.setdefault(channel, []).append(event(kind, data))
+        for channel, chunk in chunks.items():
+            self._send(channel, b"".join(chunk), at_ms)
         if at_ms - self._pinged_ms >= PING_S * 1000:
             self._pinged_ms = at_ms
-            self._send_all(self._ping_event(at_ms))
+            for channel in tuple(self._streams):
+                self._send(channel, self._ping_event(at_ms), at_ms)
 
     def _drain(self) -> None:
-        chunks: list[bytes] = []
         for _ in range(len(self._inbox)):  # what comes meanwhile waits for the next tick
             at_ms, kind, data = self._inbox.popleft()
             self._published_ms = at_ms
             try:
-                chunks.append(_event(kind, self._state.apply(kind, data, at_ms)))
-            except (InputError, TypeError, ValueError, LookupError, AttributeError):
+                self._screen.apply(kind, plain(data), at_ms)
+            except (InputError, TypeError, ValueError, LookupError, AttributeError, RecursionError):
                 self.rejected += 1  # what cannot be shown never stops what can
-        if chunks:
-            self._send_all(b"".join(chunks))
 
     def _ping_event(self, at_ms: float) -> bytes:
-        return _event("ping", {"t_ms": round(at_ms, 1), "quiet_ms": round(at_ms - self._published_ms)})
+        return event("ping", {"t_ms": round(at_ms, 1), "quiet_ms": round(at_ms - self._published_ms)})
 
-    def _send_all(self, chunk: bytes) -> None:
-        at_ms = now_ms()
-        for stream in tuple(self._streams):
+    def _send(self, channel: str, chunk: bytes, at_ms: float) -> None:
+        for stream in tuple(self._streams.get(channel, ())):
             if not stream.send(chunk, at_ms):
                 self.dropped_streams += 1
-                self._streams.discard(stream)
+                self._leave(stream)
                 stream.drop()
 
-    def _answer(self, request: Request) -> bytes | None:
-        """The answer to an admitted request; None for the stream."""
-        path = request.path
-        if path == "/events":
-            return None
-        if path == "/":
-            page = render(self._template, self._state.as_json(now_ms()))
-            return answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
-        if path == "/state.json":
-            return answer(HTTPStatus.OK, _JSON, _json(self._state.as_json(now_ms())))
-        if path == "/clock":
-            return answer(HTTPStatus.OK, _JSON, _json({"t_ms": round(now_ms(), 1)}))
-        if path == "/healthz":
+    def _answer(self, request: Request) -> bytes:
+        if request.path == "/clock":
+            return json_answer({"t_ms": round(now_ms(), 1)})
+        if request.path == "/healthz":
             return self._health()
-        name = path.removeprefix("/static/")
-        if name != path and name in self._static:
-            return answer(HTTPStatus.OK, STATIC_TYPES[name], self._static[name])
-        return refuse(Refusal(HTTPStatus.NOT_FOUND, "no such page"))
+        return self._screen.answer(request, now_ms()) or not_found()
 
     def _health(self) -> bytes:
         quiet_ms = round(now_ms() - self._published_ms)
         quiet = quiet_ms > QUIET_S_MAX * 1000
-        status = HTTPStatus.SERVICE_UNAVAILABLE if quiet else HTTPStatus.OK
         body = {
             "status": "quiet" if quiet else "ok",
             "quiet_ms": quiet_ms,
-            "streams": len(self._streams),
+            "streams": self._followers(),
             "rejected": self.rejected,
             "dropped_streams": self.dropped_streams,
         }
-        return answer(status, _JSON, _json(body))
+        return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE if quiet else HTTPStatus.OK)
 
-    def _first_chunk(self) -> bytes:
+    def _followers(self) -> int:
+        return sum(len(streams) for streams in self._streams.values())
+
+    def _first_chunk(self, channel: str) -> bytes:
         at_ms = now_ms()
-        sync = {"t_ms": round(at_ms, 1), "boot": self._boot, "look": self._look}
-        chunks = [_event("sync", sync), *(_event(kind, data) for kind, data in self._state.joining(at_ms))]
+        sync = {"t_ms": round(at_ms, 1), "boot": self._boot, **self._screen.greeting()}
+        chunks = [event("sync", sync), *(event(kind, data) for kind, data in self._screen.joining(channel, at_ms))]
         return b"".join(chunks) + self._ping_event(at_ms)
 
-    def handle(self, connection: Connection, head: bytes) -> None:
-        """Answer one request."""
-        parsed = parse(head)
-        refusal = parsed if isinstance(parsed, Refusal) else admit(parsed, self._names)
-        if refusal is None and isinstance(parsed, Request):
-            body = self._answer(parsed)
-            if body is not None:
-                connection.finish(body)
-                return
-            if len(self._streams) < STREAMS_MAX:
-                connection.start_stream(self._first_chunk())
-                self._streams.add(connection)
-                return
-            refusal = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{STREAMS_MAX} browsers follow this page already")
-        assert refusal is not None
-        connection.finish(refuse(refusal))
+    def admit(self, head: bytes) -> tuple[Request, int] | Refusal:
+        """The request of a head and how many bytes of body it still needs; a Refusal where it gets no page."""
+        request = parse(head)
+        if isinstance(request, Refusal):
+            return request
+        page = self._screen.is_page(request.path)
+        refusal = admit(request, self._names, page=page, methods=self._screen.methods)
+        length = refusal or body_length(request)
+        return length if isinstance(length, Refusal) else (request, length)
+
+    def handle(self, connection: Connection, request: Request) -> None:
+        """Answer one admitted request."""
+        channel = self._screen.channel(request.path) if request.method == "GET" else None
+        if channel is None:
+            connection.finish(self._answer(request))
+        elif self._followers() >= STREAMS_MAX:
+            why = f"{STREAMS_MAX} browsers follow this device's pages already"
+            connection.finish(refuse(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, why)))
+        else:
+            connection.start_stream(self._first_chunk(channel))
+            self._streams.setdefault(channel, set()).add(connection)
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
-        self._streams.discard(connection)
+        self._leave(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        for channel, streams in tuple(self._streams.items()):
+            streams.discard(connection)
+            if not streams:
+                del self._streams[channel]
 
 
 class Connection(asyncio.Protocol):
@@ -166,7 +163,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._head = bytearray()
+        self._received = bytearray()
+        self._request: Request | None = None
+        self._body_length = 0
         self._answered = False
         self._empty_ms = 0.0
 
@@ -180,15 +179,28 @@ class Connection(asyncio.Protocol):
             self.drop()
 
     def data_received(self, data: bytes) -> None:
-        """Gather the request's head; a body is never read."""
+        """Gather the request: its head, and a body only where one is wanted."""
         if self._answered:
-            return  # neither pipelining nor a body is spoken here
-        self._head += data
-        head, end, _ = self._head.partition(b"\r\n\r\n")
+            return  # neither pipelining nor an unwanted body is spoken here
+        self._received += data
+        if self._request is None and not self._take_head():
+            return
+        if self._request is not None and len(self._received) >= self._body_length:
+            self._hub.handle(self, replace(self._request, body=bytes(self._received[: self._body_length])))
+
+    def _take_head(self) -> bool:
+        head, end, rest = self._received.partition(b"\r\n\r\n")
         if len(head) > REQUEST_BYTES_MAX:
             self.finish(refuse(Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too long")))
         elif end:
-            self._hub.handle(self, bytes(head))
+            admitted = self._hub.admit(bytes(head))
+            if isinstance(admitted, Refusal):
+                self.finish(refuse(admitted))
+                return False
+            self._request, self._body_length = admitted
+            self._received = rest
+            return True
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The browser has gone."""
@@ -231,18 +243,3 @@ class Connection(asyncio.Protocol):
 def now_ms() -> float:
     """Monotonic milliseconds of this device."""
     return time.monotonic_ns() / 1e6
-
-
-def _event(kind: str, data: Mapping[str, Any]) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), _json(data))
-
-
-def _json(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, allow_nan=False, separators=(",", ":"), default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Numpy's scalars and arrays, without importing numpy; TypeError for everything else."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError("not JSON")

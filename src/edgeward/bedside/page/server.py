@@ -1,8 +1,7 @@
-"""The bedside page's server: one thread, one asyncio loop, standard library only.
+"""The pages' server: one thread, one asyncio loop, standard library only.
 
 ``publish`` appends to a bounded inbox and returns: no system call, no lock. The server's own thread looks into the
-inbox every TICK_S, encodes and sends. A browser that does not read is dropped, never waited for. The page is
-read-only: no request changes anything on the device.
+inbox every TICK_S, encodes and sends. A browser that does not read is dropped, never waited for.
 
 Plain HTTP without a login: meant for the device's own screen (loopback). Another host is a decision of the site, which
 then stands behind a network of its own or a proxy that encrypts; only names given in ``names`` are answered.
@@ -18,13 +17,19 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from edgeward.bedside.page.deed import SUSPEND_MINUTES_MAX
 from edgeward.bedside.page.hub import Connection, Hub, Published, now_ms
 from edgeward.bedside.page.request import LOOPBACK_NAMES, host_name
 from edgeward.bedside.page.state import KINDS
+from edgeward.bedside.page.strip_screen import StripScreen
+from edgeward.bedside.page.ward import WARD_KINDS
+from edgeward.bedside.page.ward_screen import Act, WardScreen
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from edgeward.bedside.page.screen import Screen
 
 INBOX_MAX = 4_096
 """Data that wait for the server's thread: minutes of them; should it stall longer, the oldest are lost."""
@@ -32,26 +37,19 @@ CLOSE_S_MAX = 3.0
 CLOSE_ROUNDS_MAX = 100
 
 
-class PageServer:
-    """Serves the bedside page at ``url`` from construction until ``close``.
+class Server:
+    """Serves one screen at ``url`` from construction until ``close``.
 
-    ``hello`` as in the page's interface: site, bed, leads (at most two are shown), bundle, budget_ms, simulated, and
-    optionally rate_ttl_ms. ``names``: further Host names that are answered besides loopback and ``host`` itself.
-    ConfigError ``page-port-in-use`` or ``page-address`` where the address cannot be had.
+    ``kinds``: what may be published. ``names``: further Host names that are answered besides loopback and ``host``
+    itself. ConfigError ``page-port-in-use`` or ``page-address`` where the address cannot be had.
     """
 
-    def __init__(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        hello: Mapping[str, Any] | None = None,
-        *,
-        names: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, host: str, port: int, screen: Screen, kinds: frozenset[str], names: Iterable[str]) -> None:
+        self._kinds = kinds
         self._inbox: deque[Published] = deque(maxlen=INBOX_MAX)
         shown = f"[{host}]" if ":" in host else host
         known = LOOPBACK_NAMES | {host_name(shown)} | {host_name(name) for name in names}
-        self._hub = Hub(hello or {}, self._inbox, known)
+        self._hub = Hub(screen, self._inbox, known)
         self._socket = _listen(host, port)
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"
         self._closed = False
@@ -76,9 +74,9 @@ class PageServer:
         Its cost does not depend on the browsers. A datum that cannot be shown is counted in ``rejected``; after
         ``close`` nothing happens. ConfigError ``page-kind`` for a kind that the page does not know: a caller's mistake.
         """
-        if kind not in KINDS:
+        if kind not in self._kinds:
             raise ConfigError(
-                "page-kind", f"the page knows no such kind of datum; use one of {', '.join(sorted(KINDS))}"
+                "page-kind", f"the page knows no such kind of datum; use one of {', '.join(sorted(self._kinds))}"
             )
         if not self._closed:
             self._inbox.append((now_ms(), kind, data))
@@ -117,6 +115,57 @@ class PageServer:
             if len(asyncio.all_tasks()) == 1 and not hub.connections:
                 break
         server.close()
+
+
+class PageServer(Server):
+    """Serves the page of one bed with an ECG; read-only: no request changes anything on the device.
+
+    ``hello`` as in the page's interface: site, bed, leads (at most two are shown), bundle, budget_ms, simulated, and
+    optionally rate_ttl_ms. ``host``, ``port``, ``names`` and errors as for ``Server``.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hello: Mapping[str, Any] | None = None,
+        *,
+        names: Iterable[str] = (),
+    ) -> None:
+        super().__init__(host, port, StripScreen(hello or {}, now_ms()), KINDS, names)
+
+
+class WardServer(Server):
+    """Serves a ward's page at ``url`` and each bed's at ``beds/<bed>`` below it.
+
+    ``hello`` and everything published as in docs/messages.md. ``act`` (see ``Act``): without it the pages change
+    nothing on the device. ``suspend_minutes``: what a person may choose from, the first being offered. ``host``,
+    ``port``, ``names`` and errors as for ``Server``; ConfigError ``page-suspend-minutes`` for minutes outside 1 to 60.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hello: Mapping[str, Any] | None = None,
+        *,
+        names: Iterable[str] = (),
+        act: Act | None = None,
+        suspend_minutes: Iterable[int] = (2, 5, 10),
+    ) -> None:
+        minutes = tuple(suspend_minutes)
+        if not minutes or not all(1 <= choice <= SUSPEND_MINUTES_MAX for choice in minutes):
+            raise ConfigError(
+                "page-suspend-minutes",
+                f"alerts are suspended for 1 to {SUSPEND_MINUTES_MAX} minutes: give at least one such choice",
+            )
+        self._screen = WardScreen(hello or {}, now_ms(), act, minutes)
+        super().__init__(host, port, self._screen, WARD_KINDS, names)
+
+    @property
+    def failed_acts(self) -> int:
+        """How often ``act`` ended in a fault that is no ``EdgewardError``."""
+        return self._screen.failed_acts
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgeward.signal.numeric import KINDS, Kind
+
 _MODES = {
     "LOCAL": "AI local",
     "LOCAL_PREVIOUS": "AI local — previous bundle",
@@ -13,6 +15,7 @@ _REASONS = {
     "bad_output": "the AI gave output that cannot be right",
     "bad_scores": "the AI gave output that cannot be right",
     "budget": "the AI answered too late",
+    "cloud_down": "the scoring server does not answer",
     "crashed": "the AI stopped",
     "dwell": "the AI is back and on probation",
     "engine_bad_output": "the AI gave output that cannot be right",
@@ -31,10 +34,13 @@ _REASONS = {
     "no_valid_inputs": "no valid signal",
     "noise": "the signal is too noisy",
     "not_ready": "the AI is starting",
+    "population": "the AI is not made for such a patient",
     "probation": "the AI is back and on probation",
     "saturated": "the signal is off scale",
     "source_lost": "no signal from the monitor",
+    "stale": "the measurements are too old",
     "starting": "the AI is starting",
+    "too_little": "too little is measured",
     "update": "the bundle is being replaced",
 }
 
@@ -57,3 +63,36 @@ def age_words(age_ms: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+_UNITS = {"mm[Hg]": "mmHg", "Cel": "°C", "1": "", "10*3/uL": "10³/µL", "L/min": "l/min", "mL": "ml"}
+_TASKS = {
+    "sepsis": ("Sepsis risk", "Sepsis"),
+    "sepsis-risk": ("Sepsis risk", "Sepsis"),
+    "hypotension": ("Low pressure ahead", "Pressure"),
+    "deterioration": ("Deterioration risk", "Worsening"),
+    "vitals-forecast": ("Forecast", "Forecast"),
+}
+_PRESSURES = {"abp_mean": "Mean arterial pressure", "nibp_mean": "Mean cuff pressure", "abp_sys": "Systolic pressure"}
+_ITEMS = {"spo2": "SpO₂", "oxygen": "Air or oxygen", "systolic": "Systolic pressure"}
+
+
+def unit_words(unit: str) -> str:
+    """A UCUM code as people write it."""
+    return _UNITS.get(unit, unit)
+
+
+def kind_words(kind: str) -> str:
+    """A kind of numeric as a sentence names it."""
+    return _PRESSURES.get(kind, KINDS[Kind(kind)].label)
+
+
+def task_words(task: str, *, short: bool = False) -> str:
+    """A task's name for people; ``short``: in one word where there is one."""
+    unknown = task.replace("_", " ").replace("-", " ").strip().capitalize()
+    return _TASKS.get(task, (unknown, unknown))[short]
+
+
+def item_words(item: str) -> str:
+    """An item of NEWS2 for people."""
+    return _ITEMS.get(item, item.replace("_", " ").capitalize())

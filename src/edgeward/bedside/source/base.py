@@ -33,6 +33,7 @@ SILENCE_S = 0.5
 BLOCK_MS = 20.0
 """A monitor's usual block: short against the budget of a beat, long against the cost of a call."""
 _NAP_S = 0.1
+_SILENT_TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,40 @@ class Pace:
             self._sleep(min((due - now) / NS_PER_S, _NAP_S))
             now = self._clock.monotonic_ns()
         return now
+
+
+class Silence:
+    """Turns time in which no sample came into missing samples: after ``SILENCE_S``, then every tenth of a second."""
+
+    def __init__(self, leads: int, rate_hz: float) -> None:
+        self._leads = leads
+        self._rate_hz = rate_hz
+        self._filled_ns = 0
+        self._silent = False
+
+    def broken(self, now_ns: int) -> None:
+        """Samples were given out: the index accounts for all time up to ``now_ns``."""
+        self._filled_ns = now_ns
+        self._silent = False
+
+    def owed(self, now_ns: int) -> int:
+        """Samples that time since then would have brought."""
+        return max(0, int((now_ns - self._filled_ns) * self._rate_hz / NS_PER_S))
+
+    def block(self, start: int, now_ns: int) -> tuple[Block, int] | None:
+        """A block of missing samples from index ``start`` on, and the index behind it; None: not silent for long.
+
+        Where the caller was away for more than a second the block is short and begins late: a jump says the same.
+        """
+        patience_s = _SILENT_TICK_S if self._silent else SILENCE_S
+        if now_ns - self._filled_ns < patience_s * NS_PER_S:
+            return None
+        count = self.owed(now_ns)
+        behind = start + count
+        self._silent, self._filled_ns = True, now_ns
+        if count > self._rate_hz:
+            start, count = behind - 1, 1
+        return Block(np.full((self._leads, count), np.nan, dtype=np.float32), start, now_ns), behind
 
 
 def block_samples(block_ms: float, rate_hz: float) -> int:

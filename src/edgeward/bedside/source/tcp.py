@@ -19,9 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeward.bedside.source.base import SILENCE_S, Block, SourceInfo
+from edgeward.bedside.source.base import SILENCE_S, Block, Silence, SourceInfo
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import InputError
 from edgeward.wire.ecgtcp import Decoder, End, Hello, Message, Wave
@@ -71,8 +69,7 @@ class TcpSource:
         self._backoff_s = BACKOFF_MIN_S
         self._retry_ns = 0
         self._heard_ns = 0  # when the last byte came
-        self._filled_ns = 0  # up to which moment the index accounts for time
-        self._silent = False
+        self._silence = Silence(1, 1.0)
         self._next = 0  # index of the next sample given out
         self._offset: int | None = None  # our index minus the sender's; None until the first wave of a connection
         self.last_error: str | None = None
@@ -110,9 +107,10 @@ class TcpSource:
             now = self._clock.monotonic_ns()
             if now >= deadline:
                 last = f" (last failure: {self.last_error})" if self.last_error else ""
-                raise InputError("source-silent", f"no monitor introduced itself within {timeout_s:g} s{last}")
+                raise InputError("source-silent", f"no monitor introduced itself within {timeout_s:.3g} s{last}")
             self._held += self._turn(now)
-        self._filled_ns = self._clock.monotonic_ns()
+        self._silence = Silence(len(self.info.leads), self.info.rate_hz)
+        self._silence.broken(self._clock.monotonic_ns())
         return self.info
 
     def blocks(self) -> Iterator[Block]:
@@ -239,25 +237,18 @@ class TcpSource:
             self._offset = self._next - wave.start
             start = self._next
         self._next = start + wave.samples.shape[1]
-        self._filled_ns = now
-        self._silent = False
+        self._silence.broken(now)
         return Block(wave.samples, start, now)
 
     def _fill_index(self, now: int) -> None:
         """Move the index over time that no sample accounts for (from the second connection on)."""
         if self.connections > 1:
-            self._next += max(1, round((now - self._filled_ns) * self.info.rate_hz / NS_PER_S))
-            self._filled_ns = now
+            self._next += max(1, self._silence.owed(now))
+            self._silence.broken(now)
 
     def _missing(self, now: int) -> Block | None:
-        patience_s = _TICK_S if self._silent else SILENCE_S
-        if now - self._filled_ns < patience_s * NS_PER_S:
+        given = self._silence.block(self._next, now)
+        if given is None:
             return None
-        self._silent = True
-        rate = self.info.rate_hz
-        count = int((now - self._filled_ns) * rate / NS_PER_S)
-        start, self._next = self._next, self._next + count
-        self._filled_ns = now
-        if count > rate:  # the caller was away for long: a jump says it as well
-            start, count = self._next - 1, 1
-        return Block(np.full((len(self.info.leads), count), np.nan, dtype=np.float32), start, now)
+        block, self._next = given
+        return block

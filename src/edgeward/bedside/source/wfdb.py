@@ -16,7 +16,7 @@ from edgeward.kernel.errors import InputError
 from edgeward.wire import wfdb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from edgeward.kernel.clock import Clock
     from edgeward.wire.wfdb import Annotations, Record
@@ -43,14 +43,30 @@ def load_annotations(path: Path, annotator: str = "atr", *, rate_hz: float) -> A
 def find_records(path: Path) -> list[Path]:
     """The records at ``path`` by name: one where it names a record, all of its ``.hea`` files where it is a folder.
 
-    Raises ``InputError`` (``no-records``) where there is none.
+    The segments of a multi-segment record are not records beside it. Raises ``InputError`` (``no-records``) where
+    there is none.
     """
     if path.is_dir():
-        found = sorted(header.with_suffix("") for header in path.glob("*.hea"))
+        headers = sorted(header.with_suffix("") for header in path.glob("*.hea"))
+        inner = segments_of(headers)
+        found = [header for header in headers if header not in inner]
     else:
         found = [_stem(path)] if _stem(path).with_name(_stem(path).name + ".hea").is_file() else []
     if not found:
         raise InputError("no-records", "no WFDB header (.hea) is there; name a record or a folder of records")
+    return found
+
+
+def segments_of(records: Iterable[Path]) -> set[Path]:
+    """Paths of the segments that multi-segment records among ``records`` consist of."""
+    found: set[Path] = set()
+    for path in records:
+        try:
+            layout = wfdb.parse_layout(_header_text(path))
+        except InputError:  # said when the record itself is read
+            continue
+        if layout is not None:
+            found |= {_stem(path).with_name(name) for name, _ in layout.segments if name is not None}
     return found
 
 
@@ -127,7 +143,12 @@ def source_groups(records: Sequence[Path]) -> list[list[Path]]:
     groups: list[list[Path]] = []
     last: tuple[object, ...] | None = None
     for path in records:
-        header = wfdb.parse_header(_reader(path.parent)(f"{_stem(path).name}.hea").decode("utf-8", errors="replace"))
+        text = _header_text(path)
+        if wfdb.parse_layout(text) is not None:  # which leads it has shows only in its segments: it stands alone
+            groups.append([path])
+            last = None
+            continue
+        header = wfdb.parse_header(text)
         chosen = [header.signals[c] for c in wfdb.ecg_channels(header)]
         kind = (header.rate_hz, *((spec.description, spec.samples_per_frame) for spec in chosen))
         if kind != last:
@@ -135,6 +156,10 @@ def source_groups(records: Sequence[Path]) -> list[list[Path]]:
             last = kind
         groups[-1].append(path)
     return groups
+
+
+def _header_text(path: Path) -> str:
+    return _reader(path.parent)(f"{_stem(path).name}.hea").decode("utf-8", errors="replace")
 
 
 def _stem(path: Path) -> Path:

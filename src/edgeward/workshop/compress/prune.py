@@ -30,7 +30,8 @@ IntArray = npt.NDArray[np.int64]
 
 KEEP_MULTIPLE = 8
 """Kept channels are rounded up to a multiple of this: the width of the kernels' inner loops."""
-_FRACTION_MAX = 0.9
+FRACTION_MAX = 0.9
+"""Beyond it so little is left that distilling cannot bring it back."""
 
 _PASS_MODULES = (
     nn.ReLU,
@@ -126,8 +127,8 @@ def prune(network: nn.Module, example: Sequence[torch.Tensor], fraction: float) 
     ``example``: one batch of inputs, for the shapes. The network given is left as it is. Raises ``ConfigError`` for a
     fraction outside [0, 0.9] and for a network that torch.fx cannot trace.
     """
-    if not 0.0 <= fraction <= _FRACTION_MAX:
-        raise ConfigError("prune-fraction", f"--prune must lie between 0 and {_FRACTION_MAX}")
+    if not 0.0 <= fraction <= FRACTION_MAX:
+        raise ConfigError("prune-fraction", f"--prune must lie between 0 and {FRACTION_MAX}")
     smaller = copy.deepcopy(network).eval()
     channels = _follow(smaller, example)
     keep = _choose(smaller, channels, fraction)

@@ -9,12 +9,21 @@ const REJOIN_AFTER_MS = 3000; // a connection that is there but late or mute is 
 const SILENT_MS = 2500;
 const CLOCK_EVERY_MS = 5000;
 const ROUND_TRIP_MS_MAX = 400;
-const KINDS = ["sync", "ping", "hello", "mode", "rate", "quality", "latency", "advisory", "alert", "wave", "beat", "qrs"];
+
+export function ageWords(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
 
 export class Link {
-  constructor(onDatum) {
+  constructor(address, kinds, onDatum) {
+    this.address = address;
+    this.kinds = ["sync", "ping", ...kinds];
     this.onDatum = onDatum;
     this.offset = null; // browser ms minus server ms
+    this.lastOffset = 0; // the same, kept while a new connection is made
     this.heard = null; // when the last ping left the server, in browser ms
     this.quiet = 0;
     this.source = null;
@@ -31,10 +40,11 @@ export class Link {
     if (this.source) this.source.close();
     this.opened = performance.now();
     this.retryAt = Infinity;
+    this.lastOffset = this.offset ?? this.lastOffset;
     this.offset = null;
-    const source = new EventSource("/events");
+    const source = new EventSource(this.address);
     this.source = source;
-    for (const kind of KINDS) {
+    for (const kind of this.kinds) {
       source.addEventListener(kind, (message) => source === this.source && this.take(kind, message.data));
     }
     source.onerror = () => {
@@ -84,6 +94,8 @@ export class Link {
     if (now > this.retryAt || (stale > REJOIN_AFTER_MS && now - this.opened > REJOIN_AFTER_MS)) this.open();
     else if (this.state() === "live" && now - this.lastClock > CLOCK_EVERY_MS) this.refreshClock();
   }
+
+  serverNow() { return performance.now() - (this.offset ?? this.lastOffset); }
 
   contactAge() { return this.heard === null ? null : performance.now() - this.heard; }
 

@@ -3,17 +3,14 @@
 import { Link } from "./link.js";
 import { Notes, beatHeart, showHello, showLatency, showMode, showQuality, showRate } from "./panels.js";
 import { Strip } from "./strip.js";
+import { offerTheme, store } from "./theme.js";
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
-const store = { // a locked-down browser may have none
-  get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-  set(key, value) { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* kept for this visit only */ } },
-};
 root.classList.add("scripted");
+const KINDS = ["hello", "mode", "rate", "quality", "latency", "advisory", "alert", "wave", "beat", "qrs"];
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const light = matchMedia("(prefers-color-scheme: light)");
 const strip = new Strip(byId("strip"));
 const notes = { alert: new Notes("alerts", "say-now", "Threshold alert"), advisory: new Notes("advisories", "say", "AI advisory") };
 let hello = {}, mode = null, rate = null, boot = null, said = "";
@@ -44,7 +41,7 @@ const take = {
   beat(datum) { strip.addBeat(datum); },
   qrs() { beatHeart(calm.matches); },
 };
-const link = new Link((kind, datum, at) => take[kind](datum, at));
+const link = new Link("/events", KINDS, (kind, datum, at) => take[kind](datum, at));
 
 let lastState = "";
 function showState() {
@@ -74,21 +71,7 @@ function sweep(now) {
 }
 requestAnimationFrame(sweep);
 
-// --- light and dark
-function showTheme() {
-  const chosen = store.get("edgeward-theme");
-  if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme;
-  const isLight = chosen ? chosen === "light" : light.matches;
-  byId("theme").textContent = isLight ? "Dark" : "Light";
-  byId("theme").setAttribute("aria-label", `Change to ${isLight ? "dark" : "light"} colours`);
-  strip.stale = true;
-}
-byId("theme").addEventListener("click", () => {
-  store.set("edgeward-theme", byId("theme").textContent.toLowerCase());
-  showTheme();
-});
-light.addEventListener("change", showTheme);
-showTheme();
+offerTheme(byId("theme"), () => { strip.stale = true; });
 
 // --- true scale
 const dialog = byId("settings"), width = byId("screen-mm");

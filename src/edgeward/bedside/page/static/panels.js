@@ -1,18 +1,13 @@
 // Everything on the page but the strip: small functions from a datum to its element.
 
+import { ageWords } from "./link.js";
+
 const MARKS = { high: "!!!", medium: "!!", low: "!" };
 const ORDER = ["high", "medium", "low"];
 const SHOWN_MAX = 6;
 const ENDED_KEPT_MS = 600000;
 const byId = (id) => document.getElementById(id);
 const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-
-export function ageWords(ms) {
-  const s = Math.max(0, Math.floor(ms / 1000));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-}
 
 export function showHello(hello) {
   put(byId("place"), [hello.site, hello.bed].filter(Boolean).join(" · ") || "Edgeward");

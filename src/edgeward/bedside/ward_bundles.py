@@ -1,0 +1,153 @@
+"""The bundles of a ward: slots per task, updates behind the beds, and what the assessment process is told of them.
+
+A bundle that is fetched while beds are watched runs from the next start; only where a task has none at all does the
+assessment take it at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from edgeward.bedside.assess.plans import plan_of
+from edgeward.bedside.assess.process import AssessSettings, TaskSettings
+from edgeward.bedside.slot import SlotStore
+from edgeward.bedside.trial import run_trial
+from edgeward.bedside.update import UpdateKind, check_and_install
+from edgeward.kernel.errors import ConfigError, EdgewardError
+from edgeward.trust.fetch import TrustClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgeward.bedside.cloud import CloudSettings
+    from edgeward.bedside.slot import Slot
+    from edgeward.bundle.archive import Bundle
+
+_END_S = 5.0
+
+
+class WardBundles:
+    """Slots of every task under ``state_dir``; a context manager. ``say`` tells the operator what came of an update."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        tasks: Sequence[str],
+        say: Callable[[str], None],
+        *,
+        dwell_s: float = 60.0,
+        threads: int = 1,
+        cloud: CloudSettings | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._say = say
+        self._dwell_s = dwell_s
+        self._threads = threads
+        self._cloud = cloud
+        self._slots = {task: SlotStore(state_dir / "slots" / task) for task in tasks}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Open every slot. Raises ``ConfigError`` (``slots-in-use``, ``disk-full``, ``disk-error``)."""
+        opened = []
+        try:
+            for task, slots in self._slots.items():
+                opening = slots.open()
+                opened.append(slots)
+                if opening.code:
+                    self._say(f"slots of {task}: {opening.message} [{opening.code}]")
+        except BaseException:
+            for slots in opened:
+                slots.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.join(_END_S)
+        for slots in self._slots.values():
+            slots.close()
+
+    def settings(self) -> dict[str, Any]:
+        """What the assessment process is started with: the bundles that lie in the slots now."""
+        with self._lock:
+            tasks = tuple(_task(task, slots.active(), slots.previous()) for task, slots in self._slots.items())
+        return AssessSettings(tasks, self._dwell_s, self._threads, self._cloud).to_json()
+
+    def shown(self) -> list[dict[str, str]]:
+        """Every task with its bundle, for people."""
+        rows = []
+        with self._lock:
+            for task, slots in self._slots.items():
+                slot = slots.active()
+                named = ("-", "-", "-") if slot is None else (slot.name, slot.version, slot.sha256[:8])
+                rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
+        return rows
+
+    def refused(self, task: str, code: str) -> dict[str, Any] | None:
+        """The active bundle of ``task`` cannot run here: return to the one before; None where there is none."""
+        try:
+            with self._lock:
+                slot = self._slots[task].revert(code)
+        except EdgewardError as error:
+            self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
+            return None
+        self._say(f"{task}: the bundle is refused ({code}); returned to {_named(slot)}")
+        return self.settings()
+
+    def update(self, repository: str, trusted_root: Path, changed: Callable[[dict[str, Any]], None]) -> None:
+        """Ask the repository behind the beds; ``changed`` gets new settings where a task had no bundle and has now.
+
+        Raises ``ConfigError`` (``root-unreadable``) now rather than behind them.
+        """
+        try:
+            root = trusted_root.read_bytes()
+        except OSError as error:
+            raise ConfigError("root-unreadable", f"cannot read {trusted_root}: {error.strerror}") from error
+        client = TrustClient(repository, self._state_dir / "trust", root=root)
+
+        def run() -> None:
+            missing = False
+            for task, slots in self._slots.items():
+                missing |= self._update(client, task, slots)
+            if missing:
+                changed(self.settings())
+
+        self._thread = threading.Thread(target=run, name="update", daemon=True)
+        self._thread.start()
+
+    def _update(self, client: TrustClient, task: str, slots: SlotStore) -> bool:
+        """Whether the task had no bundle and has one now."""
+        had = slots.active() is not None
+
+        def deadline_ms(bundle: Bundle) -> float:
+            return plan_of(bundle.manifest, task).deadline_ms
+
+        with self._lock:
+            outcome = check_and_install(client, slots, task, lambda path: run_trial(path, self._threads, deadline_ms))
+        running = _named(outcome.active)
+        if outcome.kind is UpdateKind.INSTALLED:
+            when = " (from the next start)" if had else ""
+            self._say(f"update: installed {running}; signatures, golden vectors and latency hold on this device{when}")
+            return not had
+        if outcome.kind is UpdateKind.UNCHANGED:
+            self._say(f"update: nothing new, {running} stays")
+        else:
+            self._say(f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]")
+        return False
+
+
+def _named(slot: Slot | None) -> str:
+    return f"{slot.name} {slot.version} ({slot.sha256[:8]})" if slot else "no bundle"
+
+
+def _task(task: str, active: Slot | None, previous: Slot | None) -> TaskSettings:
+    settings = TaskSettings(task)
+    if active is not None:
+        settings = TaskSettings(task, str(active.path), active.sha256)
+    if active is not None and previous is not None:
+        settings = TaskSettings(task, str(active.path), active.sha256, str(previous.path), previous.sha256)
+    return settings

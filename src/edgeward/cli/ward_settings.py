@@ -1,0 +1,185 @@
+"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]`` and ``[cloud]`` of the settings file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeward.bedside.assign import BedPlan
+from edgeward.bedside.cloud import CloudSettings
+from edgeward.bedside.feed import Population
+from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
+from edgeward.cli.settings import default_state_dir, document, table_of, typed
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+TASKS = ("sepsis-risk", "hypotension")
+_DWELL_S_MAX = 86_400.0
+_POPULATIONS = {population.value: population for population in Population}
+
+
+@dataclass(frozen=True, slots=True)
+class WardSettings:
+    """One device over a ward.
+
+    ``tasks``: whose bundles are assessed; ``repository`` and ``trusted_root`` as for a single bed; ``automatic_beds``:
+    a place that nobody configured becomes a bed when a monitor names it; ``actions``: the page may acknowledge and
+    suspend; ``ecg_page_port``: of the first ECG bed's page, the next ones follow (0: any free one).
+    """
+
+    name: str = "Ward"
+    state_dir: Path = field(default_factory=lambda: default_state_dir() / "ward")
+    page: bool = True
+    page_host: str = "127.0.0.1"
+    page_port: int = 8080
+    actions: bool = True
+    ecg_page_port: int = 0
+    json_lines: str = ""
+    repository: str = ""
+    trusted_root: str = ""
+    tasks: tuple[str, ...] = TASKS
+    automatic_beds: bool = True
+    dwell_s: float = 60.0
+    threads: int = 1
+    run_for_s: float | None = None
+    beds: tuple[BedPlan, ...] = ()
+    ecg: Mapping[str, str] = field(default_factory=dict)
+    """Bed → source address of its ECG."""
+    thresholds: ThresholdSettings = field(default_factory=ThresholdSettings)
+    cloud: CloudSettings | None = None
+
+    def __post_init__(self) -> None:
+        for port in (self.page_port, self.ecg_page_port):
+            if not 0 <= port <= 65_535:
+                raise ConfigError("setting-invalid", "a port must lie between 0 (any free port) and 65535")
+        # Comparisons are written so that a NaN fails them.
+        if not 0 <= self.dwell_s <= _DWELL_S_MAX or not 1 <= self.threads <= 64:
+            raise ConfigError("setting-invalid", "dwell_s must lie between 0 and 86400, threads between 1 and 64")
+        if self.run_for_s is not None and not 0 < self.run_for_s < math.inf:
+            raise ConfigError("setting-invalid", "run_for_s (--for) must be more than 0 seconds; leave it out for ever")
+        if bool(self.repository) != bool(self.trusted_root):
+            raise ConfigError(
+                "setting-incomplete",
+                "repository and trusted_root belong together: name the first root.json that this device shall trust",
+            )
+        unknown = sorted(set(self.tasks) - set(TASKS))
+        if unknown:
+            raise ConfigError("setting-invalid", f"[ward] tasks knows {', '.join(TASKS)}, not {', '.join(unknown)}")
+        strange = sorted(set(self.ecg) - {plan.name for plan in self.beds})
+        if strange:
+            raise ConfigError("setting-invalid", f"an ECG is named for a bed that is not there: {', '.join(strange)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _BedTable:
+    """One ``[[beds]]`` as it is written."""
+
+    name: str = ""
+    population: str = ""
+    spo2_scale: int = 1
+    ecg: str = ""
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _ThresholdTable:
+    """``[thresholds]`` as it is written, without its limits."""
+
+    latch: str = Latch.HIGH.value
+    reminder_s: float = 180.0
+    suspend_s_max: float = 180.0
+
+
+def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str] = ()) -> WardSettings:
+    """Defaults, then the settings file, then ``arguments`` that are not None; ``ecg``: "BED=SOURCE" of the arguments.
+
+    Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
+    """
+    found = document(path)
+    table = table_of(found.get("ward", {}), "ward")
+    tasks = _words(table.pop("tasks", list(TASKS)), "ward", "tasks")
+    settings = typed(WardSettings(), table, "ward")
+    plans, sources, bed_limits = _beds(found.get("beds", []))
+    for item in ecg:
+        bed, mark, source = item.partition("=")
+        if not mark or not bed or not source:
+            raise ConfigError("setting-invalid", "--ecg takes BED=SOURCE, such as 'Bed 1=tcp://10.0.0.7:9750'")
+        sources[bed] = source
+        if all(plan.name != bed for plan in plans):
+            plans.append(BedPlan(bed, places=(bed,)))
+    given = {key: value for key, value in arguments.items() if value is not None}
+    return replace(
+        settings,
+        tasks=tasks,
+        beds=tuple(plans),
+        ecg=sources,
+        thresholds=_thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits),
+        cloud=_cloud(found),
+        **given,
+    )
+
+
+def _beds(
+    rows: object,
+) -> tuple[list[BedPlan], dict[str, str], dict[str, Mapping[Population, Mapping[str, float]]]]:
+    """Plans, ECG sources and limits of the ``[[beds]]``."""
+    if not isinstance(rows, list):
+        raise ConfigError("setting-invalid", "beds must be a list of tables: write [[beds]] before each bed")
+    plans: list[BedPlan] = []
+    sources: dict[str, str] = {}
+    limits: dict[str, Mapping[Population, Mapping[str, float]]] = {}
+    for row in rows:
+        table = dict(table_of(row, "beds"))
+        places = _words(table.pop("places", []), "beds", "places")
+        peers = _words(table.pop("peers", []), "beds", "peers")
+        changed = table_of(table.pop("limits", {}), "beds.limits")
+        bed = typed(_BedTable(), table, "beds")
+        if not bed.name or bed.spo2_scale not in {1, 2}:
+            raise ConfigError("setting-invalid", "a bed needs a name, and spo2_scale is 1 or 2 (NEWS2)")
+        population = _population(bed.population, bed.name) if bed.population else None
+        plans.append(BedPlan(bed.name, places or (bed.name,), peers, population, bed.spo2_scale, bed.simulated))
+        if bed.ecg:
+            sources[bed.name] = bed.ecg
+        if changed:
+            limits[bed.name] = {population or Population.ADULT: changed}
+    return plans, sources, limits
+
+
+def _thresholds(
+    table: dict[str, Any], beds: Mapping[str, Mapping[Population, Mapping[str, float]]]
+) -> ThresholdSettings:
+    limits = {
+        _population(name, "thresholds"): table_of(table.pop(name), f"thresholds.{name}")
+        for name in list(table)
+        if name in _POPULATIONS
+    }
+    plain = typed(_ThresholdTable(), table, "thresholds")
+    try:
+        latch = Latch(plain.latch)
+    except ValueError as error:
+        raise ConfigError("setting-invalid", f"[thresholds] latch must be one of {', '.join(Latch)}") from error
+    return ThresholdSettings(limits, beds, latch, plain.reminder_s, plain.suspend_s_max)
+
+
+def _cloud(found: Mapping[str, Any]) -> CloudSettings | None:
+    """``[cloud]``: only a site that writes it allows anything to leave for a scoring server."""
+    if "cloud" not in found:
+        return None
+    table = table_of(found["cloud"], "cloud")
+    return typed(CloudSettings(str(table.get("url", ""))), table, "cloud")
+
+
+def _population(name: str, where: str) -> Population:
+    if name not in _POPULATIONS:
+        raise ConfigError("setting-invalid", f"{where}: population must be one of {', '.join(_POPULATIONS)}")
+    return _POPULATIONS[name]
+
+
+def _words(value: object, where: str, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError("setting-invalid", f"[{where}] {name} must be a list of texts")
+    return tuple(value)
