@@ -1,4 +1,4 @@
-"""The hypotension task: where a prediction is asked for, and what came of it.
+"""The hypotension task: where its question is asked, and what came of it.
 
 At a *decision point* an arterial line has lately given mean pressures densely and none of them was low; asked is
 whether sustained hypotension begins 30 to 60 minutes later. Every figure of the definition stands in
