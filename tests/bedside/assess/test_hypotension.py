@@ -228,5 +228,5 @@ def test_the_assessor_runs_it(bundle: Bundle, plan: HypotensionPlan) -> None:
     assert {score["why"] for score in scores[:100]} == {"too_little"}
     assert {score["outcome"] for score in scores[-50:]} == {"accepted"}
     courses = [tell.data for tell in heard if tell.kind == "forecast"]
-    assert {course["kind"] for course in courses} == {"abp_mean"}
+    assert {course["vital"] for course in courses} == {"abp_mean"}
     assert not [tell for tell in heard if tell.kind == "advisory"]
