@@ -62,7 +62,7 @@ class HypotensionResult:
 
     ``ranks``: name → AUROC, AUPRC, the judged ``model`` last; ``hindsight``: AUROC of the last mean pressure of the 30
     minutes *after* each point, which no model can know; ``at_budget``: name → advisories at ``FALSE_PER_DAY``;
-    ``at_threshold``: at the bundle's own; ``curve``: (false advisories per watched day, recall).
+    ``at_threshold``: at the bundle's own; ``curves``: name → (false advisories per watched day, recall) …
     """
 
     mode: Literal["cross-validated", "shipped-model"]
@@ -80,7 +80,7 @@ class HypotensionResult:
     seen: int
     left_out: int
     folds: int | None
-    curve: tuple[tuple[float, float], ...] = field(default=(), repr=False)
+    curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``--json`` prints: figures, and under ``ci`` their 95 % intervals by patient."""
@@ -176,7 +176,7 @@ def judge(
         seen=seen,
         left_out=left_out,
         folds=folds,
-        curve=_curve(asked, odds),
+        curves={name: _curve(asked, score) for name, score in scores.items()},
     )
 
 
@@ -256,11 +256,11 @@ def _recall_per_bed_day(asked: Asked, odds: FloatArray, bed_days: float) -> floa
     return walk(asked, odds, threshold_at(asked, odds, FALSE_PER_DAY * bed_days / watched)).totals()["recall"]
 
 
-def _curve(asked: Asked, odds: FloatArray) -> tuple[tuple[float, float], ...]:
+def _curve(asked: Asked, score: FloatArray) -> tuple[tuple[float, float], ...]:
     """(False advisories per watched day, recall) over thresholds, for the plot."""
     rows = []
-    for threshold in np.unique(np.quantile(odds, np.linspace(0, 1, 80)))[::-1].tolist():
-        totals = walk(asked, odds, threshold).totals()
+    for threshold in np.unique(np.quantile(score, np.linspace(0, 1, 80)))[::-1].tolist():
+        totals = walk(asked, score, threshold).totals()
         rows.append((totals["false_per_day"], totals["recall"]))
     return tuple(rows)
 

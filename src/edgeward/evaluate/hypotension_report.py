@@ -165,10 +165,14 @@ def plot(result: HypotensionResult, path: Path) -> None:
 
 
 def _plot_burden(axes: Any, result: HypotensionResult) -> None:
-    x, y = zip(*result.curve, strict=True)
-    axes.plot(x, y, color="C0")
+    for index, (name, curve) in enumerate(result.curves.items()):
+        x, y = zip(*curve, strict=True)
+        judged = name == result.model
+        axes.plot(x, y, color=f"C{index}", linewidth=2 if judged else 1, label=f"{name} (judged)" if judged else name)
+    axes.plot([1.0], [0.6], "*", color="0.3", markersize=11, label="aim")
     axes.axvline(1.0, color="0.6", linestyle=":")
     axes.set(xlabel="false advisories per watched day", ylabel="recall (30 to 60 min ahead)", ylim=(0, 1))
+    axes.legend(fontsize=8)
     axes.set_title("What recall costs")
 
 

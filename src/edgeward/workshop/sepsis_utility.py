@@ -1,17 +1,17 @@
 """The official utility of the PhysioNet/CinC Challenge 2019, from its published definition, for whole tables at once.
 
 Reyna MA, Josef CS, Jeter R, et al. Early Prediction of Sepsis From Clinical Data: the PhysioNet/Computing in Cardiology
-Challenge 2019. Crit Care Med 48(2):210-217, 2020. Each row of a patient is an hour, and a positive prediction in it
+Challenge 2019. Crit Care Med 48(2):210-217, 2020. Each row of a patient is an hour, and a positive call in it
 earns or costs something, by its distance to the onset of sepsis t_sepsis (six rows after the first row labelled 1):
 
-- from 12 h before the onset the reward of a positive prediction rises to 1 at 6 h before it, then falls to 0 at 3 h
+- from 12 h before the onset the reward of a positive call rises to 1 at 6 h before it, then falls to 0 at 3 h
   after it; earlier than 12 h before, it costs 0.05;
-- a negative prediction from 6 h before to 3 h after costs more and more, down to -2;
+- a negative call from 6 h before to 3 h after costs more and more, down to -2;
 - later than 3 h after the onset nothing counts;
-- a positive prediction for a patient without sepsis costs 0.05, a negative one nothing.
+- a positive call for a patient without sepsis costs 0.05, a negative one nothing.
 
-The sum over all rows is scaled so that never predicting gives 0 and the best prediction gives 1. As each row counts by
-itself, all that matters of it is its *gain*: the utility of a positive prediction less that of a negative one.
+The sum over all rows is scaled so that never predicting gives 0 and the best call gives 1. As each row counts by
+itself, all that matters of it is its *gain*: the utility of a positive call less that of a negative one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Utility:
     """What each row is worth.
 
     ``gain`` (N,): utility of predicting 1 less that of predicting 0; ``inaction`` (N,): utility of predicting 0;
-    ``best`` (N,): the prediction that the definition calls best.
+    ``best`` (N,): the call that the definition calls best.
     """
 
     gain: Array
@@ -72,7 +72,7 @@ def utility_of(labels: npt.NDArray[np.integer], starts: Rows) -> Utility:
 
 
 def _septic(since_onset: Array) -> tuple[Array, Array]:
-    """Utility of a positive and of a negative prediction, by hours since the onset (negative before it)."""
+    """Utility of a positive and of a negative call, by hours since the onset (negative before it)."""
     rise = MAX_U_TP * (since_onset - DT_EARLY) / (DT_OPTIMAL - DT_EARLY)
     fall = MAX_U_TP * (DT_LATE - since_onset) / (DT_LATE - DT_OPTIMAL)
     missed = MIN_U_FN * (since_onset - DT_OPTIMAL) / (DT_LATE - DT_OPTIMAL)

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.bedside.assess.port import Finding, Forecast, Level, Window, Wording
-from edgeward.bedside.priority import Priority
 from edgeward.bedside.feed import Population
+from edgeward.bedside.priority import Priority
 from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EngineError
