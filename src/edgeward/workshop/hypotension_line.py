@@ -211,10 +211,11 @@ class HypotensionLine:
             }
         )
         everybody = np.ones(len(data.stays), np.bool_)
+        forecaster, trees = self.settings
         fit_parts(
             data,
             everybody,
-            self.settings,
+            (replace(forecaster, epochs=steps_alike(forecaster.epochs)), trees),
             lambda epoch, values: told(0, epoch, values),
             self.folder.path("train", "parts", make=True),
         )
@@ -222,6 +223,7 @@ class HypotensionLine:
         return {
             "training": {
                 "settings": repr(self.settings),
+                "epochs_over_everybody": steps_alike(forecaster.epochs),
                 "patients": len(used),
                 "patient_ids": used,
                 "windows": int(np.isfinite(data.examples.low).sum()),
@@ -244,6 +246,11 @@ class HypotensionLine:
         probability = (1.0 / (1.0 + np.exp(-odds))).astype(np.float32)
         patients = len(np.unique(points.stay))
         return reference_json(inputs["grid"][:, -1], self.task.feature_names, probability, self.task.classes, patients)
+
+
+def steps_alike(epochs: int) -> int:
+    """Epochs over everybody that take the steps of ``epochs`` over a fold's share: what was judged is what is made."""
+    return max(1, round(epochs * (FOLDS - 1) / FOLDS))
 
 
 def joined_network(parts: Parts, rule: Joined) -> HypotensionNet:
