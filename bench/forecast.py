@@ -1,7 +1,6 @@
-"""What the hypotension model costs a device per stay: update, window, memory, engine FP32 and INT8 on 1 and 2 threads.
+"""What the hypotension model costs a device per stay: update, window, memory, and its engine on 1 and 2 threads.
 
-``python bench/forecast.py [BUNDLE] [RUNS]``. Engines are timed by turns in one run, so that all meet the same load; the
-ratio is of medians. Runs during which the kernel gave the processor to other work are counted and left out of the
+``python bench/forecast.py [BUNDLE] [RUNS]``. Engines are timed by turns in one run, so that all meet the same load. Runs during which the kernel gave the processor to other work are counted and left out of the
 percentiles beside "undisturbed".
 """
 
@@ -75,8 +74,6 @@ def main() -> None:
             f"{quiet['p99_us'] / 1e3:.2f}; all p50 {every['p50_us'] / 1e3:.2f} p99 {every['p99_us'] / 1e3:.2f} "
             f"({fact['interrupted']} interrupted)"
         )
-    ratio = facts["fp32 1t"]["undisturbed"]["p50_us"] / facts["int8 1t"]["undisturbed"]["p50_us"]
-    print(f"  FP32 / INT8 on one thread: {ratio:.2f}")
     print("  bytes: " + ", ".join(f"{s.key} {len(bundle.model_bytes(s.key))}" for s in bundle.manifest.models))
 
 

@@ -150,12 +150,18 @@ def fit_parts(
     mine = data.stretches.take(np.flatnonzero(allowed[data.stretches.stay]))
     forecaster = fit_forecaster(mine, settings[0], on_epoch)
     boosters = fit_trees(data.examples, settings[1], rows=allowed[data.examples.stay])
-    kept.mkdir(parents=True, exist_ok=True)
-    torch.save(forecaster.state_dict(), kept / "forecaster.pt")
-    for number, booster in enumerate(boosters):
-        (kept / f"trees-{number}.txt").write_text(booster.model_to_string())
+    parts = Parts(forecaster, tuple(boosters))
+    write_parts(kept, parts)
     noted.write_text(json.dumps(made))
-    return Parts(forecaster, tuple(boosters))
+    return parts
+
+
+def write_parts(kept: Path, parts: Parts) -> None:
+    """Keep parts in the folder ``kept``, for ``read_parts``."""
+    kept.mkdir(parents=True, exist_ok=True)
+    torch.save(parts.forecaster.state_dict(), kept / "forecaster.pt")
+    for number, booster in enumerate(parts.boosters):
+        (kept / f"trees-{number}.txt").write_text(booster.model_to_string())
 
 
 def read_parts(kept: Path, training: ForecasterTraining) -> Parts:
