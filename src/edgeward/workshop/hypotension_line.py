@@ -160,7 +160,8 @@ class HypotensionLine:
 
     def pack(self) -> Path:
         """Everything → ``pack/NAME-VERSION.ewb``. Refused unless every gate of the evidence holds."""
-        evidence = Evidence.from_json(self.folder.read("verify", "evidence.json"))
+        whole = Evidence.from_json(self.folder.read("verify", "evidence.json"))
+        evidence = replace(whole, models={SHIPPED: whole.models[SHIPPED]})
         version, evaluation = self.options.version, self.options.evaluation
         card = model_card(self.task, evidence, version=version, figures=card_figures(evidence, evaluation))
         golden = Golden(self.folder.read("verify", "golden.npz"), **self.folder.read_json("verify", "golden.json"))
@@ -170,7 +171,7 @@ class HypotensionLine:
             replace(golden, tolerance={SHIPPED: golden.tolerance[SHIPPED]}),
             version=version,
             decision=self.folder.read_json("train", "facts.json")["decision"],
-            evidence=replace(evidence, models={SHIPPED: evidence.models[SHIPPED]}),
+            evidence=evidence,
             reference=self.folder.read("verify", "reference.json"),
             card=card,
             evaluation=evaluation,
@@ -286,7 +287,8 @@ def card_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None) -> li
         f"Decision points of the training patients, each scored by parts that did not train on its patient: "
         f"{found['points']} points, {found['positives']} with an episode 30 to 60 min ahead.\n\n"
         + table(("score", "AUROC"), rows)
-        + f"\n\nThe event is scored by: {found['chosen']} (least log loss)."
+        + f"\n\nThe event is scored by: {found['chosen']} (least log loss). The LSTM shipped is that of fold "
+        f"{evidence.facts['training']['lstm_of_fold']} of {FOLDS}, which has not learned from that fold's patients."
         + "\n\nError of the forecasts as a share of the last value's, all horizons:\n\n"
         + table(("vital", "share"), [(name, f"{value:.3f}") for name, value in found["mae_ratio"].items()])
     )

@@ -50,10 +50,11 @@ class HypotensionTask:
     deadline_ms = DEADLINE_MS
     sources: tuple[Source, ...] = (CINC2012,)
     intended_use = (
-        "For adult patients of an intensive care unit: forecasts heart rate, respiration and blood pressure over the "
-        "next hour (10th, 50th, 90th percentile), and, where an arterial line gives pressures densely and none below "
-        "65 mmHg in the hour before, tells the probability that a mean pressure below 65 mmHg for 10 minutes or more "
-        "begins 30 to 60 minutes later. Beside a monitor whose own limits stay in force. Research and demonstration."
+        "For adult patients of an intensive care unit: forecasts respiration and blood pressure over the next hour "
+        "(10th, 50th, 90th percentile; only vitals whose forecast lay nearer than the last value), and, where an "
+        "arterial line gives pressures densely and none below 65 mmHg in the hour before, tells the probability that a "
+        "mean pressure below 65 mmHg for 10 minutes or more begins 30 to 60 minutes later. Beside a monitor whose own "
+        "limits stay in force. Research and demonstration."
     )
     limits: tuple[str, ...] = (
         (
