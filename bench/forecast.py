@@ -1,7 +1,7 @@
-"""What the hypotension model costs a device per stay: update, window, memory, and its engine on 1 and 2 threads.
+"""What the hypotension model costs a device per stay: update, window, memory, its engine on 1 and 2 threads.
 
-``python bench/forecast.py [BUNDLE] [RUNS]``. Engines are timed by turns in one run, so that all meet the same load. Runs
-during which the kernel gave the processor to other work are counted and left out of the percentiles beside
+``python bench/forecast.py [BUNDLE] [RUNS]``. Engines are timed by turns in one run, so that all meet the same load.
+Runs during which the kernel gave the processor to other work are counted and left out of the percentiles beside
 "undisturbed".
 """
 
