@@ -16,7 +16,7 @@ demo: $(DEVICE)/.stamp
 	$(DEVICE)/bin/edgeward demo $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
 
 test: $(DEV)/.stamp lint
-	$(DEV)/bin/python -m pytest -q
+	$(DEV)/bin/python -m pytest -q -n auto --dist worksteal
 
 lint: $(DEV)/.stamp
 	$(DEV)/bin/ruff check .

@@ -31,9 +31,10 @@ from edgeward.bedside.source.reading import Reading, Receipt
 from edgeward.bedside.system import SystemClock
 from edgeward.wire import fhir_out
 from edgeward.wire.codes import CodeTable
+from edgeward.wire.entries import Driver, Score
 from edgeward.wire.fhir import Around, Reader
 from edgeward.wire.fhir_json import At, parse
-from edgeward.wire.fhir_out import Author, Driver, Score
+from edgeward.wire.fhir_out import Author
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,8 +169,11 @@ def test_no_identifier_is_ever_shown() -> None:
     beds.take(reading("A", patient("SECRET-42")))
     shown = repr(reading("A", patient("SECRET-42"))) + repr(beds.__dict__)
     assert "SECRET" not in shown
-    assert beds.identity(1) == patient("SECRET-42")
-    assert beds.identity(2) is None
+    found = beds.whose(1)
+    assert found is not None
+    assert found.identifiers == {"SECRET-42"}
+    assert "SECRET" not in repr(found)
+    assert beds.whose(2) is None
 
 
 _PEOPLE = st.sampled_from([None, 0, 1, 2, 3])
@@ -210,3 +215,22 @@ def test_no_history_crosses_patients(steps: list[tuple[str, int | None, Change |
                         assert beds.bed_of(stay) == place
         held = [beds.stay_in(name) for name in "ABC" if beds.stay_in(name) is not None]
         assert sorted(held) == sorted(open_stays)
+
+
+def test_a_record_gets_patient_and_place_as_hl7_wrote_them() -> None:
+    """Else as the site configured the place; nobody unnamed, and nobody who has gone."""
+    beds = Beds([BedPlan("Bed 4", places=("ICU^^4", "ICU^1^4"), peers=("m4",))])
+    beds.take(replace(reading("ICU^^4", patient("1")), source="sdc"))
+    found = beds.whose(1)
+    assert found is not None
+    assert (found.identifiers, found.place) == ({"1"}, "ICU^^4")
+    beds.take(reading("ICU^1^4", patient("1", "v9")))
+    beds.take(replace(reading("", patient("1")), peer="m4"))
+    found = beds.whose(1)
+    assert found is not None
+    assert (found.identifiers, found.place) == ({"1", "v9"}, "ICU^1^4")
+    beds.take(reading("ICU 7"))
+    assert beds.whose(2) is None
+    beds.take(reading("ICU^^4", patient("1"), change=Change.DISCHARGE))
+    assert beds.whose(1) is None
+    assert beds.whose(99) is None

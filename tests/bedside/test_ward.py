@@ -14,6 +14,7 @@ from edgeward.bedside.assess.core import Ask, Assessor
 from edgeward.bedside.assess.process import Assessment
 from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.audit import Audit
+from edgeward.bedside.side import Happening, What
 from edgeward.bedside.source.reading import Change, PatientRef, Reading, Receipt, Refusal
 from edgeward.bedside.thresholds.core import ThresholdCore
 from edgeward.bedside.thresholds.settings import ThresholdSettings
@@ -76,7 +77,7 @@ class ToyEngines:
 class Hospital:
     """A ward on a fake clock, its processes in place, and everything it says."""
 
-    def __init__(self, folder: Path, *plans: BedPlan) -> None:
+    def __init__(self, folder: Path, *plans: BedPlan, ecg: tuple[str, ...] = ()) -> None:
         self.clock = FakeClock()
         self.heard = Heard()
         self.engines = ToyEngines()
@@ -91,6 +92,8 @@ class Hospital:
             self.audit,
             self.clock,
             tasks=["toy"],
+            ecg=ecg,
+            hello=lambda plans, pages: {"beds": [{"bed": plan.name, "ecg": pages.get(plan.name)} for plan in plans]},
         )
 
     def _assessment(self) -> Assessment:
@@ -275,3 +278,76 @@ def test_no_message_and_no_audit_holds_an_identifier(hospital: Hospital) -> None
     hospital.say("B", "MRN-SECRET", Change.DISCHARGE)
     hospital.run(6)
     assert "SECRET" not in json.dumps(hospital.heard.messages) + json.dumps(hospital.audited())
+
+
+def _happening(what: What) -> Happening:
+    return Happening("ecg A", what, 0, "exit-1")
+
+
+def test_an_ecg_streams_word_is_about_whoever_lies_there(tmp_path: Path) -> None:
+    """Its mode is kept for a patient who comes later; its advisories are of the stay, and of nobody in an empty bed."""
+    hospital = Hospital(tmp_path, BedPlan("A", ("A",)), ecg=("A",))
+    hospital.ward.streamed("A", "mode", {"mode": "LOCAL", "reason": "", "since_ms": 0})
+    hospital.ward.streamed("A", "advisory", {"id": "x", "text": "t"})
+    assert not hospital.heard.of("mode") + hospital.heard.of("advisory")
+    hospital.say("A", "P1", hr=80.0)
+    (mode,) = [one for one in hospital.heard.of("mode", "A") if one["task"] == "ecg-beat"]
+    assert mode["mode"] == "LOCAL"
+    hospital.ward.streamed("A", "advisory", {"id": "x", "text": "t"})
+    (advisory,) = hospital.heard.of("advisory", "A")
+    assert (advisory["stay"], advisory["task"]) == (mode["stay"], "ecg-beat")
+
+
+def test_an_ecg_stream_that_is_gone_cannot_say_so_itself(tmp_path: Path) -> None:
+    """The ward says its mode for it, and audits every change."""
+    hospital = Hospital(tmp_path, BedPlan("A", ("A",)), ecg=("A",))
+    hospital.say("A", "P1", hr=80.0)
+    hospital.ward.streamed("A", "mode", {"mode": "LOCAL", "reason": "", "since_ms": 0})
+    hospital.ward.stream_happened("A", _happening(What.HUNG), 1)
+    hospital.ward.stream_happened("A", _happening(What.BACK), 1)
+    hospital.ward.stream_happened("A", _happening(What.CRASHED), None)
+    hospital.ward.streamed("A", "ended", {})
+    said = [(one["mode"], one["reason"]) for one in hospital.heard.of("mode", "A") if one["task"] == "ecg-beat"]
+    assert said == [
+        ("NO_AI", "gap"),
+        ("LOCAL", ""),
+        ("THRESHOLD_ONLY", "engine_hung"),
+        ("LOCAL", ""),
+        ("THRESHOLD_ONLY", "engine_crashed"),
+        ("NO_AI", "gap"),
+    ]
+    audited = [one for one in hospital.audited() if one["what"] == "mode" and one.get("task") == "ecg-beat"]
+    assert [one["mode"] for one in audited] == [mode for mode, _ in said]
+    assert not any(one["unseen"] for one in audited)
+
+
+def test_an_ecg_pages_address_is_greeted_once(tmp_path: Path) -> None:
+    """At whatever port it got; the same address again changes nothing."""
+    hospital = Hospital(tmp_path, BedPlan("A", ("A",)), ecg=("A",))
+    for url in ("http://h:1/", "http://h:1/", "http://h:2/"):
+        hospital.ward.streamed("A", "page", {"url": url})
+    assert [one["beds"][0]["ecg"] for one in hospital.heard.of("hello")] == ["http://h:1/", "http://h:2/"]
+    hospital.ward.streamed("A", "page", {})
+    assert hospital.ward.odd == 1
+
+
+def test_a_process_that_says_what_it_cannot_mean_is_replaced(hospital: Hospital) -> None:
+    """It is distrusted as one that crashed is; the rim and the other process go on."""
+    hospital.say("A", "P1", hr=80.0)
+    hospital.run(1)
+    stay = hospital.heard.of("bed", "A")[-1]["stay"]
+    odd = {"bed": "A", "stay": stay, "task": "toy", "mode": "LOCAL", "changes": "many"}
+    hospital.assess._heard.append(("mode", odd))
+    hospital.run(0.2)
+    assert hospital.ward.odd == 1
+    assert [one["what"] for one in hospital.heard.of("process") if one["name"] == ASSESS][-1] == "nonsense"
+    assert hospital.heard.of("mode", "A")[-1]["mode"] == "THRESHOLD_ONLY"
+
+
+def test_a_ward_without_a_patient_is_not_silent(tmp_path: Path) -> None:
+    """Every second it says how it is, so that no page takes an empty ward for a dead device."""
+    hospital = Hospital(tmp_path)
+    hospital.run(3)
+    told = hospital.heard.of("latency")
+    assert len(told) == 3
+    assert [stage["name"] for stage in told[0]["stages"]] == ["take", "tick"]

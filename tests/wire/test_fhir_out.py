@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeward.wire import fhir_out
-from edgeward.wire.fhir_out import Author, Driver, News2, Notice, Score, subject
+from edgeward.wire.entries import Driver, News2, Notice, Score
+from edgeward.wire.fhir_out import Author, subject
 
 AT_NS = 1_767_225_600_123_000_000
 AUTHOR = Author("bay-3", "1.2", systems={"HOSP": "urn:oid:1.2.3"})

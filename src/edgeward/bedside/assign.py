@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.feed import Admitted, Discharged, Feed, Measured, Moved, Population
+from edgeward.bedside.source.hl7_reading import SOURCE as HL7
 from edgeward.bedside.source.reading import Change, PatientRef
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import ConfigError
 from edgeward.kernel.limits import BEDS_MAX
+from edgeward.wire.entries import Whose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,6 +86,7 @@ class Beds:
         self._automatic = automatic
         self._next = first_stay
         self._in_bed: dict[str, _Held] = {}
+        self._written: dict[str, str] = {}  # bed → its place as HL7 wrote it last
         self._moves: dict[int, str] = {}  # stay → the bed it was moved from last, for a cancelled transfer
 
     # --- what others ask
@@ -102,9 +105,17 @@ class Beds:
         """Where ``stay`` lies now; None: it is over."""
         return next((held.bed for held in self._in_bed.values() if held.stay == stay), None)
 
-    def identity(self, stay: int) -> PatientRef | None:
-        """Who the patient of ``stay`` is, for what leaves to the hospital's record; None: unnamed or over."""
-        return next((held.patient for held in self._in_bed.values() if held.stay == stay), None)
+    def whose(self, stay: int) -> Whose | None:
+        """Who lies in ``stay`` and where, as sources write it, for the hospital's record; None: unnamed or over.
+
+        Where HL7 has spoken of the bed its name for the place counts, else the first that the site has configured.
+        """
+        held = next((held for held in self._in_bed.values() if held.stay == stay), None)
+        if held is None or held.patient is None:
+            return None
+        plan = self._plans[held.bed]
+        place = self._written.get(held.bed) or (plan.places[0] if plan.places else plan.name)
+        return Whose(held.patient.identifiers, place)
 
     # --- readings
 
@@ -113,6 +124,8 @@ class Beds:
         bed = self._bed_of(reading)
         if isinstance(bed, Taken):
             return bed
+        if bed and reading.place and reading.source == HL7:
+            self._written[bed] = reading.place
         now = reading.received_ns
         match reading.change:
             case None:

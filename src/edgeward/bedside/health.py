@@ -1,4 +1,4 @@
-"""Latency of each stage of a bed, in bounded memory."""
+"""Latency of each stage of a bed, or of a ward's rim, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from edgeward.inference.latency import WINDOW_NS, LatencyHistogram
 from edgeward.kernel.clock import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeward.inference.latency import LatencySummary
     from edgeward.kernel.clock import Clock
 
@@ -18,13 +20,13 @@ STAGES = ("quality", "resample", "qrs", "watch", "window", "engine", "total")
 class StageLatency:
     """The ``StageTimer`` of a bed: one histogram per stage, since start and over a sliding window."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, stages: Sequence[str] = STAGES) -> None:
+        self._clock, self._stages = clock, tuple(stages)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as at the start."""
-        self._histograms = {stage: LatencyHistogram() for stage in STAGES}
+        self._histograms = {stage: LatencyHistogram() for stage in self._stages}
         self.late = 0
 
     def start(self) -> int:

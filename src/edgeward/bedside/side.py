@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHECK_MS = 100
 """How often ``check`` must be called, whatever else happens."""
-HANG_MS = 850
+HANG_MS = 750
 """A process that gives no sign of life, or takes nothing of what waits for it, for this long is hung."""
 START_S_MAX = 10.0
 """A process that has not caught up by then is hung."""
@@ -53,7 +53,8 @@ _HUNG_UP = "hung-up"
 _FROM_OUTSIDE = frozenset({_HUNG_UP, *(f"signal-{number.value}" for number in (signal.SIGKILL, signal.SIGTERM))})
 """Deaths that no message brings about, once the process had taken them all."""
 
-assert HANG_MS + CHECK_MS < NOTICE_MS_MAX, "a hang is noticed within the time in which a failure must be shown"
+# It may have spoken just after one look, and its time may be up just after another.
+assert HANG_MS + 2 * CHECK_MS < NOTICE_MS_MAX, "a hang is noticed within the time in which a failure must be shown"
 
 
 class What(StrEnum):
@@ -208,6 +209,11 @@ class SideProcess:
             self._spawn(now_ns)
         happened, self._happened = self._happened, []
         return happened
+
+    def distrust(self) -> None:
+        """It said what it cannot have meant: the next ``check`` finds nonsense and replaces it."""
+        if self._child is not None:
+            self._child.distrust()
 
     def _exchange(self) -> None:
         child = self._child
@@ -375,6 +381,10 @@ class _Child:
     def stable(self, now_ns: int) -> bool:
         """Whether it has run well for so long that what it was told at its start cannot be its death."""
         return self._caught_up_ns is not None and now_ns - self._caught_up_ns >= STABLE_S * NS_PER_S
+
+    def distrust(self) -> None:
+        """It said nonsense."""
+        self._nonsense = True
 
     def words(self) -> str:
         """Its last words, if it was fed nothing of a patient."""

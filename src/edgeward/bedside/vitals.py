@@ -21,18 +21,22 @@ TELL_EVERY_NS = NS_PER_S
 REPEAT_NS = 30 * NS_PER_S
 """A value that does not change is told again after so long, so that a page that missed it has it."""
 _SPOT = frozenset({Kind.NIBP_SYS, Kind.NIBP_DIA, Kind.NIBP_MEAN, Kind.TEMP})
-"""Taken now and then, not all the time."""
+
+
+LIVE_S = 90
+"""A gateway may report once a minute ; one report that is late is not yet a value gone."""
+
+
+def is_spot(kind: Kind) -> bool:
+    """Whether a kind is measured now and then, not all the time."""
+    return kind in _SPOT or KINDS[kind].group is not Group.VITAL
 
 
 def stale_after_ns(kind: Kind) -> int:
-    """How old a value may be before it is stale: a live vital 30 s, a spot measurement or context 4 h, a lab 24 h."""
-    match KINDS[kind].group:
-        case Group.LAB:
-            return 24 * 3600 * NS_PER_S
-        case Group.CONTEXT:
-            return 4 * 3600 * NS_PER_S
-        case Group.VITAL:
-            return (4 * 3600 if kind in _SPOT else 30) * NS_PER_S
+    """How old a value may be before it is stale: a live vital LIVE_S, a spot measurement or context 4 h, a lab 24 h."""
+    if not is_spot(kind):
+        return LIVE_S * NS_PER_S
+    return (24 if KINDS[kind].group is Group.LAB else 4) * 3600 * NS_PER_S
 
 
 @dataclass(slots=True)

@@ -8,18 +8,20 @@ no feature. One thread owns it.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.bedside.assess.core import score_data
+from edgeward.bedside.ecg_beds import TASK, EcgBeds
 from edgeward.bedside.fallback import Mode
-from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Population, Suspended
-from edgeward.bedside.side import What
+from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Suspended
+from edgeward.bedside.health import StageLatency
+from edgeward.bedside.held import HeldStay, empty_bed
+from edgeward.bedside.side import CHECK_MS, What
 from edgeward.bedside.source.reading import Reading, Receipt
+from edgeward.bedside.stream import ENDED, PAGE
 from edgeward.bedside.thresholds.down import DownNotice
 from edgeward.bedside.thresholds.settings import ThresholdSettings
 from edgeward.bedside.verdict import Outcome, Reason
-from edgeward.bedside.vitals import Vitals
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import InputError
 
@@ -36,9 +38,12 @@ if TYPE_CHECKING:
 
 BED_EVERY_NS = 5 * NS_PER_S
 SOURCE_EVERY_NS = 5 * NS_PER_S
-_SOURCES_KEPT = 8
-
-
+LATENCY_EVERY_NS = NS_PER_S
+"""A page takes a device that says nothing for 2.5 s for silent, however quiet its beds are."""
+STAGES = ("take", "tick")
+"""What the rim does: a reading on its way to the processes behind it, and what happens ten times a second."""
+ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading a message of another process may raise; it must not end the rim."""
 THRESHOLDS = "thresholds"
 ASSESS = "assess"
 SCORE_TTL_NS = 60 * NS_PER_S
@@ -69,27 +74,16 @@ class Side(Protocol):
         """What happened to it."""
         ...
 
-
-@dataclass(slots=True)
-class _Bed:
-    """What the rim shows of one stay."""
-
-    admitted: Admitted
-    bed: str
-    limits: dict[str, list[float | None]]
-    vitals: Vitals = field(default_factory=Vitals)
-    sources: dict[str, int] = field(default_factory=dict)
-    suspended_until_ns: int = 0
-    told_ns: int = 0
-    changes: dict[str, int] = field(default_factory=dict)
-    modes: dict[str, str] = field(default_factory=dict)
+    def distrust(self) -> None:
+        """It said what it cannot have meant: have the next ``check`` replace it."""
+        ...
 
 
 class Ward:
     """The rim.
 
-    ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs; ``hello``: what the ward says
-    of itself with these beds.
+    ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs; ``ecg``: beds with an ECG
+    stream; ``hello``: what the ward says of itself with these beds, and with the ECG pages that are known by bed.
     """
 
     def __init__(
@@ -101,8 +95,9 @@ class Ward:
         clock: Clock,
         *,
         tasks: Iterable[str] = (),
+        ecg: Iterable[str] = (),
         thresholds: ThresholdSettings | None = None,
-        hello: Callable[[Sequence[BedPlan]], dict[str, Any]] | None = None,
+        hello: Callable[[Sequence[BedPlan], Mapping[str, str]], dict[str, Any]] | None = None,
     ) -> None:
         self._beds = beds
         self._sides = sides
@@ -113,17 +108,21 @@ class Ward:
         self._thresholds = thresholds or ThresholdSettings()
         self._hello = hello
         self._known = len(beds.plans)
-        self._stays: dict[int, _Bed] = {}
+        self._stays: dict[int, HeldStay] = {}
         self._empty_since: dict[str, int] = {}
-        self._stream_modes: dict[str, dict[str, Any]] = {}
+        self._ecg = EcgBeds(ecg, clock.monotonic_ns())
         self._refused: Counter[tuple[str, str]] = Counter()
         self._next_bed_ns = 0
         self._next_source_ns = 0
+        self._next_latency_ns = 0
+        self._latency = StageLatency(clock, STAGES)
         self._notice = DownNotice(clock.monotonic_ns())
         self._unwatched: dict[str, Any] | None = None
         self._unassessed: Reason | None = None
         self.dropped = 0
         """Messages about a stay that is over, or of a bed whose stay has changed."""
+        self.odd = 0
+        """Messages whose fields are not what they should be."""
 
     # --- readings
 
@@ -139,8 +138,10 @@ class Ward:
             return Receipt.REFUSED
         if len(self._beds.plans) != self._known:
             self._greet()
+        mark = self._latency.start()
         for feed in taken.feeds:
             self._hand_on(feed, reading.source)
+        self._latency.lap("take", mark)
         return Receipt.TAKEN
 
     def peer(self, source: str, peer: str, *, connected: bool) -> None:
@@ -184,17 +185,43 @@ class Ward:
         """Pass on what a process behind the rim said; returns it too."""
         heard = self._sides[name].hear()
         for kind, data in heard:
-            self.said(kind, data)
+            try:
+                self.said(kind, data)
+            except ODD:  # a message, and not one of ours: whoever says such things is replaced
+                self.odd += 1
+                self._sides[name].distrust()
         return heard
 
     def streamed(self, bed: str, kind: str, data: dict[str, Any]) -> None:
-        """Pass on what the ECG stream of ``bed`` said: it is about whoever lies there now."""
-        if kind == "mode":
-            count = self._stream_modes[bed]["changes"] + 1 if bed in self._stream_modes else 0
-            data = self._stream_modes[bed] = {**data, "changes": count}
-        stay = self._beds.stay_in(bed)
-        if stay is not None:
-            self.said(kind, {"bed": bed, "stay": stay, **data})
+        """Take what the ECG stream of ``bed`` said: it is about whoever lies there now."""
+        now = self._clock.monotonic_ns()
+        try:
+            if kind == PAGE:
+                if self._ecg.pages.get(bed) != data["url"]:
+                    self._ecg.pages[bed] = str(data["url"])
+                    self._greet()
+            elif kind == ENDED:
+                self._ecg.lost(bed, Mode.NO_AI, Reason.GAP, now)
+                self._say_ecg(bed)
+            elif kind == "mode":
+                self._ecg.said(bed, data, now)
+                self._say_ecg(bed)
+            elif (stay := self._beds.stay_in(bed)) is not None:
+                self.said(kind, {"bed": bed, "stay": stay, **data, "task": TASK})
+        except ODD:
+            self.odd += 1
+
+    def stream_happened(self, bed: str, happening: Happening, pid: int | None) -> None:
+        """The ECG stream of ``bed`` came or went: it cannot say so itself."""
+        if happening.what is What.BACK:
+            self._ecg.back(bed)
+        elif happening.what is What.HUNG:
+            self._ecg.lost(bed, Mode.THRESHOLD_ONLY, Reason.ENGINE_HUNG, self._clock.monotonic_ns())
+        else:
+            self._ecg.gone(bed)
+            self._ecg.lost(bed, Mode.THRESHOLD_ONLY, Reason.ENGINE_CRASHED, self._clock.monotonic_ns())
+        self._say_process(happening, pid)
+        self._say_ecg(bed)
 
     def said(self, kind: str, data: dict[str, Any]) -> None:
         """Pass on one message of a process, unless its stay is over: no score of one patient is shown on another."""
@@ -235,14 +262,18 @@ class Ward:
         if now >= self._next_source_ns and self._refused:
             self._next_source_ns = now + SOURCE_EVERY_NS
             self._tell_refused()
+        self._latency.lap("tick", now)
+        if now >= self._next_latency_ns:
+            self._next_latency_ns = now + LATENCY_EVERY_NS
+            self._tell("latency", self._latency.message(CHECK_MS))
 
     # --- inside
 
     def _greet(self) -> None:
-        """A bed announced itself: whoever shows the ward must know it before anything is said of it."""
+        """Beds or pages are new: whoever shows the ward must know a bed before anything is said of it."""
         self._known = len(self._beds.plans)
         if self._hello is not None:
-            self._tell("hello", self._hello(self._beds.plans))
+            self._tell("hello", self._hello(self._beds.plans, self._ecg.pages))
 
     def _hand_on(self, feed: Feed, source: str) -> None:
         """Thresholds first: ``sides`` is in that order."""
@@ -250,7 +281,7 @@ class Ward:
         now = self._clock.monotonic_ns()
         match feed:
             case Admitted(stay, bed):
-                held = self._stays[stay] = _Bed(feed, bed, self._limits(feed, bed))
+                held = self._stays[stay] = HeldStay(feed, bed, self._limits(feed, bed))
                 self._empty_since.pop(bed, None)
                 self._tell_bed(stay, held, now)
                 if self._unassessed is not None:
@@ -262,8 +293,8 @@ class Ward:
                 self._empty_since[held.bed] = now
                 self._empty_since.pop(bed, None)
                 held.bed, held.limits = bed, self._limits(held.admitted, bed)
+                self._tell_bed(stay, held, now)  # first: whoever hears of an empty bed must know that the stay goes on
                 self._tell_empty(now)
-                self._tell_bed(stay, held, now)
             case Discharged(stay):
                 held = self._stays.pop(stay)
                 self._empty_since[held.bed] = now
@@ -271,8 +302,7 @@ class Ward:
             case Measured(stay, numerics):
                 held = self._stays[stay]
                 held.vitals.take(numerics)
-                if source in held.sources or len(held.sources) < _SOURCES_KEPT:
-                    held.sources[source] = now
+                held.heard_from(source)
             case _:
                 pass
 
@@ -284,49 +314,26 @@ class Ward:
         for side in self._sides.values():
             side.feed(feed)
 
-    def _tell_bed(self, stay: int, held: _Bed, now: int) -> None:
+    def _tell_bed(self, stay: int, held: HeldStay, now: int) -> None:
         held.told_ns = now
-        newest = held.vitals.newest_ns
-        data = {
-            "bed": held.bed,
-            "stay": stay,
-            "state": "occupied",
-            "population": held.admitted.population.value,
-            "since_ms": (now - held.admitted.at_ns) // NS_PER_MS,
-            "sources": sorted(held.sources),
-            "silent_ms": None if newest is None else max(0, now - newest) // NS_PER_MS,
-            "simulated": held.admitted.simulated,
-            "suspended_ms_left": max(0, held.suspended_until_ns - now) // NS_PER_MS,
-            "limits": held.limits,
-        }
-        self._tell("bed", data)
-        if held.bed in self._stream_modes:  # a stream says its mode when it changes; a page that came later has it too
-            self.said("mode", {"bed": held.bed, "stay": stay, **self._stream_modes[held.bed]})
+        self._tell("bed", held.message(stay, now))
+        ecg = self._ecg.mode(held.bed, now)
+        if ecg is not None:  # a stream says its mode when it changes; a page that came later has it too
+            self.said("mode", {"bed": held.bed, "stay": stay, **ecg})
 
     def _tell_empty(self, now: int) -> None:
         occupied = {held.bed for held in self._stays.values()}
         for plan in self._beds.plans:
             if plan.name in occupied:
                 continue
-            data: dict[str, Any] = {
-                "bed": plan.name,
-                "stay": None,
-                "state": "empty",
-                "population": (plan.population or Population.ADULT).value,
-                "since_ms": (now - self._empty_since.setdefault(plan.name, now)) // NS_PER_MS,
-                "sources": [],
-                "silent_ms": None,
-                "simulated": plan.simulated,
-                "suspended_ms_left": 0,
-            }
-            self._tell("bed", data)
+            self._tell("bed", empty_bed(plan, self._empty_since.setdefault(plan.name, now), now))
 
     def _tell_refused(self) -> None:
         for (source, code), count in self._refused.items():
             self._tell("source", {"source": source, "refused": code, "count": count})
         self._refused.clear()
 
-    def _mode(self, held: _Bed, data: Mapping[str, Any]) -> None:
+    def _mode(self, held: HeldStay, data: Mapping[str, Any]) -> None:
         """Audit a change of mode, told by the number of changes that the bed's banner counts; a gap is audited too."""
         task, changes = str(data["task"]), int(data.get("changes", 0))
         known = held.changes.get(task)
@@ -340,9 +347,7 @@ class Ward:
 
     def _happened(self, name: str, happening: Happening) -> None:
         """A process behind the rim came or went: it cannot say so itself."""
-        facts = {"name": name, "what": happening.what.value, "how": happening.how}
-        self._tell("process", {**facts, "pid": self._sides[name].pid})
-        self._audit.record("process", facts)
+        self._say_process(happening, self._sides[name].pid)
         if name != ASSESS:
             return
         if happening.what is What.BACK:
@@ -352,7 +357,18 @@ class Ward:
         for stay, held in self._stays.items():
             self._say_unassessed(stay, held, self._unassessed)
 
-    def _say_unassessed(self, stay: int, held: _Bed, why: Reason) -> None:
+    def _say_process(self, happening: Happening, pid: int | None) -> None:
+        facts = {"name": happening.name, "what": happening.what.value, "how": happening.how}
+        self._tell("process", {**facts, "pid": pid})
+        self._audit.record("process", facts)
+
+    def _say_ecg(self, bed: str) -> None:
+        """Say the mode of a bed's ECG to whoever lies there."""
+        stay, mode = self._beds.stay_in(bed), self._ecg.mode(bed, self._clock.monotonic_ns())
+        if stay is not None and mode is not None:
+            self.said("mode", {"bed": bed, "stay": stay, **mode})
+
+    def _say_unassessed(self, stay: int, held: HeldStay, why: Reason) -> None:
         for task in self._tasks:
             changes = held.changes.get(task, -1) + 1
             mode = {"task": task, "mode": Mode.THRESHOLD_ONLY.value, "reason": why.value, "since_ms": 0}
@@ -367,7 +383,7 @@ class Ward:
             for stay, held in self._stays.items():
                 self._say_unwatched(stay, held, data)
 
-    def _say_unwatched(self, stay: int, held: _Bed, data: Mapping[str, Any]) -> None:
+    def _say_unwatched(self, stay: int, held: HeldStay, data: Mapping[str, Any]) -> None:
         self._tell("alert", {"bed": held.bed, "stay": stay, **data, "id": f"{data['id']}-{stay}"})
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:

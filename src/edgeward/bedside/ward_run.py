@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.bedside.side import CHECK_MS
+from edgeward.bedside.stream import ENDED, JUDGES, PAGE
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.numeric import Kind, Numeric
@@ -16,6 +17,7 @@ from edgeward.signal.numeric import Kind, Numeric
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edgeward.bedside.messages import Message
     from edgeward.bedside.side import SideProcess
     from edgeward.bedside.stream import EcgStream
     from edgeward.bedside.ward import Ward
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 
 ACT_S = 2.0
 """A person's press waits so long for the rim, which answers at once or is not there."""
-ECG_TASK = "ecg-beat"
-_FROM_STREAM = frozenset({"mode", "advisory", "engine", "beat", "quality", "latency"})
-"""What of a stream the ward passes on; its alerts stay on its own page, for the ward makes them from numerics."""
+_FROM_STREAM = frozenset({"mode", "advisory", "engine", "beat", "quality", "latency", ENDED, PAGE})
+"""What of a stream the ward takes; its alerts stay on its own page, for the ward makes them from numerics."""
 
 
 class Listener(Protocol):
@@ -45,7 +46,7 @@ class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
     ``refused``: called with task and code, off the loop's thread, when a bundle cannot be what it should be; what it
-    returns are the assessment's new settings, None for no change.
+    returns are the assessment's new settings, None for no change. ``news``: asked at each tick what to tell besides.
     """
 
     ward: Ward
@@ -55,7 +56,7 @@ class WardLoop:
     clock: Clock
     end_ns: int | None = None
     refused: Callable[[str, str], dict[str, Any] | None] | None = None
-    say: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    news: Sequence[Callable[[int], list[Message]]] = ()
     _loop: asyncio.AbstractEventLoop | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _work: set[asyncio.Task[None]] = field(default_factory=set)
@@ -74,6 +75,8 @@ class WardLoop:
                 stack.push_async_callback(listener.close)
             for stream in self.streams:
                 stack.callback(stream.stop)
+            stack.callback(self._ask_streams_to_end)
+            for stream in self.streams:
                 loop.add_reader(stream.fileno(), self._streamed, stream)
                 stack.callback(loop.remove_reader, stream.fileno())
             if started is not None:
@@ -104,9 +107,11 @@ class WardLoop:
                 return
             self.ward.tick()
             for stream in self.streams:
-                what = stream.check(now)
-                if what and what != "started":
-                    self.say(f"the ECG stream of {stream.bed} {what}; it is started again")
+                for happening in stream.check(now):
+                    self.ward.stream_happened(stream.bed, happening, stream.pid)
+            for tell in self.news:
+                for kind, data in tell(now):
+                    self.ward.said(kind, data)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), CHECK_MS / 1000.0)
 
@@ -126,13 +131,18 @@ class WardLoop:
 
     def _streamed(self, stream: EcgStream) -> None:
         for kind, data in stream.hear():
-            if kind == "numerics":
+            if kind == JUDGES:
                 now = self.clock.monotonic_ns()
                 with contextlib.suppress(ValueError, TypeError):
                     numerics = [Numeric(Kind(name), value, now) for name, value in data["values"].items()]
                     self.ward.measured(stream.bed, numerics, "ecg", simulated=data.get("simulated") is True)
             elif kind in _FROM_STREAM:
-                self.ward.streamed(stream.bed, kind, {**data, "task": ECG_TASK})
+                self.ward.streamed(stream.bed, kind, data)
+
+    def _ask_streams_to_end(self) -> None:
+        """All at once: each may take seconds to end."""
+        for stream in self.streams:
+            stream.ask_to_end()
 
 
 def end_after(clock: Clock, seconds: float | None) -> int | None:

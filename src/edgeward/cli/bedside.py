@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from edgeward.bedside.source.base import Source, SourceInfo
 
 _UPDATE_END_S = 5.0
+_HANG_UP_S = 10.0
+"""How long an orderly end may take when nobody waits for it."""
 
 
 def register(verbs: Any) -> None:
@@ -56,6 +60,13 @@ def register(verbs: Any) -> None:
     run.add_argument("--bed", help="the bed's name on the page")
     run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
     run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
+    run.add_argument(
+        "--page-name",
+        dest="page_names",
+        action="append",
+        metavar="NAME",
+        help="a further name or address by which browsers ask for the page; may be repeated",
+    )
     run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
     run.add_argument(
         "--json-lines", metavar="FILE", help="write verdicts and notices as JSON lines; - for standard output"
@@ -68,6 +79,7 @@ def register(verbs: Any) -> None:
     run.add_argument(
         "--no-realtime", dest="realtime", action="store_const", const=False, help="ask for no real-time priority"
     )
+    run.add_argument("--hang-up", action="store_true", help="end when standard input does, as a ward's streams do")
     run.add_argument("--for", type=float, dest="run_for_s", metavar="S", help="end after this many seconds")
     run.set_defaults(run=run_bedside)
     slots = subjects.add_parser("slots", help="show which bundles lie in this device's slots")
@@ -91,6 +103,8 @@ def run_bedside(arguments: argparse.Namespace) -> int:
     from edgeward.bedside.thresholds.process import MODULE
 
     settings = settings_of(arguments)
+    if arguments.hang_up:
+        _end_with_stdin()
     update = _updater(settings)
     slots = SlotStore(settings.state_dir / "slots")
     opening = slots.open()
@@ -201,6 +215,8 @@ def _stream(device: _Device, part: int) -> _Ended:
         finally:
             bed.end()
             device.ladder = bed.ladder
+            for output in outputs:  # nothing is judged until another source is there
+                output.write("ended", {})
         total = latency.histogram("total").snapshot()
         say(
             f"ended: {bed.counts['accepted']} windows accepted, {bed.counts['withheld']} withheld, "
@@ -226,6 +242,20 @@ def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns:
                 say(f"{error} [{error.code}]")
                 return None
             say(f"{error}; still waiting [{error.code}]")
+
+
+def _end_with_stdin() -> None:
+    """End in order once nobody holds the other end of standard input: whoever started this is gone."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(sys.stdin.fileno(), 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_HANG_UP_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="hang-up", daemon=True).start()
 
 
 def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
@@ -286,7 +316,14 @@ def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock:
             stack.callback(say_lost, lines)
             outputs.append(lines)
         if settings.page:
-            server = PageServer(settings.page_host, settings.page_port, hello_of(settings, info, served))
+            server = PageServer(
+                settings.page_host,
+                settings.page_port,
+                hello_of(settings, info, served),
+                names=settings.page_names,
+            )
+            for output in outputs:  # a ward links to it
+                output.write("page", {"url": server.url})
             outputs.append(PageOutput(server))
             say(f"page: {server.url}")
         for output in outputs:

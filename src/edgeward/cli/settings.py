@@ -6,13 +6,14 @@ an error that names the known ones, because a misspelt limit at the bedside must
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edgeward.bedside.feed import Population
@@ -21,6 +22,9 @@ from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
 from edgeward.kernel.errors import ConfigError
 from edgeward.wire.codes import SiteCode, site_codes
 from edgeward.wire.hl7v2_charset import site_codec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _T = TypeVar("_T")
 _TABLES = {
@@ -31,6 +35,9 @@ _TABLES = {
     "cloud": "[cloud]",
     "hl7": "[hl7]",
     "codes": "[[codes]]",
+    "fhir": "[fhir]",
+    "sdc": "[[sdc]]",
+    "out": "[out]",
 }
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
@@ -52,7 +59,8 @@ class BedsideSettings:
 
     ``repository``: folder or URL of the signed repository; ``trusted_root``: its first root.json, brought by hand; both
     empty: no updates, the installed slot is used. ``population`` and ``age_y`` (years) choose the limits of the
-    threshold alerts, which ``[bedside.limits]`` changes by name.
+    threshold alerts, which ``[bedside.limits]`` changes by name. ``page_names``: names and addresses by which browsers
+    may ask for the page, besides ``page_host`` and loopback; any other is refused, so that no foreign page can be it.
     """
 
     source: str = "sim:"
@@ -65,6 +73,7 @@ class BedsideSettings:
     page_host: str = "127.0.0.1"
     page_port: int = 8080
     page: bool = True
+    page_names: tuple[str, ...] = ()
     json_lines: str = ""
     speed: float = 1.0
     dwell_s: float = 60.0
@@ -101,7 +110,8 @@ def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSetting
     """
     table = table_of(document(path).get("bedside", {}), "bedside")
     changes = table_of(table.pop("limits", {}), "bedside.limits")
-    settings = typed(BedsideSettings(), table, "bedside")
+    names = words_of(table.pop("page_names", []), "bedside", "page_names")
+    settings = replace(typed(BedsideSettings(), table, "bedside"), page_names=names)
     given = {key: value for key, value in arguments.items() if value is not None}
     return replace(settings, limits=_limits(_population(settings.population), changes), **given)
 
@@ -133,20 +143,18 @@ def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
             "setting-incomplete", "[hl7] tls_certificate and tls_key belong together, tls_client_ca to them"
         )
     tls = Hl7Tls(Path(certificate), Path(key), Path(ca) if ca else None) if certificate else None
-    settings = Hl7Settings(
-        host=plain.host,
-        port=plain.port,
-        connections_max=plain.connections_max,
-        mute_s=plain.mute_s,
-        half_s=plain.half_s,
-        zone=_zone(plain.zone),
-        codec=site_codec(plain.charset),
-        tls=tls,
-    )
-    rows = found.get("codes", [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError("setting-invalid", "codes must be a list of tables: write [[codes]] before each line of it")
-    return settings, site_codes(rows)
+    with within("[hl7]"):
+        settings = Hl7Settings(
+            host=plain.host,
+            port=plain.port,
+            connections_max=plain.connections_max,
+            mute_s=plain.mute_s,
+            half_s=plain.half_s,
+            zone=zone_of(plain.zone, "hl7"),
+            codec=site_codec(plain.charset),
+            tls=tls,
+        )
+    return settings, site_codes(rows_of(found.get("codes", []), "codes"))
 
 
 _HL7 = Hl7Settings()
@@ -168,11 +176,14 @@ class _Hl7Table:
     tls_client_ca: str = ""
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str, where: str) -> tzinfo:
+    """The time zone that ``[where] zone`` names; ``ConfigError`` (``zone-unknown``)."""
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError("zone-unknown", f"no time zone {name!r}; write one such as Europe/Berlin") from error
+        raise ConfigError(
+            "zone-unknown", f"[{where}] zone: no time zone {name!r}; write one such as Europe/Berlin"
+        ) from error
 
 
 def document(path: Path | None) -> dict[str, Any]:
@@ -198,6 +209,20 @@ def table_of(value: object, where: str) -> dict[str, Any]:
     return value
 
 
+def words_of(value: object, where: str, name: str) -> tuple[str, ...]:
+    """A list of texts; ``ConfigError`` where ``[where] name`` is something else."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError("setting-invalid", f"[{where}] {name} must be a list of texts")
+    return tuple(value)
+
+
+def rows_of(value: object, name: str) -> list[dict[str, Any]]:
+    """A list of tables; ``ConfigError`` where ``[[name]]`` is something else."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise ConfigError("setting-invalid", f"{name} must be a list of tables: write [[{name}]] before each of them")
+    return value
+
+
 def typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
     """``defaults`` with the fields that ``table`` names, each of the type that it has there; ``ConfigError`` else."""
     known = {item.name: getattr(defaults, item.name) for item in fields(defaults)}  # type: ignore[arg-type]
@@ -215,4 +240,16 @@ def typed(defaults: _T, table: dict[str, Any], where: str) -> _T:
         if not right or (isinstance(value, bool) and wanted is not bool):  # to Python a bool is an int
             raise ConfigError("setting-invalid", f"[{where}] {key} must be of type {wanted.__name__}")
         changes[key] = value
-    return replace(defaults, **changes)  # type: ignore[type-var]
+    with within(f"[{where}]"):
+        return replace(defaults, **changes)  # type: ignore[type-var]
+
+
+@contextlib.contextmanager
+def within(where: str) -> Iterator[None]:
+    """Put ``where`` (table, and key) before what is wrong there, unless that begins with a table itself."""
+    try:
+        yield
+    except ConfigError as error:
+        if str(error).startswith("["):
+            raise
+        raise ConfigError(error.code, f"{where} {error}") from error

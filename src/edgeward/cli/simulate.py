@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,18 +17,22 @@ from edgeward.kernel.limits import BEDS_MAX
 
 if TYPE_CHECKING:
     import argparse
+    from urllib.parse import SplitResult
 
     from edgeward.bedside.source.base import Source
     from edgeward.testing.gateway import SimulatedBed
 
 _PATIENTS = "patients:"
+_STAYS = "stays:"
+_STAYS_KNOWN = {"beds": "8", "first": "0", "begin": "0", "unit": "ICU"}
 _KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0", "past": "0"}
 PAST_MIN_MAX = 600
 _SOURCE_HELP = (
     "who is played: an ECG as sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER; vital signs as "
     "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0&past=0] with the courses stable, "
-    "sepsis, haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections; past: so many minutes before are "
-    "brought along (default: sim:)"
+    "sepsis, haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections, and so many minutes of their past "
+    "brought along; recorded stays of PhysioNet/CinC 2012 as stays:FILE.parquet[?beds=8&first=0&begin=0&unit=ICU], "
+    "from the stay numbered first and its minute begin on (default: sim:)"
 )
 
 
@@ -37,15 +42,21 @@ def register(verbs: Any) -> None:
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     monitor = subjects.add_parser(
         "monitor",
-        help="send a simulated or recorded ECG over TCP, or vital signs of a ward as HL7 v2 or SDC",
+        help="send a simulated or recorded ECG over TCP or SDC, or vital signs of a ward as HL7 v2 or SDC",
         epilog="Examples: edgeward simulate monitor --source sim:ectopy --port 9750; "
-        "edgeward simulate monitor --source 'patients:stable,sepsis?beds=8' --to hl7://127.0.0.1:2575",
+        "edgeward simulate monitor --source 'patients:stable,sepsis?beds=8' --to hl7://127.0.0.1:2575; "
+        "edgeward simulate monitor --source patients:sepsis --to sdc://127.0.0.1:6464; "
+        "edgeward simulate monitor --source 'stays:set_a.parquet?beds=16' --speed 60 --to hl7://127.0.0.1:2575",
     )
     monitor.add_argument("--source", default="sim:", help=_SOURCE_HELP)
-    monitor.add_argument("--to", help="where vital signs go: hl7://HOST:PORT (MLLP)")
+    monitor.add_argument(
+        "--to",
+        help="how it is sent: vital signs to hl7://HOST:PORT (MLLP), or as SDC monitors that listen from "
+        "sdc://HOST[:PORT] on, one port for each bed; an ECG as an SDC monitor, or, without --to, over TCP",
+    )
     monitor.add_argument("--host", default="127.0.0.1", help="address to listen on with an ECG (default: 127.0.0.1)")
     monitor.add_argument("--port", type=int, default=9750, help="port to listen on, 0 for any free one (default: 9750)")
-    monitor.add_argument("--speed", type=float, default=1.0, help="1 is real time")
+    monitor.add_argument("--speed", type=float, default=1.0, help="1 is real time; 60 plays an hour in a minute")
     monitor.add_argument("--period", type=float, default=1.0, metavar="S", help="vital signs: seconds between messages")
     monitor.add_argument("--for", type=float, dest="seconds", metavar="S", help="vital signs: end after S seconds")
     monitor.add_argument("--once", action="store_true", help="end when one device has got the whole ECG")
@@ -54,11 +65,20 @@ def register(verbs: Any) -> None:
 
 def run_monitor(arguments: argparse.Namespace) -> int:
     """The verb ``simulate monitor``."""
-    if arguments.source.startswith(_PATIENTS):
-        return _play_ward(arguments)
-    if arguments.to:
-        raise ConfigError("source-malformed", "--to is for vital signs: name them with --source patients:COURSE")
-    return _serve_ecg(arguments)
+    for name in ("speed", "period"):
+        if not 0 < getattr(arguments, name) < math.inf:
+            raise ConfigError("setting-invalid", f"--{name} must be a number above 0")
+    ward = arguments.source.startswith((_PATIENTS, _STAYS))
+    if not ward and not arguments.to:
+        return _serve_ecg(arguments)
+    parts = _target(arguments.to)
+    with contextlib.suppress(KeyboardInterrupt):
+        if parts.scheme == "sdc":
+            return _play_ward_sdc(arguments, parts) if ward else _play_ecg_sdc(arguments, parts)
+        if ward:
+            return _play_ward_hl7(arguments, parts)
+        raise ConfigError("target-malformed", "an ECG goes to --to sdc://HOST[:PORT]; HL7 v2 carries vital signs here")
+    return 0
 
 
 def _serve_ecg(arguments: argparse.Namespace) -> int:
@@ -72,45 +92,77 @@ def _serve_ecg(arguments: argparse.Namespace) -> int:
     make_source().close()  # a wrong address is an error now, not when the first device connects
     server = MonitorServer(make_source, host=arguments.host, port=arguments.port)
     try:
-        sys.stdout.write(f"monitor: tcp://{server.host}:{server.port}\n")
-        sys.stdout.flush()
+        _say(f"tcp://{server.host}:{server.port}")
         server.serve(once=arguments.once)
     finally:
         server.close()
     return 0
 
 
-def _play_ward(arguments: argparse.Namespace) -> int:
+def _play_ward_hl7(arguments: argparse.Namespace, target: SplitResult) -> int:
     from edgeward.testing.gateway import Gateway
 
-    for name in ("speed", "period"):
-        if not 0 < getattr(arguments, name) < math.inf:
-            raise ConfigError("setting-invalid", f"--{name} must be a number above 0")
-    host, port = _listener(arguments.to)
-    beds = _patients(arguments.source)
+    host, port = str(target.hostname), target.port or 0
+    beds = _beds(arguments.source)
 
     def tell(text: str) -> None:
         sys.stderr.write(f"monitor: {text}\n")
 
     gateway = Gateway(beds, host, port, SystemClock(), period_s=arguments.period, speed=arguments.speed, told=tell)
-    sys.stdout.write(f"monitor: {len(beds)} beds as HL7 v2 to {host}:{port}: {', '.join(bed.place for bed in beds)}\n")
-    sys.stdout.flush()
+    _say(f"{len(beds)} beds as HL7 v2 to {host}:{port}: {', '.join(bed.place for bed in beds)}")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(gateway.run(arguments.seconds))
     answers = ", ".join(f"{code} {count}" for code, count in sorted(gateway.acks.items())) or "none"
-    sys.stdout.write(f"monitor: {gateway.sent} messages with vital signs; acknowledgements: {answers}\n")
+    _say(f"{gateway.sent} messages with vital signs; acknowledgements: {answers}")
     return 0
 
 
-def _listener(address: str | None) -> tuple[str, int]:
+def _play_ward_sdc(arguments: argparse.Namespace, target: SplitResult) -> int:
+    from edgeward.testing.sdc_ward import SdcWard
+
+    beds = _beds(arguments.source)
+    host, port = str(target.hostname), target.port or 0
+    speed, period_s = arguments.speed, arguments.period
+    with SdcWard(beds, SystemClock(), host=host, port=port, period_s=period_s, speed=speed) as ward:
+        for bed, url in zip(beds, ward.urls, strict=True):
+            _say(f"{bed.place} as SDC at {url}")
+        with contextlib.suppress(KeyboardInterrupt):
+            ward.run(arguments.seconds)
+        _say(f"{ward.sent} reports with vital signs")
+    return 0
+
+
+def _play_ecg_sdc(arguments: argparse.Namespace, target: SplitResult) -> int:
+    from edgeward.testing.sdc_ward import SdcEcg
+
+    source = open_source(arguments.source, SystemClock(), arguments.speed)
+    with SdcEcg(source, host=str(target.hostname), port=target.port or 0) as monitor:
+        _say(f"{len(source.info.leads)} leads as SDC at {monitor.url}")
+        monitor.run()
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"monitor: {text}\n")
+    sys.stdout.flush()
+
+
+def _target(address: str | None) -> SplitResult:
     parts = urlsplit(address or "")
     try:
-        port = parts.port
+        known = parts.scheme == "sdc" or (parts.scheme == "hl7" and parts.port is not None)
     except ValueError:
-        port = None
-    if parts.scheme != "hl7" or not parts.hostname or port is None:
-        raise ConfigError("target-malformed", "vital signs need --to hl7://HOST:PORT, such as hl7://127.0.0.1:2575")
-    return parts.hostname, port
+        known = False
+    if not known or not parts.hostname:
+        raise ConfigError(
+            "target-malformed",
+            "--to is hl7://HOST:PORT, such as hl7://127.0.0.1:2575, or sdc://HOST[:PORT], such as sdc://127.0.0.1:6464",
+        )
+    return parts
+
+
+def _beds(source: str) -> list[SimulatedBed]:
+    return _stays(source) if source.startswith(_STAYS) else _patients(source)
 
 
 def _patients(source: str) -> list[SimulatedBed]:
@@ -151,6 +203,27 @@ def _patients(source: str) -> list[SimulatedBed]:
     return beds
 
 
+def _stays(source: str) -> list[SimulatedBed]:
+    """``stays:FILE.parquet?beds=4&first=100`` → a bed for each of four recorded stays, the 100th first."""
+    from edgeward.testing.gateway import SimulatedBed, replay
+    from edgeward.workshop.vitals_long import NS_PER_MINUTE, read_long
+
+    name, _, query = source.removeprefix(_STAYS).partition("?")
+    options = _options(query, _STAYS_KNOWN)
+    count, first, begin_s = _whole(options["beds"]), _whole(options["first"]), 60.0 * _whole(options["begin"])
+    if not 1 <= count <= BEDS_MAX:
+        raise ConfigError("source-malformed", f"beds must be 1 to {BEDS_MAX}; correct --source")
+    stays = [stay for stay in read_long([Path(name)]) if len(stay)]
+    if first >= len(stays):
+        raise ConfigError("source-malformed", f"the file holds {len(stays)} stays; correct first in --source")
+    beds = []
+    for number, stay in enumerate(stays[first : first + count], 1):
+        rows = [(60.0 * numeric.at_ns / NS_PER_MINUTE, numeric.kind, numeric.value) for numeric in stay.numerics()]
+        player = replay((at_s, kind, value) for at_s, kind, value in rows if value is not None)
+        beds.append(SimulatedBed(f"{options['unit']}^^{number}", player, f"CINC{stay.record}", begin_s))
+    return beds
+
+
 def _options(query: str, known: dict[str, str]) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
     if set(given) - set(known):
@@ -170,5 +243,5 @@ def _options(query: str, known: dict[str, str]) -> dict[str, str]:
 def _whole(text: str) -> int:
     number = float(text)
     if not number.is_integer() or number < 0:
-        raise ConfigError("source-malformed", "beds and seed are whole numbers from 0; correct --source")
+        raise ConfigError("source-malformed", "beds, seed, first and begin are whole numbers from 0; correct --source")
     return int(number)

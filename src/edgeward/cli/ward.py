@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.feed import Population
-from edgeward.bedside.page.ward import WARD_KINDS
 from edgeward.bedside.system import SystemClock
-from edgeward.cli.bedside import json_lines, say, say_lost
-from edgeward.cli.settings import load_hl7
+from edgeward.cli.bedside import say
+from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
 from edgeward.cli.ward_settings import WardSettings, load_ward
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from edgeward.bedside.assign import BedPlan
-    from edgeward.bedside.output.base import Output
-    from edgeward.bedside.page.server import WardServer
-    from edgeward.bedside.stream import EcgStream
-    from edgeward.bedside.ward import Ward
     from edgeward.bedside.ward_bundles import WardBundles
-    from edgeward.bedside.ward_run import Listener, WardLoop
+    from edgeward.bedside.ward_run import WardLoop
+    from edgeward.cli.ward_parts import Way
 
 
 def register(verbs: Any) -> None:
@@ -53,6 +45,13 @@ def register(verbs: Any) -> None:
     run.add_argument("--trusted-root", help="the repository's root.json, brought by hand at first use")
     run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
     run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
+    run.add_argument(
+        "--page-name",
+        dest="page_names",
+        action="append",
+        metavar="NAME",
+        help="a further name or address by which browsers ask for the page; may be repeated",
+    )
     run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
     run.add_argument(
         "--no-actions",
@@ -89,6 +88,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     clock = SystemClock()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_alone(settings.state_dir))
         bundles = stack.enter_context(
             WardBundles(
                 settings.state_dir,
@@ -108,7 +108,9 @@ def run_ward(arguments: argparse.Namespace) -> int:
             THRESHOLDS: SideProcess(THRESHOLDS, THRESHOLDS_MODULE, settings.thresholds.to_json(), clock),
             ASSESS: SideProcess(ASSESS, "edgeward.bedside.assess.process", bundles.settings(), clock, place=place),
         }
-        outputs = stack.enter_context(_outputs(settings, clock))
+        outputs = stack.enter_context(lines_out(settings, clock))
+        records = stack.enter_context(records_out(settings, beds, clock))
+        outputs += records.outputs
         ward = Ward(
             beds,
             sides,
@@ -116,35 +118,51 @@ def run_ward(arguments: argparse.Namespace) -> int:
             audit,
             clock,
             tasks=settings.tasks,
+            ecg=settings.ecg,
             thresholds=settings.thresholds,
-            hello=lambda plans: _hello(settings, plans, bundles),
+            hello=lambda plans, pages: hello_of(settings, plans, pages, bundles),
         )
+        ways = ways_in(settings, arguments.settings, arguments.hl7_port, ward, clock)
         loop = WardLoop(
             ward,
             sides,
-            _streams(settings, clock),
-            _listeners(arguments, ward, clock),
+            streams(settings, clock),
+            [way.listener for way in ways],
             clock,
             end_after(clock, settings.run_for_s),
             bundles.refused,
-            say,
+            records.news,
         )
         if settings.page:
-            page = _page(settings, loop, bundles)
+            page = page_of(settings, loop, bundles)
             stack.callback(page.close)
-            outputs.append(_PageFeed(page))
+            outputs.append(PageFeed(page))
             say(f"page: {page.url}")
-        asyncio.run(_serve(loop, settings, bundles))
+        asyncio.run(_serve(loop, ways, settings, bundles))
     return 0
 
 
-async def _serve(loop: WardLoop, settings: WardSettings, bundles: WardBundles) -> None:
+@contextlib.contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder. ``ConfigError``: ``ward-in-use``, or the disk refuses to make the folder."""
+    from edgeward.trust.durable import locked, storage_error
+
+    with contextlib.ExitStack() as stack:
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(state_dir / "ward.lock", "ward-in-use", f"the state folder {state_dir}"))
+        except OSError as error:
+            raise storage_error(error, f"opening the state folder {state_dir}") from error
+        yield
+
+
+async def _serve(loop: WardLoop, ways: list[Way], settings: WardSettings, bundles: WardBundles) -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         running.add_signal_handler(number, loop.stop)
 
     def started() -> None:
-        say("watching: threshold alerts run" + _heard_at(loop))
+        say("; ".join(["watching: threshold alerts run", *filter(None, (way.says() for way in ways))]))
         if settings.repository:
             bundles.update(settings.repository, Path(settings.trusted_root), changed)
 
@@ -152,94 +170,3 @@ async def _serve(loop: WardLoop, settings: WardSettings, bundles: WardBundles) -
         running.call_soon_threadsafe(loop.sides["assess"].restart, values)
 
     await loop.run(started)
-
-
-def _heard_at(loop: WardLoop) -> str:
-    ports = [f"; HL7 v2 at port {listener.port}" for listener in loop.listeners if hasattr(listener, "port")]
-    return "".join(ports)
-
-
-def _listeners(arguments: argparse.Namespace, ward: Ward, clock: SystemClock) -> list[Listener]:
-    from edgeward.bedside.source.hl7 import Hl7Listener
-    from edgeward.wire.codes import CodeTable
-
-    hl7, codes = load_hl7(arguments.settings)
-    if arguments.hl7_port is not None:
-        hl7 = replace(hl7, port=arguments.hl7_port)
-    return [Hl7Listener(ward, clock, hl7, CodeTable(codes))]
-
-
-def _streams(settings: WardSettings, clock: SystemClock) -> list[EcgStream]:
-    """One stream per bed with an ECG: the single-bed device with folders and a page of its own."""
-    from edgeward.bedside.stream import EcgStream
-
-    streams = []
-    for number, (bed, source) in enumerate(settings.ecg.items()):
-        command = [sys.executable, "-P", "-m", "edgeward.cli.main", "bedside", "run", "--source", source, "--bed", bed]
-        command += ["--json-lines", "-", "--state-dir", str(settings.state_dir / "ecg" / str(number))]
-        command += ["--dwell", f"{settings.dwell_s:g}", "--page-host", settings.page_host]
-        command += ["--page-port", str(_ecg_port(settings, number))] if settings.page else ["--no-page"]
-        if settings.repository:
-            command += ["--repository", settings.repository, "--trusted-root", settings.trusted_root]
-        streams.append(EcgStream(bed, command, clock))
-    return streams
-
-
-def _ecg_port(settings: WardSettings, number: int) -> int:
-    return settings.ecg_page_port + number if settings.ecg_page_port else 0
-
-
-def _page(settings: WardSettings, loop: WardLoop, bundles: WardBundles) -> WardServer:
-    from edgeward.bedside.page.server import WardServer
-
-    minutes = [choice for choice in (1, 2, 3, 5, 10) if choice * 60 <= settings.thresholds.suspend_s_max] or [1]
-    act = loop.act if settings.actions else None
-    return WardServer(
-        settings.page_host,
-        settings.page_port,
-        _hello(settings, settings.beds, bundles),
-        act=act,
-        suspend_minutes=minutes,
-    )
-
-
-def _hello(settings: WardSettings, plans: Sequence[BedPlan], bundles: WardBundles) -> dict[str, Any]:
-    beds = []
-    for plan in plans:
-        number = list(settings.ecg).index(plan.name) if plan.name in settings.ecg else None
-        port = _ecg_port(settings, number) if number is not None else 0
-        ecg = f"http://{settings.page_host}:{port}/" if port else None
-        population = (plan.population or Population.ADULT).value
-        beds.append({"bed": plan.name, "population": population, "ecg": ecg})
-    simulated = bool(plans) and all(plan.simulated for plan in plans)
-    return {"ward": settings.name, "beds": beds, "tasks": bundles.shown(), "simulated": simulated}
-
-
-class _PageFeed:
-    """An ``Output`` over the ward's page."""
-
-    def __init__(self, page: WardServer) -> None:
-        self._page = page
-
-    def write(self, kind: str, data: dict[str, Any]) -> None:
-        """Publish what the page knows."""
-        if kind in WARD_KINDS:
-            self._page.publish(kind, data)
-
-    def close(self) -> None:
-        """The page is closed by whoever made it."""
-
-
-@contextlib.contextmanager
-def _outputs(settings: WardSettings, clock: SystemClock) -> Iterator[list[Output]]:
-    from edgeward.bedside.output.jsonl import JsonLines
-
-    with contextlib.ExitStack() as stack:
-        outputs: list[Output] = []
-        if settings.json_lines:
-            stream = stack.enter_context(contextlib.closing(json_lines(settings.json_lines)))
-            lines = JsonLines(stream, clock)
-            stack.callback(say_lost, lines)
-            stack.callback(lines.close)
-            outputs.append(lines)
-        yield outputs

@@ -1,4 +1,7 @@
-"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]`` and ``[cloud]`` of the settings file."""
+"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]`` and ``[cloud]`` of the settings file.
+
+The ways in and out (``[hl7]``, ``[fhir]``, ``[[sdc]]``, ``[out]``) are read in ``settings`` and ``ward_ways``.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.assign import BedPlan
+from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.cloud import CloudSettings
 from edgeward.bedside.feed import Population
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
-from edgeward.cli.settings import default_state_dir, document, table_of, typed
+from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, within, words_of
+from edgeward.cli.ward_ways import Ways, load_ways
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ class WardSettings:
 
     ``tasks``: whose bundles are assessed; ``repository`` and ``trusted_root`` as for a single bed; ``automatic_beds``:
     a place that nobody configured becomes a bed when a monitor names it; ``actions``: the page may acknowledge and
-    suspend; ``ecg_page_port``: of the first ECG bed's page, the next ones follow (0: any free one).
+    suspend; ``page_names`` as for a single bed; ``ecg_page_port``: of the first ECG bed's page, the next ones follow
+    (0: any free one).
     """
 
     name: str = "Ward"
@@ -36,6 +41,7 @@ class WardSettings:
     page: bool = True
     page_host: str = "127.0.0.1"
     page_port: int = 8080
+    page_names: tuple[str, ...] = ()
     actions: bool = True
     ecg_page_port: int = 0
     json_lines: str = ""
@@ -51,11 +57,12 @@ class WardSettings:
     """Bed → source address of its ECG."""
     thresholds: ThresholdSettings = field(default_factory=ThresholdSettings)
     cloud: CloudSettings | None = None
+    ways: Ways = field(default_factory=Ways)
 
     def __post_init__(self) -> None:
-        for port in (self.page_port, self.ecg_page_port):
-            if not 0 <= port <= 65_535:
-                raise ConfigError("setting-invalid", "a port must lie between 0 (any free port) and 65535")
+        for name in ("page_port", "ecg_page_port"):
+            if not 0 <= getattr(self, name) <= 65_535:
+                raise ConfigError("setting-invalid", f"{name} must lie between 0 (any free port) and 65535")
         # Comparisons are written so that a NaN fails them.
         if not 0 <= self.dwell_s <= _DWELL_S_MAX or not 1 <= self.threads <= 64:
             raise ConfigError("setting-invalid", "dwell_s must lie between 0 and 86400, threads between 1 and 64")
@@ -68,7 +75,7 @@ class WardSettings:
             )
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:
-            raise ConfigError("setting-invalid", f"[ward] tasks knows {', '.join(TASKS)}, not {', '.join(unknown)}")
+            raise ConfigError("setting-invalid", f"tasks knows {', '.join(TASKS)}, not {', '.join(unknown)}")
         strange = sorted(set(self.ecg) - {plan.name for plan in self.beds})
         if strange:
             raise ConfigError("setting-invalid", f"an ECG is named for a bed that is not there: {', '.join(strange)}")
@@ -101,8 +108,9 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
     """
     found = document(path)
     table = table_of(found.get("ward", {}), "ward")
-    tasks = _words(table.pop("tasks", list(TASKS)), "ward", "tasks")
-    settings = typed(WardSettings(), table, "ward")
+    tasks = words_of(table.pop("tasks", list(TASKS)), "ward", "tasks")
+    names = words_of(table.pop("page_names", []), "ward", "page_names")
+    settings = replace(typed(WardSettings(), table, "ward"), page_names=names)
     plans, sources, bed_limits = _beds(found.get("beds", []))
     for item in ecg:
         bed, mark, source = item.partition("=")
@@ -112,30 +120,32 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
         if all(plan.name != bed for plan in plans):
             plans.append(BedPlan(bed, places=(bed,)))
     given = {key: value for key, value in arguments.items() if value is not None}
-    return replace(
-        settings,
-        tasks=tasks,
-        beds=tuple(plans),
-        ecg=sources,
-        thresholds=_thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits),
-        cloud=_cloud(found),
-        **given,
-    )
+    thresholds = _thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits)
+    cloud, ways = _cloud(found), load_ways(path)
+    with within("[ward]"):
+        return replace(
+            settings,
+            tasks=tasks,
+            beds=tuple(plans),
+            ecg=sources,
+            thresholds=thresholds,
+            cloud=cloud,
+            ways=ways,
+            **given,
+        )
 
 
 def _beds(
     rows: object,
 ) -> tuple[list[BedPlan], dict[str, str], dict[str, Mapping[Population, Mapping[str, float]]]]:
     """Plans, ECG sources and limits of the ``[[beds]]``."""
-    if not isinstance(rows, list):
-        raise ConfigError("setting-invalid", "beds must be a list of tables: write [[beds]] before each bed")
     plans: list[BedPlan] = []
     sources: dict[str, str] = {}
     limits: dict[str, Mapping[Population, Mapping[str, float]]] = {}
-    for row in rows:
-        table = dict(table_of(row, "beds"))
-        places = _words(table.pop("places", []), "beds", "places")
-        peers = _words(table.pop("peers", []), "beds", "peers")
+    for row in rows_of(rows, "beds"):
+        table = dict(row)
+        places = words_of(table.pop("places", []), "beds", "places")
+        peers = words_of(table.pop("peers", []), "beds", "peers")
         changed = table_of(table.pop("limits", {}), "beds.limits")
         bed = typed(_BedTable(), table, "beds")
         if not bed.name or bed.spo2_scale not in {1, 2}:
@@ -146,6 +156,8 @@ def _beds(
             sources[bed.name] = bed.ecg
         if changed:
             limits[bed.name] = {population or Population.ADULT: changed}
+    with within("[[beds]]"):
+        Beds(plans)  # checks names, places and peers
     return plans, sources, limits
 
 
@@ -162,7 +174,14 @@ def _thresholds(
         latch = Latch(plain.latch)
     except ValueError as error:
         raise ConfigError("setting-invalid", f"[thresholds] latch must be one of {', '.join(Latch)}") from error
-    return ThresholdSettings(limits, beds, latch, plain.reminder_s, plain.suspend_s_max)
+    for population, changed in limits.items():
+        with within(f"[thresholds.{population.value}]"):
+            ThresholdSettings({population: changed})
+    for bed, changes in beds.items():
+        with within(f"[[beds]] {bed}, limits:"):
+            ThresholdSettings(limits, {bed: changes})
+    with within("[thresholds]"):
+        return ThresholdSettings(limits, beds, latch, plain.reminder_s, plain.suspend_s_max)
 
 
 def _cloud(found: Mapping[str, Any]) -> CloudSettings | None:
@@ -170,16 +189,11 @@ def _cloud(found: Mapping[str, Any]) -> CloudSettings | None:
     if "cloud" not in found:
         return None
     table = table_of(found["cloud"], "cloud")
-    return typed(CloudSettings(str(table.get("url", ""))), table, "cloud")
+    with within("[cloud]"):
+        return typed(CloudSettings(str(table.get("url", ""))), table, "cloud")
 
 
 def _population(name: str, where: str) -> Population:
     if name not in _POPULATIONS:
         raise ConfigError("setting-invalid", f"{where}: population must be one of {', '.join(_POPULATIONS)}")
     return _POPULATIONS[name]
-
-
-def _words(value: object, where: str, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError("setting-invalid", f"[{where}] {name} must be a list of texts")
-    return tuple(value)

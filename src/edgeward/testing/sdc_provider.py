@@ -117,7 +117,9 @@ class SdcMonitor:
     """One monitor at ``url`` from construction until ``close``; also a context manager.
 
     ``port`` 0 lets the system choose, and ``restart`` keeps it. ``discoverable``: announce itself by WS-Discovery (UDP
-    multicast on ``host``). ``units``: other MDC unit codes than ``METRICS`` names, per kind.
+    multicast on ``host``). ``demo``: say that it only demonstrates (OperatingMode
+    Dmo). ``units``: other MDC unit codes than ``METRICS`` names, per kind. ``epr``: its
+    endpoint reference, which is part of ``url``; another each time where none is given.
     """
 
     def __init__(
@@ -131,11 +133,13 @@ class SdcMonitor:
         rate_hz: float = 250.0,
         units: Mapping[Kind, str] | None = None,
         discoverable: bool = False,
+        demo: bool = False,
+        epr: uuid.UUID | None = None,
     ) -> None:
         self.kinds, self.leads, self.rate_hz = tuple(kinds), tuple(leads), rate_hz
         self._units = dict(units or {})
-        self._host, self._tls = host, tls
-        self._epr = uuid.uuid4()
+        self._host, self._tls, self._demo = host, tls, demo
+        self._epr = epr or uuid.uuid4()
         self._lock = threading.RLock()
         self._discovery = WSDiscovery(host) if discoverable else None
         if self._discovery is not None:
@@ -313,6 +317,7 @@ class SdcMonitor:
             '<pm:TechnicalRange Lower="-10" Upper="10"/></pm:Metric>'
             for lead in self.leads
         )
+        mode = "Dmo" if self._demo else "Nml"
         run = f'SequenceId="{uuid.uuid4().urn}"'
         return (
             f'<msg:GetMdibResponse xmlns:msg="{_MSG}" xmlns:pm="{_PM}" '
@@ -321,5 +326,7 @@ class SdcMonitor:
             '<pm:PatientContext Handle="patient"/><pm:LocationContext Handle="location"/></pm:SystemContext>'
             '<pm:Clock Handle="clock"/><pm:Vmd Handle="vmd">'
             f'<pm:Channel Handle="numerics">{numerics}</pm:Channel><pm:Channel Handle="ecg">{waves}</pm:Channel>'
-            "</pm:Vmd></pm:Mds></pm:MdDescription></msg:Mdib></msg:GetMdibResponse>"
+            "</pm:Vmd></pm:Mds></pm:MdDescription>"
+            f'<pm:MdState><pm:State xsi:type="pm:MdsState" DescriptorHandle="mds" OperatingMode="{mode}"/></pm:MdState>'
+            "</msg:Mdib></msg:GetMdibResponse>"
         ).encode()

@@ -59,11 +59,15 @@ class LocalSide:
         happened, self._happened = self._happened, []
         return happened
 
-    def die(self) -> None:
+    def die(self, what: What = What.CRASHED, how: str = "signal-9") -> None:
         """The process is gone."""
         self._core = None
         self.restarts += 1
-        self._happened.append(Happening(self.name, What.CRASHED, self._clock.monotonic_ns(), "signal-9"))
+        self._happened.append(Happening(self.name, what, self._clock.monotonic_ns(), how))
+
+    def distrust(self) -> None:
+        """It said nonsense: it is gone, as if it had been killed for it."""
+        self.die(What.NONSENSE, "nonsense")
 
     def revive(self, care: Care = Care.WHOLE) -> None:
         """Another takes its place and is told what the rim remembers, with as much ``care``."""

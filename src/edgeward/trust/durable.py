@@ -69,8 +69,9 @@ def locked(path: Path, code: str, what: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise ConfigError(code, f"{what} is in use by process {holder}; stop it or choose another folder") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # the number only explains; a full disk must keep nobody from starting
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -18,45 +18,27 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edgeward.signal.numeric import KINDS
+from edgeward.wire.entries import PREFER, SNOMED_NEWS2, numbers, outcome_of, parts
 from edgeward.wire.iso8601 import instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeward.wire.entries import Driver, News2, Notice, Score
+
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _SNOMED = "http://snomed.info/sct"
 _UCUM = "http://unitsofmeasure.org"
-_NEWS2 = {"system": _SNOMED, "code": "1104051000000101", "display": "Royal College of Physicians NEWS2 total score"}
+_NEWS2 = {"system": _SNOMED, "code": SNOMED_NEWS2[0], "display": SNOMED_NEWS2[1]}
 _PRIORITY_URL = "http://hl7.org/fhir/StructureDefinition/flag-priority"
 _PRIORITY_CODES = "http://hl7.org/fhir/flag-priority-code"
 _PRIORITIES = {"high": "PH", "medium": "PM", "low": "PL"}
 _QUALITIES = {"none": "low", "watch": "moderate", "act": "high"}
 _UNITS = frozenset(info.unit for info in KINDS.values())
-_ESCAPES = {"\\F\\": "|", "\\S\\": "^", "\\T\\": "&", "\\R\\": "~", "\\E\\": "\\"}
-_NOT_NUMBERS = frozenset({"ASSOC", "FHIR"})
-"""Types of identifiers that no hospital gave: a monitor's association, an address at a FHIR server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """What a task predicts: words and SNOMED CT code of the outcome; minutes from and to, where it says."""
-
-    label: str
-    snomed: str
-    minutes: tuple[int, int] | None = None
-
-
-OUTCOMES: Mapping[str, Predicted] = MappingProxyType(
-    {
-        "sepsis-risk": Predicted("Sepsis", "91302008"),
-        "hypotension": Predicted("Sustained hypotension", "45007003", (30, 60)),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,78 +53,15 @@ class Author:
     version: str
     own: str = "urn:edgeward"
     systems: Mapping[str, str] = field(default_factory=dict)
-    prefer: tuple[str, ...] = ("MR", "PI", "PT", "AN")
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """A feature that moves a score: ``effect`` in log odds."""
-
-    feature: str
-    label: str
-    value: float | None
-    unit: str
-    effect: float
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A task's score of one stay at wall time ``at_ns``; ``key``: tells it from every other."""
-
-    key: str
-    task: str
-    version: str
-    rung: str
-    at_ns: int
-    outcome: str
-    why: str
-    probability: float | None = field(repr=False)
-    level: str
-    drivers: tuple[Driver, ...] = field(default=(), repr=False)
-    missing_share: float | None = None
-    stale_share: float | None = None
-    simulated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class News2:
-    """An early warning score; ``total`` None: nothing is known."""
-
-    key: str
-    at_ns: int
-    total: int | None = field(repr=False)
-    complete: bool
-    missing: tuple[str, ...]
-    items: Mapping[str, int] = field(repr=False)
-    risk: str
-    scale: int
-    simulated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An advisory, from ``begun_ns`` until it was taken back at ``ended_ns``."""
-
-    key: str
-    code: str
-    text: str
-    priority: str
-    begun_ns: int
-    ended_ns: int | None = None
-    simulated: bool = False
+    prefer: tuple[str, ...] = PREFER
 
 
 def subject(identifiers: frozenset[str], author: Author) -> dict[str, Any] | None:
     """A logical reference to the patient by the best identifier; None where no hospital's number is among them."""
-    numbers = []
-    for identifier in identifiers:
-        value, _, _, authority, kind, *_ = [*map(_plain, identifier.split("^")), "", "", "", "", ""]
-        if value and kind not in _NOT_NUMBERS:
-            rank = author.prefer.index(kind) if kind in author.prefer else len(author.prefer)
-            numbers.append((rank, not authority, authority, kind, value))
-    if not numbers:
+    known = numbers(identifiers, author.prefer)
+    if not known:
         return None
-    _, _, authority, kind, value = min(numbers)
+    value, authority, kind = parts(known[0])
     named: dict[str, Any] = {"value": value}
     if kind:
         named["type"] = {"coding": [{"system": f"{_TERMS}/v2-0203", "code": kind}]}
@@ -162,15 +81,14 @@ def score(one: Score, patient: dict[str, Any], author: Author) -> bytes:
         "category": [{"coding": [{"system": f"{_TERMS}/observation-category", "code": "survey"}]}],
         "code": {
             "coding": [{"system": f"{author.own}:task", "code": one.task}],
-            "text": f"Risk of {_outcome(one.task).label.lower()}",
+            "text": f"Risk of {outcome_of(one.task).label.lower()}",
         },
         "effectiveDateTime": instant(one.at_ns),
         "method": {"text": f"{one.task} {one.version}, {one.rung}"},
         "device": _device(author),
         "note": [{"text": text} for text in _notes(one)],
     }
-    accepted = one.outcome == "accepted" and one.probability is not None
-    if one.probability is not None and accepted:
+    if one.probability is not None and one.accepted:
         percent = round(100 * one.probability, 2)
         observation["valueQuantity"] = {"value": percent, "unit": "%", "system": _UCUM, "code": "%"}
         observation["interpretation"] = [_coded(f"{author.own}:level", one.level)]
@@ -180,7 +98,7 @@ def score(one: Score, patient: dict[str, Any], author: Author) -> bytes:
     if one.drivers:
         observation["component"] = [_component(driver, author) for driver in one.drivers]
     entries = [_create(observation)]
-    if accepted:
+    if one.accepted:
         entries.append(_create(_assessment(one, patient, author, basis=entries[0]["fullUrl"])))
     return _transaction(entries)
 
@@ -250,7 +168,7 @@ def notice(one: Notice, patient: dict[str, Any], author: Author) -> bytes:
 
 def _assessment(one: Score, patient: dict[str, Any], author: Author, *, basis: str) -> dict[str, Any]:
     assert one.probability is not None
-    predicted = _outcome(one.task)
+    predicted = outcome_of(one.task)
     foreseen: dict[str, Any] = {
         "outcome": {"text": predicted.label},
         "probabilityDecimal": round(100 * one.probability, 2),  # R4: in percent
@@ -275,10 +193,6 @@ def _assessment(one: Score, patient: dict[str, Any], author: Author, *, basis: s
         "basis": [{"reference": basis}],
         "prediction": [foreseen],
     }
-
-
-def _outcome(task: str) -> Predicted:
-    return OUTCOMES.get(task) or Predicted(task, "")
 
 
 def _head(kind: str, key: str, patient: dict[str, Any], author: Author, *, simulated: bool) -> dict[str, Any]:
@@ -365,9 +279,3 @@ def _spoken(value: Any) -> Any:
     if isinstance(value, list):
         return [inner for inner in map(_spoken, value) if inner is not None and inner not in ("", [], {})]
     return value.strip() if isinstance(value, str) else value
-
-
-def _plain(text: str) -> str:
-    for escape, plain in _ESCAPES.items():
-        text = text.replace(escape, plain)
-    return text

@@ -7,9 +7,10 @@ the system 99EDW. Characters are UTF-8 (MSH-18 "UNICODE UTF-8"), separators the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeward.signal.numeric import ACVPU_LEVELS, KINDS, Kind
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 LOCAL = "99EDW"
 """Our own codes, as HL7 table 0396 wants local systems named."""
-_ESCAPES = {"|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "\\": "\\E\\", "&": "\\T\\", "\r": "\\X0D\\", "\n": "\\X0A\\"}
-_PCD_01 = "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO"
-_MONITORING = "182777000^monitoring of patient^SCT"
+_ESCAPES = {"|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "\\": "\\E\\", "&": "\\T\\"}
+_ESCAPES |= {chr(number): f"\\X{number:02X}\\" for number in (*range(0x20), 0x7F)}
+_WRITTEN = re.compile(r"\\[FSTRE]\\|\\X(?:[0-9A-Fa-f]{2})+\\|.", re.DOTALL)
+_STRUCTURE = frozenset("^&")
+PCD_01 = "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO"
+"""MSH-21 of a message that keeps IHE PCD-01."""
 
 CODES: Mapping[Kind, tuple[int, str, str]] = MappingProxyType(
     {  # context-free MDC code, reference id, containment in the message (OBX-4: VMD.channel.metric)
@@ -69,13 +73,26 @@ LOINC: Mapping[Kind, tuple[str, str]] = MappingProxyType(
 """How context and laboratory values are coded in what we write."""
 
 
+class Coded(NamedTuple):
+    """A code of a system with its text (HL7 CWE)."""
+
+    code: str
+    text: str
+    system: str = LOCAL
+
+
+MONITORING = Coded("182777000", "monitoring of patient", "SCT")
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who writes: MSH-3, MSH-4, and MSH-11: "P" for patients, "T" for what is simulated."""
+    """Who writes to whom: MSH-3 to MSH-6, and MSH-11: "P" for patients, "T" for what is simulated."""
 
     application: str = "EDGEWARD"
     facility: str = ""
     processing: str = "P"
+    receiver: str = ""
+    receiver_facility: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +105,31 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What a message's observations belong to (OBR): its id (OBR-3), what it is (OBR-4), from when to when, its status.
+
+    ``id`` "": the message's control id; ``begun`` None: the message's own time.
+    """
+
+    id: str = ""
+    what: Coded = MONITORING
+    begun: datetime | None = None
+    ended: datetime | None = None
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Obx:
-    """One observation: coded (code, name, system), typed ("NM", "ST", "CWE"), with its unit (UCUM) and status."""
+    """One observation: coded (code, name, system), typed ("NM", "ST", "CWE"), with its unit (UCUM) and status.
+
+    ``place``: OBX-4, the containment in a device, or which of several it is.
+    """
 
     code: str
     name: str
     system: str
     value_type: str
-    value: str
+    value: str | Coded
     unit: str = ""
     place: str = ""
     status: str = "R"
@@ -103,8 +137,14 @@ class Obx:
 
 
 def escape(text: str) -> str:
-    """``text`` with HL7's separators and line ends escaped (HL7 v2.6 section 2.7)."""
+    """``text`` with HL7's separators and all control characters escaped (HL7 v2.6 section 2.7)."""
     return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def contained(text: str) -> str:
+    """A field that is written already, with its components and escapes: as it is, but nothing breaks out of it."""
+    tokens = (found[0] for found in _WRITTEN.finditer(text))
+    return "".join(token if len(token) > 1 or token in _STRUCTURE else _ESCAPES.get(token, token) for token in tokens)
 
 
 def stamp(at: datetime) -> str:
@@ -144,13 +184,14 @@ def oru_r01(
     rows: Iterable[Obx],
     *,
     person: Person | None = None,
-    order: str = "",
+    order: Order | None = None,
+    profile: str = PCD_01,
 ) -> bytes:
-    """An unsolicited observation message. ``place``: PV1-3 as components ("ICU^^5"); ``order``: OBR-3, else control."""
+    """An unsolicited observation message. ``place``: PV1-3 as components ("ICU^^5"); ``profile``: MSH-21."""
     lines = [
-        _msh(sender, control, at, "ORU^R01^ORU_R01", _PCD_01),
+        _msh(sender, control, at, "ORU^R01^ORU_R01", profile),
         *_who(place, person),
-        f"OBR|1||{escape(order or control)}^{escape(sender.application)}|{_MONITORING}|||{stamp(at)}",
+        _obr(order or Order(), sender, control, at),
     ]
     lines += [_obx(index, row) for index, row in enumerate(rows, 1)]
     return _joined(lines)
@@ -177,23 +218,36 @@ def adt(
 
 
 def _msh(sender: Sender, control: str, at: datetime, kind: str, profile: str) -> str:
-    head = rf"MSH|^~\&|{escape(sender.application)}|{escape(sender.facility)}|||{stamp(at)}||{kind}|{escape(control)}"
-    return f"{head}|{sender.processing}|2.6|||NE|AL||UNICODE UTF-8|||{profile}"
+    names = (sender.application, sender.facility, sender.receiver, sender.receiver_facility)
+    head = rf"MSH|^~\&|{'|'.join(map(escape, names))}|{stamp(at)}||{kind}|{escape(control)}"
+    return f"{head}|{sender.processing}|2.6|||NE|AL||UNICODE UTF-8|||{profile}".rstrip("|")
 
 
 def _who(place: str, person: Person | None, previous_place: str = "") -> Sequence[str]:
     known = person or Person()
-    pid = f"PID|||{'~'.join(known.identifiers)}||||{known.born}|{known.sex}"
-    visit = f"PV1||I|{place}|||{previous_place}"
+    pid = f"PID|||{'~'.join(map(contained, known.identifiers))}||||{known.born}|{known.sex}"
+    visit = f"PV1||I|{contained(place)}|||{contained(previous_place)}"
     return pid.rstrip("|"), visit.rstrip("|")
 
 
+def _obr(order: Order, sender: Sender, control: str, at: datetime) -> str:
+    filler = f"{escape(order.id or control)}^{escape(sender.application)}"
+    ended = "" if order.ended is None else stamp(order.ended)
+    times = f"{stamp(order.begun or at)}|{ended}"  # OBR-7, -8
+    return f"OBR|1||{filler}|{_coded(order.what)}|||{times}{'|' * 17}{order.status}".rstrip("|")
+
+
 def _obx(index: int, row: Obx) -> str:
-    unit = f"{row.unit}^{row.unit}^UCUM" if row.unit else ""
-    code = f"{row.code}^{escape(row.name)}^{row.system}"
+    unit = "" if not row.unit else f"{escape(row.unit)}^{escape(row.unit)}^UCUM"
+    code = _coded(Coded(row.code, row.name, row.system))
+    value = _coded(row.value) if isinstance(row.value, Coded) else escape(row.value)
     at = stamp(row.at) if row.at is not None else ""
-    line = f"OBX|{index}|{row.value_type}|{code}|{row.place}|{escape(row.value)}|{unit}|||||{row.status}|||{at}"
+    line = f"OBX|{index}|{row.value_type}|{code}|{escape(row.place)}|{value}|{unit}|||||{row.status}|||{at}"
     return line.rstrip("|")
+
+
+def _coded(coded: Coded) -> str:
+    return f"{escape(coded.code)}^{escape(coded.text)}^{escape(coded.system)}"
 
 
 def _joined(lines: Iterable[str]) -> bytes:

@@ -20,10 +20,10 @@ from pydantic import ValidationError
 from edgeward.bedside.output.courier import Courier, Later, Refused, Sent
 from edgeward.bedside.output.fhir import DESTINATION, FhirOutput, FhirOutSettings, FhirSender
 from edgeward.bedside.output.outbox import Item, Outbox
-from edgeward.bedside.source.reading import PatientRef
 from edgeward.bedside.system import SystemClock
 from edgeward.kernel.errors import ConfigError
 from edgeward.testing.clock import ManualClock
+from edgeward.wire.entries import Whose
 from edgeward.wire.fhir_out import Author
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _until(what: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def _who(stay: int) -> PatientRef | None:
-    return {7: PatientRef(frozenset({"SECRET-P1^^^HOSP^MR"})), 8: PatientRef(frozenset({"P2^^^HOSP^MR"}))}.get(stay)
+def _who(stay: int) -> Whose | None:
+    return {7: Whose(frozenset({"SECRET-P1^^^HOSP^MR"})), 8: Whose(frozenset({"P2^^^HOSP^MR"}))}.get(stay)
 
 
 @contextlib.contextmanager
@@ -248,14 +248,15 @@ def test_an_advisory_is_taken_back_after_a_restart(tmp_path: Path) -> None:
         assert (_drain(outbox), output.failed) == ([], 0)
 
 
-def test_news2_goes_when_it_changes(tmp_path: Path) -> None:
-    """And not where it does not apply."""
+def test_news2_goes_when_its_risk_changes(tmp_path: Path) -> None:
+    """Not with every point up and down within it, and not where it does not apply."""
     with _output(tmp_path) as (output, outbox, _):
         output.write("news2", NEWS2)
         output.write("news2", NEWS2)
         output.write("news2", {**NEWS2, "score": 6, "items": {"pulse": 3}})
+        output.write("news2", {**NEWS2, "score": 7, "risk": "high"})
         output.write("news2", {**NEWS2, "stay": 8, "applies": False})
-        assert [resource["valueInteger"] for _, resource in _drain(outbox)] == [5, 6]
+        assert [resource["valueInteger"] for _, resource in _drain(outbox)] == [5, 7]
 
 
 def test_nothing_leaves_for_a_patient_whom_nobody_knows(tmp_path: Path) -> None:
@@ -409,4 +410,4 @@ def test_no_repr_holds_a_patient(tmp_path: Path) -> None:
     """What a traceback could print."""
     with _output(tmp_path) as (output, outbox, _):
         output.write("advisory", ADVISORY)
-        assert "SECRET" not in repr((output._raised, _item(), outbox.state()))
+        assert "SECRET" not in repr((vars(output._record), _item(), outbox.state()))

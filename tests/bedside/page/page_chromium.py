@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -27,6 +28,10 @@ ANSWER_S_MAX = 30.0
 def find_chromium() -> str | None:
     """Where a Chromium is installed; None where none is."""
     return next((path for name in BINARIES if (path := shutil.which(name))), None)
+
+
+class NavigatedError(RuntimeError):
+    """The page went elsewhere, or was read anew, while it was asked."""
 
 
 class Chromium:
@@ -68,7 +73,8 @@ class Chromium:
                 raise TimeoutError(method)
         answer = self._answers.pop(number)
         if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
+            navigated = "navigated" in answer["error"]["message"]
+            raise (NavigatedError if navigated else RuntimeError)(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -133,8 +139,9 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go to an address and wait for its styles and scripts: before them nothing is as people see it."""
+        self.js("window.isBefore = true")  # the page before is complete too, and stays for a moment
         self.send("Page.navigate", {"url": url})
-        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+        self.wait("!window.isBefore && location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page."""
@@ -144,11 +151,15 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 15.0) -> None:
-        """Wait until an expression is true, whatever it throws before; AssertionError when it never is."""
+        """Wait until an expression is true, whatever it throws and wherever the page goes before.
+
+        Raises AssertionError when it never is.
+        """
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
-                return
+            with contextlib.suppress(NavigatedError):
+                if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
+                    return
             self._browser.listen(0.05)
         raise AssertionError(f"never true: {expression}; complaints: {self.complaints()}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import pytest
+from page_reader import get
 from ward_messages import BEDS, bed, hello, of, score, vitals
 from ward_speaking import LIVE, Ward
 
@@ -70,7 +72,7 @@ def test_ward_is_live_and_names_what_is_measured(tab: Page, ward: Ward) -> None:
 
 def test_bed_that_falls_silent_shows_dashes(tab: Page, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the browser itself: a value past its ceiling is gone although nobody said so."""
-    monkeypatch.setattr("edgeward.bedside.page.vitals.CONTINUOUS_MS_MAX", 2_500)
+    monkeypatch.setattr("edgeward.bedside.vitals.LIVE_S", 3)
     with ward:
         tab.open(ward.server.url)
         tab.wait(f"{shown(0, 'hr')} === '71'")
@@ -127,6 +129,20 @@ def test_score_vanishes_at_the_end_of_its_time(tab: Page, ward: Ward) -> None:
         ward.server._loop.call_soon_threadsafe(stuck.wait)  # from here on no patch can help
         tab.wait(f"{live} === '--'")
         stuck.set()
+
+
+def test_score_vanishes_although_the_page_never_hears_from_the_device(tab: Page, ward: Ward) -> None:
+    """The page counts from when it was written, without waiting for its stream."""
+    live = seen(".score > b, .score .figure")
+    deaf = "window.EventSource = class { addEventListener() {} close() {} }; window.fetch = () => Promise.reject();"
+    tab.send("Page.addScriptToEvaluateOnNewDocument", {"source": deaf})
+    with ward:
+        for path in ("", PATH):
+            ward.server.publish("score", score(NAME, 0.31, "act", ttl_ms=4_000))
+            while b"31 %" not in get(ward.server.url, f"/{path}")[1]:
+                time.sleep(0.02)
+            tab.open(ward.server.url + path)
+            tab.wait(f"{live} === '--' && document.body.dataset.link !== 'live'")
 
 
 def test_bed_in_need_moves_to_the_front_and_quiet_ones_keep_their_places(tab: Page, ward: Ward) -> None:
@@ -217,7 +233,7 @@ def test_suspension_is_confirmed_counted_down_and_ended(tab: Page, ward: Ward) -
         assert "ALERTS SUSPENDED" in tab.text("#b0-claim")
         tab.wait("document.querySelector('#b0-claim').textContent.includes(':')")
         tab.open(ward.server.url + PATH)
-        tab.wait("document.querySelector('#p-suspension button')")
+        tab.wait(f"{LIVE} && document.querySelector('#p-suspension button')")
         tab.js("document.querySelector('#p-suspension button').click()")
         tab.wait("document.querySelector('a.suspend')")
         tab.wait("document.querySelector('#p-alerts [data-key=a]').dataset.kind === 'alert'")

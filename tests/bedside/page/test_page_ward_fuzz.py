@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ward_messages import BEDS, alert, bed, hello, mode, news2, of, score, vitals
+from ward_messages import BEDS, alert, bed, hello, mode, news2, of, outbox, score, vitals
 
 from edgeward.bedside.page.request import Request
 from edgeward.bedside.page.ward_screen import WardScreen
@@ -36,6 +36,7 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("source", of(NAME, source="hl7", refused="unit-unknown", count=2)),
     ("peer", {"source": "hl7", "peer": "a", "connected": True}),
     ("process", {"name": "assess", "what": "crashed"}),
+    ("outbox", outbox()),
     ("hello", hello()),
 ]
 CAUGHT = (InputError, TypeError, ValueError, LookupError, AttributeError)

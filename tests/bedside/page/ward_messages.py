@@ -58,3 +58,11 @@ def news2(name: str, total: int | None, risk: str | None = "low", **fields: Any)
 def mode(name: str, rung: str = "LOCAL", reason: str = "", **fields: Any) -> dict[str, Any]:
     """The mode of the sepsis task."""
     return of(name, task="sepsis", mode=rung, reason=reason, **{"since_ms": 90_000, **fields})
+
+
+def outbox(destinations: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    """Nothing waits at one destination that takes everything."""
+    one = {"destination": "hl7", "sent": 3, "refused": 0, "failures": 0, "code": ""}
+    usual = {"waiting": 0, "oldest_ms": 0, "unsaved": 0, "fault": "", "expired": 0, "dropped": 0}
+    usual |= {"unidentified": 0, "failed": 0, "destinations": [one] if destinations is None else destinations}
+    return {**usual, **more}

@@ -111,9 +111,10 @@ def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, 
         return f'<span class="rung" data-mode="UNKNOWN">{"AI not heard of" if tasks else "No AI installed"}</span>'
     mode = modes[0]
     rung, why = mode["mode"], reason_words(mode["reason"])
-    task = f"{task_words(mode['task'])}: " if any(other["mode"] != rung for other in modes) else ""
-    whole = f"{task}{mode_title(rung)}" + (f" — {why}" if why and rung != "LOCAL" else "")
-    few = whole if rung not in SERVING else _FEW.get(rung, mode_title(rung))
+    said = mode_title(rung) + (f" — {why}" if why and rung != "LOCAL" else "")
+    differ = any(other["mode"] != rung for other in modes)
+    whole, short = (f"{task_words(mode['task'], short=short)}: {said}" if differ else said for short in (False, True))
+    few = short if rung not in SERVING else _FEW.get(rung, mode_title(rung))
     until = f' data-until="{mode["until_ms"]:.0f}"' if rung in SERVING else ""
     return f'<span class="rung" data-mode="{escape(rung)}"{until} title="{escape(whole)}">{escape(few)}</span>'
 

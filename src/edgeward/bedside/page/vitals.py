@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from edgeward.bedside.page.datum import PRIORITIES
 from edgeward.bedside.page.words import unit_words
-from edgeward.signal.numeric import KINDS, Group, Kind
+from edgeward.bedside.vitals import is_spot, stale_after_ns
+from edgeward.kernel.clock import NS_PER_MS
+from edgeward.signal.numeric import KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,15 +23,9 @@ if TYPE_CHECKING:
 NONE = "--"
 STATES = ("ok", "unmeasured", "stale")
 """What the device says of a value (docs/messages.md)."""
-CONTINUOUS_MS_MAX = 60_000
-"""A continuous vital sign that was not measured anew for so long is not shown, whatever the device says."""
-SELDOM_MS_MAX = 12 * 3_600_000
-"""The same for what is measured now and then: cuff pressure, temperature, laboratory."""
 AGE_SHOWN_MS = 10_000
 """A continuous vital sign says its age from here on, what is measured now and then from SELDOM_AGE_SHOWN_MS on."""
 SELDOM_AGE_SHOWN_MS = 60_000
-
-_SELDOM = frozenset({Kind.NIBP_SYS, Kind.NIBP_DIA, Kind.NIBP_MEAN, Kind.TEMP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +106,8 @@ class Shown:
 
 
 def keep_ms(kind: Kind) -> int:
-    """How old a value of a kind may be and still be shown."""
-    seldom = kind in _SELDOM or KINDS[kind].group is not Group.VITAL
-    return SELDOM_MS_MAX if seldom else CONTINUOUS_MS_MAX
+    """How old a value of a kind may be and still be shown, whatever the device says."""
+    return stale_after_ns(kind) // NS_PER_MS
 
 
 def number(kind: Kind, value: float | None) -> str:
@@ -123,7 +118,7 @@ def number(kind: Kind, value: float | None) -> str:
 def shown(slot: Slot, vitals: Mapping[Kind, Vital], marks: Mapping[str, str], now_ms: float) -> Shown:
     """What stands in a slot now."""
     known = {kind: vitals[kind] for kind in slot.kinds if kind in vitals}
-    keep, seldom = keep_ms(slot.kinds[0]), slot.kinds[0] in _SELDOM
+    keep, seldom = keep_ms(slot.kinds[0]), is_spot(slot.kinds[0])
     live = {k: v for k, v in known.items() if v.state == "ok" and v.value is not None and now_ms - v.at_ms <= keep}
     last = _text(slot, known) if any(vital.value is not None for vital in known.values()) else ""
     at_ms: float | None

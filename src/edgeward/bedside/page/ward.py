@@ -6,12 +6,14 @@ nobody inherits those of the one before. Times are milliseconds of the server's 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from edgeward.bedside.page.datum import TEXT_MAX, age_ms, real, real_or_none, require, words
+from edgeward.bedside.page.outbox import OutboxSaid
 from edgeward.bedside.page.stay import TAKERS, TASKS_MAX, Stay, steady
 from edgeward.kernel.errors import InputError
 from edgeward.signal.numeric import Kind
@@ -27,13 +29,15 @@ UNCLAIMED_MS_MAX = 60_000
 SOURCES_MAX, PEERS_MAX = 8, 256
 """Kinds of sources, and connections of one, that are counted."""
 
-_OF_THE_DEVICE = frozenset({"latency", "peer", "process"})
+_HERE = frozenset({"0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104  # recognised, not listened on
+_OF_THE_DEVICE = frozenset({"latency", "outbox", "peer", "process"})
 _BED = {"bed": str}
 _NOTE = {**_BED, "id": (str, Integral), "text": str, "priority": str, "active": bool}
 _REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "hello": {"beds": list},
     "latency": {},
     "peer": {"source": str, "peer": str, "connected": bool},
+    "outbox": {"waiting": Integral, "oldest_ms": Real, "fault": str, "destinations": list},
     "process": {"name": str, "what": str},
     "source": {"source": str, "refused": str},
     "bed": {**_BED, "state": str},
@@ -83,17 +87,20 @@ class Bed:
 
 
 class Device:
-    """What was said of the device and not of a bed: who is connected, which process is down, what was refused last."""
+    """What was said of the device and not of a bed: who is connected, what is down, was refused, waits to leave."""
 
     def __init__(self) -> None:
         self.peers: dict[str, set[str]] = {}
         self.down: dict[str, str] = {}
         self.refusal: dict[str, Any] | None = None
+        self.outbox: OutboxSaid | None = None
 
     def take(self, kind: str, data: Mapping[str, Any], now_ms: float) -> None:
-        """Take a ``peer``, ``process``, ``source`` or ``latency``."""
+        """Take an ``outbox``, ``peer``, ``process``, ``source`` or ``latency``."""
         if kind == "source":
             self.refusal = _refusal(data, now_ms)
+        elif kind == "outbox":
+            self.outbox = OutboxSaid.read(data, now_ms, self.outbox)
         elif kind == "peer":
             source, peer = words(data["source"]), words(data["peer"])
             peers = self.peers.get(source, set())
@@ -234,6 +241,19 @@ def _refusal(data: Mapping[str, Any], now_ms: float) -> dict[str, Any]:
     """What was refused last, of a bed or of the device."""
     named = {"source": words(data["source"]), "refused": words(data["refused"])}
     return {**named, "count": words(data.get("count") or 1), "t_ms": now_ms}
+
+
+def reachable(address: str, host: str) -> str:
+    """``address`` of a page of this device as the browser that asked for ``host`` (its Host header) reaches it.
+
+    A page that is bound to every interface, or to loopback, tells an address that is right on the device alone.
+    """
+    parts, asked = urlsplit(address), urlsplit(f"//{host}")
+    with contextlib.suppress(ValueError):  # a port that is none
+        if parts.hostname in _HERE and parts.port and asked.hostname and asked.hostname not in _HERE:
+            name = f"[{asked.hostname}]" if ":" in asked.hostname else asked.hostname
+            return urlunsplit(parts._replace(netloc=f"{name}:{parts.port}"))
+    return address
 
 
 def _address(given: Any) -> str:

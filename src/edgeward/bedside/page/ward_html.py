@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.html import MARKS
 from edgeward.bedside.page.need import Need, is_silent
+from edgeward.bedside.page.outbox import OUTBOX_TTL_MS
 from edgeward.bedside.page.pieces import (
     LEVEL_WORDS,
     Cell,
@@ -23,11 +24,12 @@ from edgeward.bedside.page.pieces import (
 )
 from edgeward.bedside.page.stay import SERVING
 from edgeward.bedside.page.vitals import TILE, marks_of, shown_first
-from edgeward.bedside.page.words import mode_title, reason_words
+from edgeward.bedside.page.words import mode_title, outbox_words, reason_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeward.bedside.page.outbox import OutboxSaid
     from edgeward.bedside.page.pieces import Moment
     from edgeward.bedside.page.stay import Stay
     from edgeward.bedside.page.ward import Bed, WardState
@@ -192,13 +194,36 @@ def ward_mode(state: WardState, moment: Moment) -> str:
 
 
 def device(state: WardState, moment: Moment) -> str:
-    """For those who look after the device: what is connected, down, refused."""
+    """For those who look after the device: what is connected, down, waiting to leave, refused."""
     told = state.device
     said = [f"{escape(source)}: {len(peers)} connected" for source, peers in told.peers.items()]
     said += [f"<b>{escape(name)} {escape(what)}</b>" for name, what in told.down.items()]
+    if told.outbox is not None:
+        said.append(_outbox(told.outbox, moment))
     if told.refusal is not None:
         said.append(f"last refused: {refused_words(told.refusal, moment)}")
     return " · ".join(said)
+
+
+def _outbox(told: OutboxSaid, moment: Moment) -> str:
+    """What leaves for the record, in a line; what needs somebody is bold."""
+    if moment.now_ms - told.t_ms > OUTBOX_TTL_MS:
+        return "<b>record: not heard of</b>"
+    said = ["record: all sent"]
+    if told.waiting:
+        said = [f"record: {told.waiting} waiting for {moment.age(told.oldest_at_ms)}"]
+    for one in told.destinations:
+        if one.code:
+            said.append(f"<b>{escape(one.name)}: {escape(outbox_words(one.code))}</b>")
+        if one.refused:
+            said.append(f"<b>{escape(one.name)}: {one.refused} refused</b>")
+    if told.fault:
+        said.append(f"<b>{escape(outbox_words(told.fault))}</b>")
+    if told.lost:
+        said.append(f"<b>{told.lost} lost</b>")
+    if told.unidentified:
+        said.append(f"{told.unidentified} without a patient’s number, not sent")
+    return ", ".join(said)
 
 
 def tile_html(bed: Bed, made: Tile) -> str:

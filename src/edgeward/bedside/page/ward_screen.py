@@ -25,7 +25,7 @@ from edgeward.bedside.page.request import Refusal, Request, answer, refuse
 from edgeward.bedside.page.screen import Static, json_answer, page_answer
 from edgeward.bedside.page.trend import HOURS, Trends
 from edgeward.bedside.page.view import View, patch
-from edgeward.bedside.page.ward import BEDS_MAX, WardState
+from edgeward.bedside.page.ward import BEDS_MAX, WardState, reachable
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -237,7 +237,9 @@ class WardScreen:
         if bed is None:
             return self._static.answer(request.path)
         if rest == "":
-            return page_answer(self._bed_page(bed, now_ms), forms=self._actions is not None)
+            return page_answer(
+                self._bed_page(bed, request.headers.get("host", ""), now_ms), forms=self._actions is not None
+            )
         if rest == "trend.json":
             return self._trend(request, bed, now_ms)
         if rest == "suspend" and self._actions is not None and bed.stay is not None:
@@ -259,13 +261,14 @@ class WardScreen:
             ward=escape(str(state.hello.get("ward") or "Ward")),
             simulated="" if state.hello.get("simulated") else " hidden",
             columns=ward_html.columns(len(beds)),
+            now=f"{now_ms:.0f}",
             summary=ward_html.summary(self._needs),
             mode=ward_html.ward_mode(state, moment),
             device=ward_html.device(state, moment),
             tiles="".join(ward_html.tile_html(beds[name], self._tile(beds[name], moment)) for name in order),
         ).encode()
 
-    def _bed_page(self, bed: Bed, now_ms: float) -> bytes:
+    def _bed_page(self, bed: Bed, host: str, now_ms: float) -> bytes:
         state, moment = self._state, Moment(now_ms, spoken=True)
         pieces = self._pieces(bed, moment)
         stay = state.stay_of(bed)
@@ -279,9 +282,10 @@ class WardScreen:
             bed=escape(bed.name),
             ward=escape(str(state.hello.get("ward") or "Ward")),
             path=escape(bed.path),
+            now=f"{now_ms:.0f}",
             stay="" if bed.stay is None else bed.stay,
             simulated="" if state.hello.get("simulated") or bed.simulated else " hidden",
-            ecg=f'<a class="button" href="{escape(bed.ecg)}">ECG</a>' if bed.ecg else "",
+            ecg=f'<a class="button" href="{escape(reachable(bed.ecg, host))}">ECG</a>' if bed.ecg else "",
             rows=bed_html.rows_html(names, bed_html.cells(bed, stay, names, moment)),
             confirm=bed_html.suspend_form(bed, self._actions) if self._actions else "",
             bundles=escape(bundles) or "none",

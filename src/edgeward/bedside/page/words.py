@@ -65,8 +65,26 @@ def age_words(age_ms: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+_OUTBOX = {
+    "disk-error": "the disk fails: what waits would be lost at a restart",
+    "disk-full": "the disk is full: what waits would be lost at a restart",
+    "hl7-hung-up": "it hangs up",
+    "hl7-no-answer": "it does not acknowledge",
+    "internal": "the record cannot be sent",
+    "set-aside": "the outbox was damaged and begun anew",
+    "tls": "the certificates are not accepted",
+    "unreachable": "nobody answers",
+}
+
+
+def outbox_words(code: str) -> str:
+    """Why something cannot leave for the record; an unknown code is shown as it is."""
+    return _OUTBOX.get(code, code)
+
+
 _UNITS = {"mm[Hg]": "mmHg", "Cel": "°C", "1": "", "10*3/uL": "10³/µL", "L/min": "l/min", "mL": "ml"}
 _TASKS = {
+    "ecg-beat": ("Heartbeats", "Beats"),
     "sepsis": ("Sepsis risk", "Sepsis"),
     "sepsis-risk": ("Sepsis risk", "Sepsis"),
     "hypotension": ("Low pressure ahead", "Pressure"),

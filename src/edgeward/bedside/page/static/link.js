@@ -23,7 +23,9 @@ export class Link {
     this.kinds = ["sync", "ping", ...kinds];
     this.onDatum = onDatum;
     this.offset = null; // browser ms minus server ms
-    this.lastOffset = 0; // the same, kept while a new connection is made
+    // The same, kept while a new connection is made. Before the first, the page counts from when the server wrote it, as if
+    // that had been the moment the browser asked: what it shows then looks older than it is, never younger.
+    this.lastOffset = -Number(document.body.dataset.now ?? 0);
     this.heard = null; // when the last ping left the server, in browser ms
     this.quiet = 0;
     this.source = null;

@@ -102,13 +102,11 @@ export function showLink(link) {
 
 // The stream of a page: patches in, and everything that time changes, twice a second.
 export function follow(address, onPatch) {
-  let boot = null;
   const take = {
     sync(datum) {
       const root = document.documentElement, look = root.dataset.look ?? datum.look;
       root.dataset.look = look;
       if (look !== datum.look) location.reload(); // another version, or other beds
-      boot = datum.boot;
       for (const field of document.querySelectorAll("input[name=token]")) field.value = datum.token ?? "";
     },
     reload() { location.reload(); },
@@ -118,7 +116,7 @@ export function follow(address, onPatch) {
   const link = new Link(address, ["patch", "reload"], (kind, datum) => take[kind](datum));
   function show() {
     showLink(link);
-    if (boot !== null) showTime(link.serverNow());
+    showTime(link.serverNow());
   }
   setInterval(show, 500);
   document.addEventListener("visibilitychange", show);
