@@ -32,7 +32,8 @@ _SOURCE_HELP = (
     "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0&past=0] with the courses stable, "
     "sepsis, haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections, and so many minutes of their past "
     "brought along; recorded stays of PhysioNet/CinC 2012 or 2019 as "
-    "stays:FILE.parquet[?beds=8&first=0&begin=0&unit=ICU], from the stay numbered first and its minute begin on (default: sim:)"
+    "stays:FILE.parquet[?beds=8&first=0&begin=0&unit=ICU], from the stay numbered first and its minute begin on "
+    "(default: sim:)"
 )
 
 
