@@ -12,7 +12,7 @@ import pytest
 
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.repository import FaultyServer, RepositoryLab, tiny_bundle
-from edgeward.trust import fetch as fetch_module
+from edgeward.trust import client as client_module
 from edgeward.trust.fetch import TrustClient, fetch
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def test_unreachable_repository_is_said(lab: RepositoryLab, tmp_path: Path) -> N
 
 def test_metadata_that_drip_are_given_up(lab: RepositoryLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metadata that take longer than their limit are repository-unreachable (slow-retrieval attack)."""
-    monkeypatch.setattr(fetch_module, "METADATA_S_MAX", -1.0)
+    monkeypatch.setattr(client_module, "METADATA_S_MAX", -1.0)
     assert refusal(lab.client()) == "repository-unreachable"
 
 
@@ -299,7 +299,7 @@ def test_damaged_kept_metadata_are_fetched_again(lab: RepositoryLab) -> None:
     """Whichever kept metadata file is torn or emptied, the next refresh heals it."""
     lab.client().latest(NAME)
     kept = list(every_kept_file(lab))
-    assert len(kept) == 4
+    assert len(kept) == 5
     for path in kept:
         good = path.read_bytes()
         for bad in (b"", good[: len(good) // 2], b"\0" * len(good)):
