@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from edgeward.trust.publish import Publisher
     from edgeward.workshop.line import Line, LineOptions
     from edgeward.workshop.task import TrainOptions
 
@@ -64,6 +65,8 @@ def register(subparsers: Any) -> None:
     build.add_argument("--publish", type=Path, metavar="REPO", help="publish the bundle in this signed repository too")
     build.add_argument("--keys", type=Path, metavar="DIR", help="private keys of the repository (outside of it)")
 
+    from edgeward.cli.trust import key_arguments
+
     publish = subparsers.add_parser(
         "publish",
         help="put a bundle in a signed TUF repository, on disk or served over HTTP",
@@ -83,6 +86,7 @@ def register(subparsers: Any) -> None:
     publish.add_argument(
         "--serve", metavar="[HOST:]PORT", help="serve the repository afterwards, signed anew every day, until Ctrl-C"
     )
+    key_arguments(publish)
     publish.set_defaults(run=run_publish)
 
 
@@ -131,22 +135,27 @@ def run_build(arguments: argparse.Namespace) -> int:
     path = _noting_line(arguments).build()
     print(path)
     if arguments.publish is not None:
-        _publish(path, arguments.publish, arguments.keys, allow_return=False)
+        from edgeward.trust.publish import Publisher
+
+        _publish(path, Publisher(arguments.publish, arguments.keys), allow_return=False)
     return 0
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
     """The verb ``publish``."""
+    from edgeward.cli.trust import passphrases
     from edgeward.trust.publish import Publisher
 
     address = _address(arguments.serve) if arguments.serve else None
+    publisher = Publisher(
+        arguments.repo, arguments.keys, offline_keys=arguments.offline_keys, passphrases=passphrases(arguments)
+    )
     if arguments.bundle is not None:
-        _publish(arguments.bundle, arguments.repo, arguments.keys, allow_return=arguments.allow_return)
+        _publish(arguments.bundle, publisher, allow_return=arguments.allow_return)
     elif not arguments.refresh and address is None:
         raise ConfigError("publish-arguments", "name the bundle to publish, or --refresh or --serve a repository")
     if arguments.refresh or (address is not None and arguments.bundle is None):
-        Publisher(arguments.repo, arguments.keys).refresh()
-        print("signed anew: devices take this repository for another week")
+        _refresh(publisher)
     if address is not None:
         from edgeward.workshop.serve import RepositoryServer
 
@@ -154,7 +163,7 @@ def run_publish(arguments: argparse.Namespace) -> int:
             print(f"serving {server.url} until Ctrl-C", flush=True)
             while True:
                 time.sleep(_REFRESH_EVERY_S)
-                Publisher(arguments.repo, arguments.keys).refresh()
+                _refresh(Publisher(arguments.repo, arguments.keys))  # the online keys alone, for as long as it serves
     return 0
 
 
@@ -382,10 +391,18 @@ def _address(text: str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def _publish(bundle: Path, repo: Path, keys: Path, *, allow_return: bool) -> None:
-    from edgeward.trust.publish import Publisher
+def _refresh(publisher: Publisher) -> None:
+    waiting = publisher.refresh()
+    print("signed anew: devices take this repository for another week", flush=True)
+    if waiting:
+        print(
+            f"over half the time of {', '.join(waiting)} is gone and no key is at hand; bring the keys and run "
+            "edgeward publish --refresh, or devices will refuse new bundles",
+            flush=True,
+        )
 
-    publisher = Publisher(repo, keys)
+
+def _publish(bundle: Path, publisher: Publisher, *, allow_return: bool) -> None:
     if not publisher.root_path.exists():
         print(f"made a repository; its root metadata for devices: {publisher.init()}")
     published = publisher.add(bundle, allow_return=allow_return)
