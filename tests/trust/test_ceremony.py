@@ -167,6 +167,22 @@ def test_keys_have_passphrases_and_are_their_owners_alone(tmp_path: Path) -> Non
     assert code_of(lambda: short.make("targets")) == "passphrase-short"
 
 
+def test_init_that_a_person_gives_up_leaves_no_keys(tmp_path: Path) -> None:
+    """Stopped while a passphrase is asked for, init leaves nothing, and the next one begins afresh."""
+
+    class Gone(Secrets):
+        def choose(self, key: str) -> str:
+            if key == "root-3":
+                raise KeyboardInterrupt
+            return self.secret
+
+    folder = tmp_path / "repo"
+    with pytest.raises(KeyboardInterrupt):
+        Ceremony(RepositoryFolder(folder, Keys(tmp_path / "keys", passphrases=Gone()))).init()
+    assert list(tmp_path.rglob("*.pem")) == []
+    Ceremony(RepositoryFolder(folder, Keys(tmp_path / "keys", passphrases=Secrets()))).init()
+
+
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_rotation_of_a_top_level_role(lab: RepositoryLab, role: str) -> None:
     """A device that knew the old key follows to the new one, which alone signs from then on."""

@@ -124,7 +124,9 @@ def run_rotate(arguments: argparse.Namespace) -> int:
         print(f"{families[0]} is signed by {ceremony.rotate_family(families[0])} from now on")
         return 0
     path = arguments.draft or ceremony.keys.offline / _DRAFT
-    return _finish(ceremony, ceremony.rotate(arguments.roles, path, replace=arguments.replace))
+    draft = ceremony.rotate(arguments.roles, path, replace=arguments.replace)
+    _tell(draft)
+    return _finish(ceremony, draft)
 
 
 def run_sign(arguments: argparse.Namespace) -> int:
@@ -135,8 +137,8 @@ def run_sign(arguments: argparse.Namespace) -> int:
     if (arguments.repo is None) != (arguments.keys is None):
         raise ConfigError("sign-arguments", "--repo and --keys belong together; give both or none")
     draft = Draft.read(arguments.draft)
+    _tell(draft)
     if arguments.key:
-        _tell(draft)
         _confirm("Sign this?", assumed=arguments.yes)
         keys = Keys(arguments.draft.parent, passphrases=passphrases(arguments))
         if draft.sign([keys.load(path) for path in arguments.key]) < len(arguments.key):
@@ -205,7 +207,6 @@ def _finish(ceremony: Ceremony, draft: Draft) -> int:
 
 def _counted(draft: Draft) -> int:
     have = draft.signatures()
-    _tell(draft)
     print(
         f"{draft.path}: {have.old} of {have.old_needed} signatures by the root in force, "
         f"{have.new} of {have.new_needed} by the next"
@@ -262,20 +263,25 @@ class _FromTerminal:
     """Asks the person at the terminal, without showing what is typed."""
 
     def choose(self, key: str) -> str:
-        from getpass import getpass
-
         from edgeward.trust.keys import PASSPHRASE_CHARS_MIN
 
         while True:
-            chosen = getpass(f"New passphrase for {key} (at least {PASSPHRASE_CHARS_MIN} characters): ")
+            chosen = _unseen(f"New passphrase for {key} (at least {PASSPHRASE_CHARS_MIN} characters): ")
             if len(chosen) < PASSPHRASE_CHARS_MIN:
                 _say("That is too short.")
-            elif getpass(f"The passphrase for {key} again: ") != chosen:
+            elif _unseen(f"The passphrase for {key} again: ") != chosen:
                 _say("The two differ.")
             else:
                 return chosen
 
     def ask(self, key: str) -> str:
-        from getpass import getpass
+        return _unseen(f"Passphrase of {key}: ")
 
-        return getpass(f"Passphrase of {key}: ")
+
+def _unseen(prompt: str) -> str:
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except EOFError as error:
+        raise ConfigError("passphrase-missing", "no passphrase was given; run it again when it is at hand") from error

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from edgeward.trust.repository import RepositoryFolder, State
 
 NAMES = "x-edgeward-keys"
-"""Field of root metadata: key id → the name of the key's file (``root-2``), so that people can speak of it. A name is never given twice."""
+"""Field of root metadata: key id → the name of the key's file (``root-2``), so that people can speak of it.
+
+A name is never given twice."""
 DRAFT_BYTES_MAX = 1 << 20
 
 
@@ -151,18 +153,21 @@ class Ceremony:
         with folder.writing("making the repository"):
             if folder.is_initialised or (folder.metadata / "1.root.json").exists():
                 raise repository_exists()
-            if any(True for place in {keys.online, keys.offline} for _ in place.glob("*.pem*")):
+            if keys.any():
                 raise ConfigError(
                     "keys-exist", "the keys folder holds keys already; none is written over: choose an empty folder"
                 )
-            root = Root(consistent_snapshot=True)
-            for role in ROLES:
-                for _ in range(root_keys if role == "root" else 1):
-                    _add_key(root, role, keys.make(role), keys)
-            root.roles["root"].threshold = root_threshold
-            state = empty_state()
-            for name in dict.fromkeys(families):
-                self._delegate(state, name)
+            try:
+                root, state = Root(consistent_snapshot=True), empty_state()
+                for role in ROLES:
+                    for _ in range(root_keys if role == "root" else 1):
+                        _add_key(root, role, keys.make(role), keys)
+                root.roles["root"].threshold = root_threshold
+                for name in dict.fromkeys(families):
+                    self._delegate(state, name)
+            except BaseException:  # a person gave up, or the disk is full: keys that sign nothing yet only confuse
+                keys.remove_all()
+                raise
             folder.write("root", root, "1.root.json")
             folder.commit(state)
         return folder.metadata / "1.root.json"

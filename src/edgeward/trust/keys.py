@@ -70,6 +70,16 @@ class Keys:
         for folder in (self.online, self.offline):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def any(self) -> bool:
+        """Whether either folder holds a key, retired ones too."""
+        return any(True for folder in {self.online, self.offline} for _ in folder.glob("*.pem*"))
+
+    def remove_all(self) -> None:
+        """Remove every key in both folders: only for keys just made that nothing names yet."""
+        for folder in {self.online, self.offline}:
+            for path in folder.glob("*.pem"):
+                path.unlink()
+
     def make(self, role: str, *, known: Iterable[str] = ()) -> CryptoSigner:
         """Make the next key of ``role``, numbered after every one here and after those ``known`` by name elsewhere.
 
