@@ -124,6 +124,20 @@ def test_small_repository_grows_families(tmp_path: Path) -> None:
     assert small.client().latest(ECG).version == "1.2.0"
 
 
+@pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp"])
+def test_small_repository_exchanges_its_keys(tmp_path: Path, role: str) -> None:
+    """A repository whose root names no key files exchanges any role's key, root's by the beginning of its id."""
+    small = RepositoryLab(tmp_path)
+    small.publish("1.0.0")
+    assert small.client().latest(ECG).version == "1.0.0"
+    (old,) = {row.role: row for row in fresh(small).status()}[role].keys
+    rotate(small, role, replace=(old,) if role == "root" else ())
+    assert {row.role: row for row in fresh(small).status()}[role].keys == (f"{role}-2",)
+    assert key_names(small, role) == [f"{role}-2"]
+    small.publish("1.1.0")
+    assert small.client().latest(ECG).version == "1.1.0"
+
+
 def test_second_init_makes_nothing(lab: RepositoryLab, tmp_path: Path) -> None:
     """A repository and keys that are there are never written over."""
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
