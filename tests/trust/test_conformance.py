@@ -476,7 +476,20 @@ def test_client_downloads_expected_file_in_sub_dir(client: Client, repo: Reposit
     repo.add_file("targets", f"path/to/a/{FILE}", b"target file contents")
     repo.publish("targets", "snapshot", "timestamp")
     assert (client.download(f"path/to/a/{FILE}"), client.downloaded()) == (0, [b"target file contents"])
-    assert [p.parent for p in client.files.iterdir()] == [client.files]
+    assert [p.is_file() for p in client.files.iterdir()] == [True]
+
+
+@pytest.mark.parametrize("path", ["../escaped.txt", "a/../../escaped.txt", "/escaped.txt"])
+def test_signed_path_leads_nowhere_else(client: Client, repo: Repository, path: str) -> None:
+    """A signed path that climbs out of the download folder does not."""
+    assert client.init() == 0
+    repo.add_file("targets", path, b"content")
+    repo.publish("targets", "snapshot", "timestamp")
+    before = {p for p in client.folder.rglob("*") if not p.is_relative_to(client.metadata)}
+    client.download(path)
+    new = {p for p in client.folder.rglob("*") if not p.is_relative_to(client.metadata)} - before
+    assert all(p.parent == client.files for p in new)
+    assert not list(client.folder.parent.glob("escaped*"))
 
 
 def test_artifact_is_not_downloaded_twice(client: Client, repo: Repository) -> None:

@@ -31,6 +31,8 @@ _EXIT_CODES = "Exit codes: 0 done, 1 a gate does not hold (and no bundle is made
 
 def register(subparsers: Any) -> None:
     """Add the verbs to the command line."""
+    from edgeward.cli.trust import key_arguments
+
     train = _verb(
         subparsers, "train", "train a model, split by patient, tracked with MLflow", "--data ../mitdb", run_train
     )
@@ -64,8 +66,7 @@ def register(subparsers: Any) -> None:
         add(build)
     build.add_argument("--publish", type=Path, metavar="REPO", help="publish the bundle in this signed repository too")
     build.add_argument("--keys", type=Path, metavar="DIR", help="private keys of the repository (outside of it)")
-
-    from edgeward.cli.trust import key_arguments
+    key_arguments(build)
 
     publish = subparsers.add_parser(
         "publish",
@@ -135,21 +136,16 @@ def run_build(arguments: argparse.Namespace) -> int:
     path = _noting_line(arguments).build()
     print(path)
     if arguments.publish is not None:
-        from edgeward.trust.publish import Publisher
-
-        _publish(path, Publisher(arguments.publish, arguments.keys), allow_return=False)
+        _publish(path, _publisher(arguments, arguments.publish), allow_return=False)
     return 0
 
 
 def run_publish(arguments: argparse.Namespace) -> int:
     """The verb ``publish``."""
-    from edgeward.cli.trust import passphrases
     from edgeward.trust.publish import Publisher
 
     address = _address(arguments.serve) if arguments.serve else None
-    publisher = Publisher(
-        arguments.repo, arguments.keys, offline_keys=arguments.offline_keys, passphrases=passphrases(arguments)
-    )
+    publisher = _publisher(arguments, arguments.repo)
     if arguments.bundle is not None:
         _publish(arguments.bundle, publisher, allow_return=arguments.allow_return)
     elif not arguments.refresh and address is None:
@@ -389,6 +385,13 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise ConfigError("serve-address", "--serve takes PORT or HOST:PORT")
     return host or "127.0.0.1", int(port)
+
+
+def _publisher(arguments: argparse.Namespace, repo: Path) -> Publisher:
+    from edgeward.cli.trust import passphrases
+    from edgeward.trust.publish import Publisher
+
+    return Publisher(repo, arguments.keys, offline_keys=arguments.offline_keys, passphrases=passphrases(arguments))
 
 
 def _refresh(publisher: Publisher) -> None:

@@ -101,7 +101,7 @@ class MetadataClient:
     def pin(self) -> None:
         """Make the root given the one that is trusted, without asking the repository; errors as ``refresh``."""
         with self._keeping(), _explained():
-            self._client(self._wall())
+            self._client(self._root(), self._wall())
 
     def refresh(self, path: str | None = None) -> SignedFile | None:
         """Prove everything anew; returns what is signed about ``path``, None when it is not named or not asked for.
@@ -112,10 +112,9 @@ class MetadataClient:
         ``disk-error``.
         """
         with self._keeping():
-            _require_root(self._root())
-            now = self._reference_time()
+            root, now = self._root(), self._reference_time()
             with _explained():
-                client = self._client(now)
+                client = self._client(root, now)
                 client.refresh()
                 found = None if path is None else client.get_targetinfo(path)
             self._raise_floor(now)
@@ -133,8 +132,8 @@ class MetadataClient:
         except OSError as error:
             raise storage_error(error, "keeping the repository's metadata") from error
 
-    def _client(self, now: datetime) -> _Client:
-        return _Client(self._dir, self._url, self._root(), now, self._timeout_s)
+    def _client(self, root: bytes, now: datetime) -> _Client:
+        return _Client(self._dir, self._url, root, now, self._timeout_s)
 
     def _root(self) -> bytes:
         path = self._state / "pinned-root.json"
