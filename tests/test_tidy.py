@@ -78,7 +78,8 @@ def test_synonyms_of_the_glossary_are_not_used(path: Path) -> None:
         return
     pattern = re.compile(rf"\b({'|'.join(sorted(refused))})s?\b", re.IGNORECASE)
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        ours = line.replace('"prediction"', "")  # the name of an element of FHIR's RiskAssessment
+        # the name of an element of FHIR's RiskAssessment, and the title of a paper
+        ours = line.replace('"prediction"', "").replace("Early Prediction of Sepsis", "")
         assert not pattern.search(ours), f"line {number}: {line.strip()}"
 
 

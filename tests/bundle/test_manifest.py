@@ -158,6 +158,13 @@ def test_inner_field_of_any_other_type_is_refused_or_harmless(part: str, data: s
         return
 
 
+def test_a_bundle_for_features_of_an_earlier_version_says_so() -> None:
+    """A model of 1.0 would be fed features it has not learnt: refused, and the operator is told what to install."""
+    with pytest.raises(BundleError, match="built for this version") as caught:
+        Manifest.from_json(with_field("preprocessing", "beat-window-1"))
+    assert caught.value.code == "preprocessing-former"
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "a/b", "0", "x_y-z.1"])
 def test_plain_member_names_are_taken(name: str) -> None:
     """Lower case, at most one folder."""

@@ -12,8 +12,9 @@ from edgeward.inference.backend import Array, Backend, backend
 from edgeward.inference.backends import onnxruntime
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import ConfigError, EngineError
-from edgeward.testing.backends import CHECKS
+from edgeward.testing.backends import CHECKS, NETWORKS, TREES, Samples, samples_of
 from edgeward.testing.bundles import tiny_bundle
+from edgeward.testing.tree_bundles import tree_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,13 +26,13 @@ pytest.importorskip("onnx", reason="the contract suite makes its models with onn
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", sorted(BACKENDS))
-def test_backend_keeps_the_contract(name: str, check: Callable[[Backend], None]) -> None:
+def test_backend_keeps_the_contract(name: str, check: Callable[[Backend, Samples], None]) -> None:
     """Each check holds for each backend whose library is installed."""
     try:
         loaded = backend(name)
     except ConfigError as error:
         pytest.skip(f"BACKEND ABSENT: {error}")
-    check(loaded)
+    check(loaded, samples_of(name))
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))
@@ -42,7 +43,7 @@ def test_backend_serves_from_its_own_process(name: str, tmp_path: Path) -> None:
     except ConfigError as error:
         pytest.skip(f"BACKEND ABSENT: {error}")
     path = tmp_path / "tiny.ewb"
-    path.write_bytes(tiny_bundle(backend=name))
+    path.write_bytes(tree_bundle() if name == "trees" else tiny_bundle(backend=name))
     with EngineHost(path, standby=False) as host:
         assert host.golden().passed
 
@@ -68,10 +69,11 @@ class _Deaf:
     ],
     ids=lambda check: check.__name__,
 )
-def test_checks_catch_a_wrong_backend(check: Callable[[Backend], None]) -> None:
+@pytest.mark.parametrize("samples", [NETWORKS, TREES], ids=["networks", "trees"])
+def test_checks_catch_a_wrong_backend(check: Callable[[Backend, Samples], None], samples: Samples) -> None:
     """A backend that does nothing fails the suite."""
     with pytest.raises(AssertionError):
-        check(_Deaf())
+        check(_Deaf(), samples)
 
 
 def test_failure_inside_the_library_is_an_engine_error_without_payload() -> None:

@@ -22,6 +22,7 @@ from edgeward.testing.bundles import tiny_bundle
 from edgeward.wire.wfdb import Annotations, Record, encode_annotations, encode_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SPEC = BeatWindowSpec()
@@ -279,3 +280,25 @@ def test_what_cannot_work_is_refused_before_the_work(
     said = capsys.readouterr()
     assert said.err.startswith("edgeward: ")
     assert said.out == ""
+
+
+def test_cross_validation_needs_no_bundle_shipped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folds decide as the workshop does, or as the bundle named does: the shipped one may be of an older kind."""
+    asked: list[object] = []
+
+    def folds(data: Path, records: Sequence[str], count: int, work: Path, **more: object) -> dict[str, Path]:
+        asked.append(more["decision"])
+        return dict.fromkeys(records, folder / "tiny.ewb")
+
+    def none(name: str) -> Path:
+        raise AssertionError(name)
+
+    monkeypatch.setattr("edgeward.evaluate.cross_validate.fold_bundles", folds)
+    monkeypatch.setattr("edgeward.cli.evaluate.shipped_bundle", none)
+    verb = ["evaluate", "ecg-beat", "--data", str(folder), "--records", "a1", "--start", "5", "--cross-validate", "2"]
+    assert main(verb) == 0
+    assert main([*verb, "--bundle", str(folder / "tiny.ewb")]) == 0
+    assert asked == [{}, {"log_offsets": [0.0] * 5}]
+    assert "a1" in capsys.readouterr().out

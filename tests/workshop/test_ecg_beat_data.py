@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.preprocess import BeatWindowSpec
 from edgeward.wire.wfdb import Annotations, Record, encode_annotations, encode_record, patient_of
-from edgeward.workshop.ecg_beat_data import BeatData, Strip, build, jittered, matched, read_strip
+from edgeward.workshop.ecg_beat_data import BeatData, Strip, build, jittered, matched, model_rate_wave, read_strip
 from edgeward.workshop.ecg_beat_rhythms import draw_plan, schedule
-from edgeward.workshop.ecg_beat_set import SetConfig, ptbxl_banks, training_set
+from edgeward.workshop.ecg_beat_set import SetConfig, ptbxl_banks, ptbxl_donors, training_set
 from edgeward.workshop.ecg_beat_synth import BeatBank, bank_of, compose
 from edgeward.workshop.golden_wave import golden_wave
 
@@ -110,6 +111,36 @@ def test_a_made_strip_names_everyone_and_repeats_by_seed() -> None:
     assert first.beats[-1] < first.wave.shape[1]
 
 
+def test_long_strips_have_rhythms_that_last() -> None:
+    """Over many long plans: runs of each kind, paroxysms of fibrillation among sinus beats, and aberrant beats."""
+    rng = np.random.default_rng(5)
+    longest = {BeatClass.S: 0, BeatClass.V: 0}
+    paroxysms = aberrant = 0
+    for _ in range(60):
+        plan = draw_plan(rng, 0.8, long=True)
+        beats = schedule(plan, 300.0, rng)
+        run = 0
+        for before, beat in pairwise(beats):
+            run = run + 1 if beat.cls is before.cls else 1
+            if beat.cls in longest:
+                longest[beat.cls] = max(longest[beat.cls], run)
+        fibrillating = [beat.fibrillating for beat in beats if beat.cls is BeatClass.N]
+        paroxysms += any(fibrillating) and not all(fibrillating)
+        aberrant += sum(beat.aberrant for beat in beats)
+        assert all(0.2 < beat.rr_s < 5.0 for beat in beats)
+    assert longest[BeatClass.S] > 40
+    assert longest[BeatClass.V] > 20
+    assert paroxysms > 5
+    assert aberrant > 50
+
+
+def test_a_pair_of_leads_can_be_asked_for(tmp_path: Path) -> None:
+    """Another pair than the bedside's own gives those leads."""
+    _record(tmp_path, "901", 0)
+    own, turned = model_rate_wave(tmp_path / "901"), model_rate_wave(tmp_path / "901", ("V1", "II"))
+    assert np.array_equal(own[::-1], turned)
+
+
 def test_too_few_beats_give_no_bank() -> None:
     """A strip with less than five usable normal beats is no host."""
     assert bank_of(strip(beats=4)) is None
@@ -130,7 +161,7 @@ def test_a_training_set_holds_recorded_variant_and_made_beats(tmp_path: Path) ->
     """From a folder of records come beats of each kind, with the patients in their source."""
     for seed, name in enumerate(("901", "902")):
         _record(tmp_path, name, seed)
-    config = SetConfig(strips_per_record=1, record_strip_s=15.0)
+    config = SetConfig(strips_per_record=4, record_strip_s=8.0, long_per_record=0)
     data = training_set(tmp_path, ("901", "902"), SPEC, config=config)
     kinds = {str(source).split("+")[0] for source in data.source}
     assert kinds == {"901", "902", "variant", "made"}
@@ -155,3 +186,8 @@ def test_ptbxl_gives_many_hosts(shared_data: Path) -> None:
     banks = ptbxl_banks(shared_data / "ptbxl", most=40)
     assert len(banks) > 20
     assert all(b.patient.startswith("ptb") for b in banks)
+    views = ptbxl_banks(shared_data / "ptbxl", most=10, rng=np.random.default_rng(0))
+    assert [b.patient for b in views] == [b.patient for b in banks[:10]]
+    donors = ptbxl_donors(shared_data / "ptbxl")
+    assert len(donors) >= 5
+    assert all(b.ventricular for b in donors)

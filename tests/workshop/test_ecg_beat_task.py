@@ -13,11 +13,20 @@ torch = pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.beat import BeatClass
 from edgeward.workshop.compress.prune import prune
-from edgeward.workshop.ecg_beat_task import LOG_OFFSETS, TASK, held_out_patients, record_names
+from edgeward.workshop.ecg_beat_task import (
+    LOG_OFFSETS,
+    MITDB,
+    OTHER,
+    PTBXL,
+    TASK,
+    held_out_patients,
+    record_names,
+    sources_read,
+)
 from edgeward.workshop.export import export_onnx, parity, random_inputs
 from edgeward.workshop.golden_wave import golden_wave
-from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
-from edgeward.workshop.task import TASKS, find_task
+from edgeward.workshop.models.ecg_beat import EcgBeatCommittee, EcgBeatConfig
+from edgeward.workshop.task import TASKS, TrainOptions, find_task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +35,17 @@ pytestmark = pytest.mark.workshop
 NAMES = ("100", "201", "202", "203", "205")
 
 
-def _network() -> EcgBeatNet:
+def _network() -> EcgBeatCommittee:
     torch.manual_seed(0)
-    small = EcgBeatConfig(widths=(16, 16, 16, 16, 16), wave_out=16, rhythm_hidden=16, head_hidden=16)
-    return EcgBeatNet(small).eval()
+    small = EcgBeatConfig(
+        widths=(16, 16, 16, 16, 16), wave_out=16, rhythm_hidden=16, head_hidden=16, members=2, trees=10
+    )
+    network = EcgBeatCommittee(small).eval()
+    assert network.trees is not None
+    network.trees.feature.random_(small.rhythm_len)
+    network.trees.threshold.normal_()
+    network.trees.leaf.normal_()
+    return network
 
 
 def test_every_task_is_found_by_its_name() -> None:
@@ -60,6 +76,14 @@ def test_missing_data_are_told(tmp_path: Path) -> None:
     assert record_names(tmp_path, ("203",)) == ("203",)
     with pytest.raises(ConfigError):
         record_names(tmp_path, ("203", "999"))
+
+
+def test_the_sources_are_those_that_were_read(tmp_path: Path) -> None:
+    """PTB-XL is named when its folder was given, MIT-BIH by its records, and a maker's own records as what they are."""
+    assert sources_read(TrainOptions(tmp_path), NAMES) == (MITDB,)
+    assert sources_read(TrainOptions(tmp_path, extra=tmp_path), NAMES) == (MITDB, PTBXL)
+    assert sources_read(TrainOptions(tmp_path), ("I01", "110")) == (OTHER,)
+    assert sources_read(TrainOptions(tmp_path), ("100", "I01")) == (MITDB, OTHER)
 
 
 def test_the_decision_is_five_finite_offsets() -> None:

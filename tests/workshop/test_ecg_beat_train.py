@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,19 +19,13 @@ from edgeward.workshop.ecg_beat_train import (
     draw_odds,
     f1,
     fit,
-    load_trained,
     logits_of,
 )
 from edgeward.workshop.golden_wave import golden_wave
-from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from edgeward.workshop.models.ecg_beat import EcgBeatCommittee, EcgBeatConfig, EcgBeatNet
 
 SPEC = BeatWindowSpec()
-SMALL = EcgBeatConfig(
-    rhythm_len=SPEC.rhythm_len, widths=(8, 8, 12, 12, 16), wave_out=16, rhythm_hidden=24, head_hidden=16
-)
+SMALL = EcgBeatConfig(widths=(8, 8, 12, 12, 16), wave_out=16, rhythm_hidden=24, head_hidden=16, members=2, trees=20)
 QUICK = TrainConfig(epochs=2, draws_per_epoch=512, batch=64, network=SMALL)
 
 
@@ -46,8 +39,8 @@ def data() -> BeatData:
 
 
 def test_the_shipped_size_is_about_half_a_million() -> None:
-    """The default network fits the window and has between 0.4 and 0.6 million weights."""
-    network = EcgBeatNet(EcgBeatConfig(rhythm_len=SPEC.rhythm_len))
+    """The default networks fit the window and have between 0.4 and 0.6 million weights together."""
+    network = EcgBeatCommittee(EcgBeatConfig())
     assert 400_000 < sum(p.numel() for p in network.parameters()) < 600_000
     out = network.eval()(torch.zeros(3, *SPEC.wave_shape), torch.zeros(3, SPEC.rhythm_len))
     assert out.shape == (3, len(BeatClass))
@@ -65,18 +58,32 @@ def test_training_learns_and_reports_every_epoch(data: BeatData) -> None:
     """On easy made-up beats the loss falls and most ventricular beats are found."""
     seen: list[Epoch] = []
     model = fit(data, data, replace(QUICK, epochs=4, draws_per_epoch=1024), on_epoch=seen.append)
-    assert [epoch.number for epoch in seen] == [1, 2, 3, 4]
-    assert seen[-1].loss < seen[0].loss
+    assert [epoch.number for epoch in seen] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert seen[3].loss < seen[0].loss
     assert seen[-1].val_veb_f1 is not None
     assert seen[-1].val_veb_f1 > 0.8
     assert model.epochs == tuple(seen)
 
 
-def test_weights_survive_the_disk(data: BeatData, tmp_path: Path) -> None:
-    """What save wrote, load_trained reads, without a pickle of our own objects."""
-    model = fit(data, None, replace(QUICK, epochs=1, draws_per_epoch=128))
-    model.save(tmp_path / "weights.pt")
-    assert np.array_equal(logits_of(load_trained(tmp_path / "weights.pt"), data), logits_of(model.network, data))
+def test_members_differ_and_are_averaged(data: BeatData) -> None:
+    """Each member has its own weights; the committee's logits are their mean, and the trees' by their share."""
+    network = fit(data, None, QUICK).network
+    wave, rhythm = torch.from_numpy(data.wave[:9].astype(np.float32)), torch.from_numpy(data.rhythm[:9])
+    with torch.no_grad():
+        first, second = (member(wave, rhythm) for member in network.members)
+        assert network.trees is not None
+        wanted = 0.5 * (first + second) * (1 - SMALL.trees_share) + network.trees(rhythm) * SMALL.trees_share
+        torch.testing.assert_close(network(wave, rhythm), wanted)
+    assert not torch.equal(first, second)
+
+
+def test_trees_can_be_left_out(data: BeatData) -> None:
+    """With no trees the members decide alone."""
+    alone = replace(QUICK, epochs=1, draws_per_epoch=128, network=replace(SMALL, trees=0, members=1))
+    network = fit(data, None, alone).network
+    wave, rhythm = torch.from_numpy(data.wave[:9].astype(np.float32)), torch.from_numpy(data.rhythm[:9])
+    with torch.no_grad():
+        assert torch.equal(network(wave, rhythm), network.members[0](wave, rhythm))
 
 
 def test_nothing_to_train_on_is_the_operators_error(data: BeatData) -> None:

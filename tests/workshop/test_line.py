@@ -77,6 +77,20 @@ def test_a_changed_input_repeats_the_steps_behind_it(tmp_path: Path) -> None:
     assert task.trained == 2
 
 
+def test_another_decision_trains_nothing(tmp_path: Path) -> None:
+    """Offsets are chosen from the scores of weights that stay: the gates are measured anew, the bundle carries them."""
+    task, folder = ToyTask(), BuildFolder(tmp_path / "build")
+    options = _options(tmp_path)
+    Line(task, folder, options).build()
+    said: list[tuple[str, str]] = []
+    offsets = [0.0, -0.5, 0.0, 0.0, 0.0]
+    other = replace(options, decision={"log_offsets": offsets})
+    path = Line(task, folder, other, lambda step, text: said.append((step, text))).build()
+    assert task.trained == 1
+    assert [step for step, text in said if text == "unchanged"] == ["train", "export", "compress"]
+    assert read_bundle(path.read_bytes()).manifest.decision == {"log_offsets": offsets}
+
+
 def test_a_failed_gate_leaves_evidence_and_no_bundle(tmp_path: Path) -> None:
     """The measurement is kept for reading, pack refuses, and the next run measures again."""
     folder = BuildFolder(tmp_path / "build")

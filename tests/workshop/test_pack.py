@@ -10,13 +10,13 @@ import pytest
 
 pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 
-from toy_task import ToyTask, toy_network, toy_windows
+from toy_task import MADE_UP, ToyTask, toy_network, toy_windows
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import BundleError
 from edgeward.workshop import pack as packing
-from edgeward.workshop.card import model_card
+from edgeward.workshop.card import beat_figures, model_card
 from edgeward.workshop.compress.quantise import quantise
 from edgeward.workshop.evidence import Evidence, Gate, GateFailed, ModelFact
 from edgeward.workshop.export import export_onnx
@@ -44,7 +44,8 @@ def _evidence(models: list[ModelFile], *gates: Gate) -> Evidence:
     from hashlib import sha256
 
     facts = {m.key: ModelFact(sha256(m.model).hexdigest(), len(m.model), m.precision) for m in models}
-    return Evidence("ecg-beat", facts, gates, {"cpu": "any"})
+    read = {"training": {"sources": [dataclasses.asdict(MADE_UP)]}}
+    return Evidence("ecg-beat", facts, gates, {"cpu": "any"}, read)
 
 
 def _pack(models: list[ModelFile], golden: packing.Golden, evidence: Evidence) -> bytes:
@@ -157,7 +158,8 @@ def test_the_machine_is_named_without_a_host(models: list[ModelFile]) -> None:
 
 def test_the_card_names_data_limits_and_that_it_is_no_device(models: list[ModelFile]) -> None:
     """The card carries attribution, the failed and passed gates, and the warning."""
-    text = model_card(TASK, _evidence(models, GOOD), version="1.2.3").decode()
+    evidence = _evidence(models, GOOD)
+    text = model_card(TASK, evidence, version="1.2.3", figures=beat_figures(evidence)).decode()
     for words in (
         "Not a medical device",
         "Made-up windows (CC0-1.0)",
@@ -165,6 +167,21 @@ def test_the_card_names_data_limits_and_that_it_is_no_device(models: list[ModelF
         "| parity | fp32 | 1e-07 1 |",
     ):
         assert words in text
+
+
+def test_only_data_that_were_read_are_named(models: list[ModelFile], golden: packing.Golden) -> None:
+    """Card, licences and manifest name the data sets of the evidence; without any they name none."""
+    read = _evidence(models, GOOD)
+    unread = dataclasses.replace(read, facts={})
+    for evidence, named in ((read, True), (unread, False)):
+        bundle = read_bundle(_pack(models, golden, evidence))
+        for said in (
+            bundle.members["card.md"].decode(),
+            bundle.members["licences.txt"].decode(),
+            *bundle.manifest.licences,
+        ):
+            assert (MADE_UP.title in said) is named
+        assert bool(bundle.manifest.licences) is named
 
 
 def test_reference_histograms_count_every_value_once() -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from toy_task import ToyTask, toy_network, toy_windows
 
 from edgeward.workshop.compress.quantise import quantise
+from edgeward.workshop.device_gates import Timed, latency_facts, latency_gates
 from edgeward.workshop.export import export_onnx
 from edgeward.workshop.metrics import class_figures, decide
 from edgeward.workshop.pack import ModelFile, make_golden
-from edgeward.workshop.verify import Bounds, Judged, Timed, judge_accuracy, latency_facts, latency_gates, verify
+from edgeward.workshop.verify import Bounds, Judged, judge_accuracy, verify
 
 if TYPE_CHECKING:
     from edgeward.workshop.evidence import Evidence

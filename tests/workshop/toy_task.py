@@ -81,6 +81,9 @@ class _Probabilities(nn.Module):
         return torch.softmax(self.network(wave, rhythm), dim=1)
 
 
+MADE_UP = Source("Made-up windows", "CC0-1.0", "nobody", "https://example.org/")
+
+
 class ToyTask:
     """``ModelTask`` of the toy network."""
 
@@ -94,10 +97,9 @@ class ToyTask:
     fp32_inputs = ("rhythm",)
     feature_input = "rhythm"
     feature_names = ("one", "two", "three")
-    preprocessing = "beat-window-1"
+    preprocessing = "beat-window-2"
     preprocessing_params = MappingProxyType({})
     deadline_ms = 1000.0
-    sources = (Source("Made-up windows", "CC0-1.0", "nobody", "https://example.org/"),)
     intended_use = "Tests."
     limits = ("It knows nothing.",)
     baseline = "None."
@@ -113,7 +115,7 @@ class ToyTask:
         whole = toy_windows()
         held = () if options.fold is None else (PATIENTS[options.fold[0] - 1],)
         training = whole.of_patients(set(PATIENTS) - set(held))
-        return TrainingData(training, whole.of_patients(held), held, whole.sha256(), whole)
+        return TrainingData(training, whole.of_patients(held), held, whole.sha256(), whole, (MADE_UP,))
 
     def train(
         self, data: TrainingData, options: TrainOptions, on_epoch: Callable[[int, Mapping[str, float]], None]
@@ -141,7 +143,7 @@ class ToyTask:
         return _Probabilities(network).eval()
 
     def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        return {"log_offsets": [0.0] * 5}
+        return {"log_offsets": list(figures.get("log_offsets", [0.0] * 5))}
 
     def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
         return toy_windows(count, seed + 100).floats()

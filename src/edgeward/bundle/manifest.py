@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 TASKS = frozenset({"ecg-beat-aami", "sepsis-risk", "hypotension"})
-PREPROCESSING = frozenset({"beat-window-1", "stay-features-1", "vitals-grid-1"})
+PREPROCESSING = frozenset({"beat-window-2", "stay-features-1", "vitals-grid-1"})
+PREPROCESSING_FORMER = frozenset({"beat-window-1"})
+"""What earlier versions computed and this one does not: other features, so such a model cannot be fed."""
 BACKENDS = frozenset({"onnxruntime", "openvino", "trees"})
 PRECISIONS = frozenset({"fp32", "int8"})
 DTYPES = frozenset({"float32"})
@@ -176,6 +178,12 @@ def _check(manifest: Manifest) -> None:
     _require(is_bundle_name(manifest.name), "name", "must be lower-case words joined by hyphens")
     _require(is_version(manifest.version), "version", "must be MAJOR.MINOR.PATCH")
     _require(manifest.task in TASKS, "task", f"must be one of {sorted(TASKS)}")
+    if manifest.preprocessing in PREPROCESSING_FORMER:
+        raise BundleError(
+            "preprocessing-former",
+            f"the bundle's model reads {manifest.preprocessing!r}, which only earlier versions of Edgeward compute; "
+            "install the bundle that was built for this version",
+        )
     _require(manifest.preprocessing in PREPROCESSING, "preprocessing", f"must be one of {sorted(PREPROCESSING)}")
     _require(0 < manifest.deadline_ms <= 60_000, "deadline_ms", "must lie in (0, 60000]")
     _require(1 <= len(manifest.models) <= 8, "models", "must hold 1 to 8 models")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeward.evaluate.beat_report import BeatReport
     from edgeward.evaluate.ecg_beat import Job, Streamed
 
 _MEASURES = ("qrs", "sveb", "veb")
 _FIGURES = ("se", "ppv", "fpr")
+_RISK_FIGURES = ("auroc", "auprc", "utility", "ppv", "lead_minutes")
 
 
 def register(verbs: Any) -> None:
@@ -28,6 +30,7 @@ def register(verbs: Any) -> None:
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     _register_beat(subjects)
     _register_quality(subjects)
+    _register_deterioration(subjects)
 
 
 def _register_beat(subjects: Any) -> None:
@@ -105,6 +108,36 @@ def _register_quality(subjects: Any) -> None:
     quality.add_argument("--min", type=float, metavar="ACCURACY", dest="bound", help="exit code 1 below this accuracy")
     quality.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     quality.set_defaults(run=run_quality)
+
+
+def _register_deterioration(subjects: Any) -> None:
+    risk = subjects.add_parser(
+        "deterioration",
+        help="sepsis risk on hourly stays (PhysioNet/CinC 2019): utility, burden, lead time",
+        description="Scores the shipped sepsis model on stays that it has not seen; stays that trained it are "
+        "cross-validated by patient instead. Beside it: vital signs alone, a plain baseline, NEWS2, qSOFA and "
+        "threshold alerts. Needs the workshop extra.",
+        epilog="Example: edgeward evaluate deterioration --data stays.parquet --min utility=0.4 --json",
+    )
+    risk.add_argument("--data", type=Path, required=True, help="parquet of hourly stays, or a folder of .psv files")
+    risk.add_argument("--bundle", type=Path, help="bundle to evaluate (default: the one shipped with Edgeward)")
+    risk.add_argument("--mode", choices=("auto", "cross-validate", "shipped"), default="auto")
+    risk.add_argument("--folds", type=int, default=5)
+    risk.add_argument("--seed", type=int, default=0, help="of the draws of patients")
+    risk.add_argument("--workers", type=int, help="processes (default: one per core)")
+    risk.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="keep features and folds' scores here; the cache of a build folder of the same table saves growing anew",
+    )
+    risk.add_argument("--out", type=Path, help="folder for plots (PNG) and the figures behind them (CSV)")
+    risk.add_argument(
+        "--min", nargs="+", default=[], action="extend", metavar="FIGURE=VALUE", dest="bounds",
+        help="least values, such as utility=0.4 auroc=0.8",
+    )  # fmt: skip
+    risk.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    risk.set_defaults(run=run_deterioration)
 
 
 def run_beat(arguments: argparse.Namespace) -> int:
@@ -185,9 +218,7 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
     from edgeward.evaluate.ecg_beat import Job
 
     bundles: dict[str, Path]
-    bundle = arguments.bundle or shipped_bundle("ecg-beat")
     if arguments.cross_validate is not None:
-        from edgeward.bundle.archive import read_bundle
         from edgeward.evaluate.cross_validate import fold_bundles
 
         bundles = fold_bundles(
@@ -195,10 +226,11 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
             records,
             arguments.cross_validate,
             arguments.work,
-            decision=read_bundle(bundle.read_bytes()).manifest.decision,
+            decision=_decision_of(arguments.bundle),
             extra_data=arguments.extra_data,
         )
     else:
+        bundle = arguments.bundle or shipped_bundle("ecg-beat")
         warn_of_training_records(bundle, records)
         bundles = dict.fromkeys(records, bundle)
     return [
@@ -214,6 +246,16 @@ def _jobs(arguments: argparse.Namespace, records: Sequence[str]) -> list[Job]:
         )
         for record in records
     ]
+
+
+def _decision_of(bundle: Path | None) -> Mapping[str, Any]:
+    """The decision of the bundle named; nothing, which is the workshop's own, without one.
+
+    Not of the bundle shipped: it may be of an older kind than the one that is being made to replace it.
+    """
+    from edgeward.bundle.archive import read_bundle
+
+    return {} if bundle is None else read_bundle(bundle.read_bytes()).manifest.decision
 
 
 def warn_of_training_records(bundle: Path, records: Sequence[str]) -> None:
@@ -287,3 +329,60 @@ def accuracy_bound(value: float | None) -> float | None:
     if not 0 <= value <= 100:
         raise ConfigError("bound-invalid", "--min takes an accuracy: a fraction such as 0.95, or percent above 1")
     return value / 100 if value > 1 else value
+
+
+def run_deterioration(arguments: argparse.Namespace) -> int:
+    """The verb ``evaluate deterioration``."""
+    from edgeward.workshop.task import workshop_missing
+
+    bounds = parse_figures(arguments.bounds)
+    try:
+        from edgeward.evaluate.deterioration import run
+        from edgeward.evaluate.deterioration_plots import write_plots
+        from edgeward.evaluate.deterioration_report import report
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("edgeward"):
+            raise
+        raise workshop_missing(error.name) from error
+    bundle = None
+    if arguments.mode != "cross-validate" or arguments.bundle is not None:
+        bundle = arguments.bundle or shipped_bundle("sepsis-risk")
+    found = run(
+        arguments.data,
+        bundle,
+        mode=arguments.mode,
+        folds=arguments.folds,
+        workers=arguments.workers or os.cpu_count() or 1,
+        work=arguments.work,
+        say=lambda text: print(f"  {text}", file=sys.stderr, flush=True),
+    )
+    told = report(found, seed=arguments.seed)
+    print(told.to_text())
+    if arguments.out is not None:
+        for path in write_plots(found, arguments.out):
+            print(path)
+    values = told.to_json()
+    broken = [
+        f"{name} is {values[name]['value']}, bound {least}"
+        for name, least in bounds.items()
+        if values[name]["value"] is None or values[name]["value"] < least
+    ]
+    for line in broken:
+        print(f"BOUND BROKEN: {line}")
+    if arguments.json:
+        print(json.dumps({**values, "bounds_hold": not broken}))
+    return 1 if broken else 0
+
+
+def parse_figures(texts: Sequence[str]) -> dict[str, float]:
+    """``["utility=0.4"]`` → {"utility": 0.4}; ``ConfigError`` for anything else."""
+    bounds: dict[str, float] = {}
+    for text in (part for item in texts for part in item.split(",")):
+        name, _, value = text.partition("=")
+        try:
+            bounds[name] = float(value)
+        except ValueError:
+            bounds[name] = math.nan
+        if name not in _RISK_FIGURES or not math.isfinite(bounds[name]):
+            raise ConfigError("bound-invalid", f"--min {text}: write FIGURE=VALUE with one of {_RISK_FIGURES}")
+    return bounds

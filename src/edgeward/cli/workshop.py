@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgeward.trust.publish import Publisher
     from edgeward.workshop.line import Line, LineOptions
+    from edgeward.workshop.sepsis_line import SepsisLine
     from edgeward.workshop.task import TrainOptions
 
 MODEL = "ecg-beat"
@@ -95,7 +96,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     """The verb ``train``."""
     line = _noting_line(arguments)
     line.train()
-    print(line.folder.path("train", "weights.pt"))
+    print(line.folder.path("train", "facts.json"))
     return 0
 
 
@@ -103,7 +104,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     """The verb ``export``."""
     line = _line(arguments, _noted(arguments))
     line.export()
-    print(line.folder.path("export", "fp32.onnx"))
+    print(line.folder.root / "export")
     return 0
 
 
@@ -111,7 +112,7 @@ def run_compress(arguments: argparse.Namespace) -> int:
     """The verb ``compress``."""
     line = _line(arguments, _noted(arguments))
     line.compress()
-    print(line.folder.path("compress", "int8.onnx"))
+    print(line.folder.root / "compress")
     return 0
 
 
@@ -186,7 +187,12 @@ def _out_argument(parser: argparse.ArgumentParser) -> None:
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     _out_argument(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of annotated WFDB records (MIT-BIH)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of annotated WFDB records (MIT-BIH); for sepsis-risk, a table of stays (CinC 2019)",
+    )
     parser.add_argument("--extra-data", type=Path, metavar="DIR", help="folder of PTB-XL, for made training strips")
 
 
@@ -226,21 +232,25 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 # --- their meaning
 
 
-def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line:
+def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | SepsisLine:
     from edgeward.workshop.task import find_task, workshop_missing
 
     task = find_task(arguments.model)
     try:
         from edgeward.workshop.folder import BuildFolder
         from edgeward.workshop.line import Line
+        from edgeward.workshop.sepsis_line import SepsisLine
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("edgeward"):
             raise
         raise workshop_missing(error.name) from error
-    return Line(task, BuildFolder(_out(arguments)), _line_options(arguments, train), _teller())
+    folder, options, tell = BuildFolder(_out(arguments)), _line_options(arguments, train), _teller()
+    if task.name == "sepsis-risk":
+        return SepsisLine(folder, options, tell)
+    return Line(task, folder, options, tell)
 
 
-def _noting_line(arguments: argparse.Namespace) -> Line:
+def _noting_line(arguments: argparse.Namespace) -> Line | SepsisLine:
     """The line of ``train`` and ``build``, its options noted in the build folder for the later verbs.
 
     They are noted once the recordings are read: options that fail must not replace those of an earlier training.
@@ -293,6 +303,8 @@ def _train_options(arguments: argparse.Namespace) -> TrainOptions:
     if arguments.data is None:
         raise ConfigError("data-missing", "name the folder of the recordings with --data")
     if arguments.download:
+        if arguments.model not in _DOWNLOADS:
+            raise ConfigError("download-unknown", f"the data of {arguments.model} are fetched by hand; see the docs")
         download(_DOWNLOADS[arguments.model], arguments.data)
     return TrainOptions(
         data=arguments.data,

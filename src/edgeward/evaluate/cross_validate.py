@@ -30,8 +30,8 @@ def fold_bundles(
 ) -> dict[str, Path]:
     """Record → the bundle of the fold that held its patient out.
 
-    ``decision``: the manifest's, the same for every fold. ``weights``: fold (1 … ``folds``) → weights trained earlier
-    on that fold's other patients, adopted instead of training.
+    ``decision``: the manifest's, the same for every fold; the task's own where empty. ``weights``: fold (1 … ``folds``)
+    → weights trained earlier on that fold's other patients, adopted instead of training.
 
     Raises ``ConfigError`` without the workshop extra, or when the folds do not fit the data.
     """

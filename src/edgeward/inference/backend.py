@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Array = NDArray[np.float32]
+_OWN = frozenset({"trees"})
+"""Backends that need nothing but numpy."""
 
 
 class Session(Protocol):
@@ -56,7 +58,7 @@ def require_library(name: str) -> None:
         raise ConfigError("backend-unknown", f"no backend is called {name!r}; known: {', '.join(sorted(BACKENDS))}")
     if importlib.util.find_spec(f"edgeward.inference.backends.{name}") is None:
         raise ConfigError("backend-absent", f"this Edgeward has no backend {name!r}; install one that has")
-    if importlib.util.find_spec(name) is None:  # a backend is called what its library is called
+    if name not in _OWN and importlib.util.find_spec(name) is None:  # a backend is called what its library is called
         raise ConfigError("backend-library", f"backend {name!r} needs its library; install it, or choose another model")
 
 

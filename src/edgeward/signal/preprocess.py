@@ -16,16 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.kernel.errors import BundleError
-from edgeward.signal.rhythm import HISTORY_BEATS, RHYTHM_NAMES, rhythm_features
-from edgeward.signal.shape import (
-    LATEST_SHIFT,
-    MEASURE_AFTER,
-    MEASURE_BEFORE,
-    SHAPE_NAMES,
-    Complex,
-    ShapeMemory,
-    measure,
-)
+from edgeward.signal.complex import LATEST_SHIFT, MEASURE_AFTER, MEASURE_BEFORE, Complex, Seen, measure
+from edgeward.signal.rhythm import LONG_BEATS, RHYTHM_NAMES, rhythm_features
+from edgeward.signal.shape import SHAPE_NAMES, ShapeMemory
 from edgeward.signal.window import Ring
 
 if TYPE_CHECKING:
@@ -38,11 +31,12 @@ MAX_BLOCK_S = 2.0
 DETECTION_DELAY_S = 0.6
 """A beat must be reported within this time of its fiducial to count as look-ahead."""
 
-_WINDOW_NAME = "beat-window-1"
+_WINDOW_NAME = "beat-window-2"
 _BLOCK = 10  # baseline: medians of 40 ms …
 _SPAN = 15  # … and their running median over 0.6 s
 _LEFT = 75  # context before the window for the baseline
 _AMPLITUDE_CLIP = 4.0
+_EARLY, _LATE = RHYTHM_NAMES.index("pre_vs_32"), RHYTHM_NAMES.index("post_vs_32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +144,7 @@ class BeatWindow:
     end_index: int
     """Last sample that this window needed."""
     wave: FloatArray
-    """(4, T): two leads, then the running average beat in both, baseline removed, in units of the usual complex."""
+    """(4, T): two leads, then the patient's usual beat in both, baseline removed, in units of the usual complex."""
     rhythm: FloatArray
     """(K,): the features named in the spec."""
     rr_ms: int | None
@@ -162,6 +156,7 @@ class _Pending:
     index: int
     complex_: Complex | None = None
     wave_mv: FloatArray | None = None
+    shape: FloatArray | None = None
 
 
 class BeatWindower:
@@ -192,11 +187,11 @@ class BeatWindower:
     def reset(self) -> None:
         """Forget beats, rhythm and average beat (after a gap); the sample count goes on."""
         self._pending: deque[_Pending] = deque()
-        self._history: deque[float] = deque(maxlen=HISTORY_BEATS)
+        self._history: deque[float] = deque(maxlen=LONG_BEATS)
         self._previous: Complex | None = None
         self._previous_index: int | None = None
         self._newest = -1
-        self._owed: tuple[Complex, FloatArray, float] | None = None
+        self._owed: Seen | None = None
         self._memory.reset()
 
     def push(self, samples: FloatArray) -> None:
@@ -258,17 +253,18 @@ class BeatWindower:
         rhythm = rhythm_features(pre_s, post_s, postpost_s, tuple(self._history))
         wave_mv = beat.wave_mv if beat.wave_mv is not None else self._wave_mv(current.index)
         memory = self._memory
-        pair = (nexts[0] if nexts else None, nexts[1] if len(nexts) > 1 else None)
-        shape = memory.features(current, wave_mv, pair)
+        pre = self._samples_since(current)
+        own = beat.shape if beat.shape is not None else memory.features(current, wave_mv, pre)
+        shape = memory.followed(own, current, nexts)
         if not memory.known:
-            memory.add(current, wave_mv, 0.0)
+            memory.add(Seen(current, wave_mv, 0.0, 0.0, pre, shape))
         scale = memory.scale_mv[:, None]
-        wave = np.concatenate([wave_mv / scale, memory.template / scale])
+        wave = np.concatenate([wave_mv / scale, memory.home / scale])
         rr_ms = None
         if self._previous_index is not None:
             rr_ms = round(1000 * (beat.index - self._previous_index) / self._spec.rate_hz)
         if pre_s is not None:
-            self._owed = (current, wave_mv, float(rhythm[1]))
+            self._owed = Seen(current, wave_mv, float(rhythm[_EARLY]), float(rhythm[_LATE]), pre, shape)
             self._history.append(pre_s)
         self._previous, self._previous_index = current, beat.index
         return BeatWindow(
@@ -283,10 +279,13 @@ class BeatWindower:
         """Take the last beat into the running average: after its window went out, for the patient waits for that."""
         if self._owed is not None:
             owed, self._owed = self._owed, None
-            self._memory.add(*owed)
+            self._memory.add(owed)
 
     def _look_ahead(self) -> None:
-        """Cut the next window as soon as its samples are there: only what waits for later beats is left for the end."""
+        """Cut and measure the next window as soon as its samples are there: only what waits for later beats is left.
+
+        The memory does not change until this beat's window is out, so that its features are already what they will be.
+        """
         if not self._pending:
             return
         beat = self._pending[0]
@@ -294,6 +293,7 @@ class BeatWindower:
             centre = beat.complex_.index  # measured when it was an earlier beat's look-ahead; it does not change again
             if self._ring.end >= centre + self._spec.after:
                 beat.wave_mv = self._wave_mv(centre)
+                beat.shape = self._memory.features(beat.complex_, beat.wave_mv, self._samples_since(beat.complex_))
 
     def _measured(self, beat: _Pending) -> Complex:
         if beat.complex_ is None:
@@ -301,6 +301,9 @@ class BeatWindower:
             found = measure(cut, beat.index, self._memory.scale_mv)
             beat.complex_ = self._memory.aligned(cut, beat.index, found)
         return beat.complex_
+
+    def _samples_since(self, current: Complex) -> int | None:
+        return current.index - self._previous.index if self._previous is not None else None
 
     def _seconds(self, earlier: Complex | None, later: Complex) -> float | None:
         if earlier is None:

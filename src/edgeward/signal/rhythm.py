@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 HISTORY_BEATS = 128
-"""How many earlier intervals count."""
+"""How many earlier intervals make the present rhythm."""
+LONG_BEATS = 768
+"""How many earlier intervals make the patient's usual rate: ten minutes, which few runs outlast."""
 RECENT_RATIOS = 10
 """How many earlier intervals the model sees one by one."""
 PREMATURE_RATIO = 0.88
@@ -61,6 +63,13 @@ RHYTHM_NAMES: tuple[str, ...] = (
     "post_known",
     "postpost_known",
     "history",
+    "pre_vs_long",
+    "post_vs_long",
+    "pre_vs_upper_long",
+    "median_32_vs_long",
+    "premature_long",
+    "rank_long",
+    "history_long",
     *(f"ratio_{k}" for k in range(1, RECENT_RATIOS + 1)),
 )
 """Names of the rhythm features in order; ``*_vs_*`` are natural log-ratios clipped to ±1.5."""
@@ -77,15 +86,18 @@ def rhythm_features(
 
     ``pre_s``: seconds since the beat before (None after a reset). ``post_s``, ``postpost_s``: seconds to the next beat
     and from there to the one after; None when it did not come in time. ``history_s``: earlier intervals in seconds,
-    oldest first, without ``pre_s``; only the last ``HISTORY_BEATS`` count.
+    oldest first, without ``pre_s``; only the last ``LONG_BEATS`` count.
     """
     out = np.zeros(len(RHYTHM_NAMES), dtype=np.float32)
     if pre_s is None:
         return out
-    past = np.asarray(history_s[-HISTORY_BEATS:], dtype=np.float64)
-    if past.size < 3:
-        past = np.asarray([*past, pre_s, *([post_s] if post_s is not None else [])], dtype=np.float64)
+    long = np.asarray(history_s[-LONG_BEATS:], dtype=np.float64)
+    if long.size < 3:
+        long = np.asarray([*long, pre_s, *([post_s] if post_s is not None else [])], dtype=np.float64)
+    past = long[-HISTORY_BEATS:]
     last8, last32 = past[-8:], past[-32:]
+    ordered = np.sort(long)
+    usual = float(0.5 * (ordered[(ordered.size - 1) // 2] + ordered[ordered.size // 2]))
     m8, m32, m128 = _median(last8), _median(last32), _median(past)
     # A beat that has not come in time is at least as late as the wait; the model is told through *_known.
     post = post_s if post_s is not None else max(1.5, 1.5 * m32)
@@ -124,6 +136,13 @@ def rhythm_features(
         1.0 if post_s is not None else 0.0,
         1.0 if postpost_s is not None else 0.0,
         min(past.size, HISTORY_BEATS) / HISTORY_BEATS,
+        _log_ratio(pre_s, usual),
+        _log_ratio(post, usual),
+        _log_ratio(pre_s, float(ordered[(3 * ordered.size) // 4])),
+        _log_ratio(m32, usual),
+        float(np.mean(long < PREMATURE_RATIO * usual)),
+        float(np.searchsorted(ordered, pre_s)) / ordered.size,
+        long.size / LONG_BEATS,
     ]
     out[: len(values)] = values
     recent = np.clip(logs[::-1][:RECENT_RATIOS] - math.log(max(m32, 0.05)), -_CLIP, _CLIP)

@@ -8,32 +8,37 @@ labels, causal), and gives the average beat of that cluster, whole and for the Q
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeward.signal.atrial import P_BEFORE, P_END, P_LENGTH, P_NAMES, p_features
+from edgeward.signal.complex import (
+    FLOOR_MV,
+    MEASURE_BEFORE,
+    QRS_AFTER,
+    QRS_BEFORE,
+    complex_at,
+    slope_energy,
+)
+from edgeward.signal.habits import HABIT_NAMES, Deed, Habits
+from edgeward.signal.home import HOME_NAMES, Home
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeward.signal.complex import Complex, Seen
+
 FloatArray = npt.NDArray[np.float32]
 
-# Samples at 250 Hz around the fiducial.
-_QRS_BEFORE, _QRS_AFTER = 25, 40
-_P_BEFORE, _P_END = 75, 18
-_P_LENGTH = _P_BEFORE - _P_END
-_SEARCH = 25
-_MARGIN = 12
-_ALIGN = 20
+_ALIGN = 20  # samples
 _ALIGN_CORR = 0.75
-MEASURE_BEFORE = _SEARCH + _QRS_BEFORE + _MARGIN
-MEASURE_AFTER = _SEARCH + _QRS_AFTER + _MARGIN
-"""Samples before and after a detection that ``measure`` wants to see."""
-LATEST_SHIFT = _SEARCH + _MARGIN
-"""By how many samples a measured fiducial may lie after the detection."""
-
 MEMORY_BEATS = 64
 _ANCHOR_BEATS = 256
 _LOYALTY = 1.5
 _SIMILAR = 0.85
-_FLOOR_MV = np.float32(0.15)  # smaller complexes are not blown up to full size
+_UNKNOWN_INTERVAL = 200  # samples: 75 beats a minute
 
 SHAPE_NAMES: tuple[str, ...] = (
     "qrs_corr",
@@ -62,54 +67,24 @@ SHAPE_NAMES: tuple[str, ...] = (
     "tp_diff",
     "t_diff",
     "template_known",
+    *P_NAMES,
+    *HABIT_NAMES,
+    *HOME_NAMES,
+    "rise",
+    "sharp_lead1",
+    "sharp_lead2",
+    "qrs_area_lead1",
+    "qrs_area_lead2",
+    "t_area_lead1",
+    "t_area_lead2",
+    "discord_lead1",
+    "discord_lead2",
 )
 """Names of the shape features in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Complex:
-    """One measured QRS: refined fiducial, centred complex and its size and width."""
-
-    index: int
-    """Sample where the slope energy of the complex is centred; intervals are taken between these."""
-    qrs: FloatArray
-    """Centred samples around the fiducial (2, 65) in millivolts."""
-    size_mv: FloatArray
-    """Peak-to-peak size per lead (2,)."""
-    width_samples: float
-
-
-def measure(cut: FloatArray, index: int, scale_mv: FloatArray) -> Complex:
-    """Measure the complex in ``cut`` (2, MEASURE_BEFORE + MEASURE_AFTER), detected at ``index``.
-
-    Detectors and annotators mark different points of a complex; the centre of slope energy is one definition for all.
-    ``scale_mv`` (2,) weighs the leads (the patient's usual size of complex in each).
-    """
-    energy = _slope_energy(cut, scale_mv)
-    smooth = np.convolve(energy, np.full(11, 1.0 / 11.0), mode="same")
-    lo, hi = MEASURE_BEFORE - _SEARCH, MEASURE_BEFORE + _SEARCH + 1
-    peak = lo + int(np.argmax(smooth[lo:hi]))
-    near = np.arange(max(0, peak - 15), min(energy.size, peak + 16))
-    weight = smooth[near]
-    total = float(weight.sum())
-    centre = round(float(near @ weight) / total) if total > 0 else MEASURE_BEFORE
-    return _complex_at(cut, min(max(centre, lo), hi - 1), index, energy)
-
-
-def _slope_energy(cut: FloatArray, scale_mv: FloatArray) -> FloatArray:
-    slope = np.zeros_like(cut)
-    slope[:, 2:-2] = (cut[:, 4:] - cut[:, :-4]) / np.maximum(scale_mv, _FLOOR_MV)[:, None]
-    return np.asarray(np.sum(slope * slope, axis=0), dtype=np.float32)
-
-
-def _complex_at(cut: FloatArray, centre: int, index: int, energy: FloatArray) -> Complex:
-    qrs = cut[:, centre - _QRS_BEFORE : centre + _QRS_AFTER]  # (2, 65)
-    qrs = qrs - qrs.sum(axis=1, keepdims=True) / np.float32(qrs.shape[1])
-    around = energy[centre - _QRS_BEFORE : centre + _QRS_AFTER]
-    high = np.flatnonzero(around > 0.04 * float(around.max(initial=0.0)))
-    width = float(high[-1] - high[0]) if high.size else 0.0
-    size = np.ptp(cut[:, centre - 20 : centre + 21], axis=1).astype(np.float32)
-    return Complex(index + centre - MEASURE_BEFORE, qrs.astype(np.float32), size, width)
+_NEXT_CORR, _NEXT_SAME_CORR, _NEXT2_CORR, _NEXT_WIDTH, _HOME_NEXT_CORR = (
+    SHAPE_NAMES.index(name) for name in ("next_corr", "next_same_corr", "next2_corr", "next_width", "home_next_corr")
+)
+_DEED_FIGURES = tuple(SHAPE_NAMES.index(name) for name in ("p_corr", "p_diff", "width"))
 
 
 class ShapeMemory:
@@ -117,7 +92,7 @@ class ShapeMemory:
 
     def __init__(self, window: int, centre: int) -> None:
         self._window, self._centre = window, centre
-        dim = 2 * (_QRS_BEFORE + _QRS_AFTER)
+        dim = 2 * (QRS_BEFORE + QRS_AFTER)
         self._unit = np.zeros((MEMORY_BEATS, dim), dtype=np.float32)
         self._waves = np.zeros((MEMORY_BEATS, 2, window), dtype=np.float32)
         self._sizes = np.zeros((MEMORY_BEATS, 2), dtype=np.float32)
@@ -125,12 +100,17 @@ class ShapeMemory:
         self._weights = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self._early = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self._alike = np.zeros((MEMORY_BEATS, MEMORY_BEATS), dtype=bool)
+        self._habits = Habits(dim)
+        self._home = Home(dim, window)
+        self._intervals = np.zeros(MEMORY_BEATS, dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget the patient's beats (after a gap)."""
         self._count = 0
         self._order = 0
+        self._habits.reset()
+        self._home.reset()
         self._alike[:] = False
         self._weights[:] = 0.0
         self._last: list[FloatArray] = []
@@ -156,24 +136,34 @@ class ShapeMemory:
         """Average wave of the dominant cluster (2, window) in millivolts; zeros before the first beat."""
         return self._template
 
-    def add(self, complex_: Complex, wave: FloatArray, early_log: float) -> None:
-        """Remember a beat: complex, wave (2, window) in mV, and the log-ratio by which it came early or late."""
+    @property
+    def home(self) -> FloatArray:
+        """The patient's usual beat over many minutes (2, window) in millivolts; zeros before the first beat."""
+        return self._home.wave
+
+    def add(self, seen: Seen) -> None:
+        """Remember a beat."""
+        complex_ = seen.complex_
         slot = self._order % MEMORY_BEATS
         self._order += 1
         self._count = min(self._count + 1, MEMORY_BEATS)
         unit = _unit(complex_.qrs, self._scale if self._count > 1 else complex_.size_mv)
         self._unit[slot] = unit
-        self._waves[slot] = wave
+        self._waves[slot] = seen.wave
         self._sizes[slot] = complex_.size_mv
         self._widths[slot] = complex_.width_samples
-        self._weights[slot] = 1.0 if early_log > math.log(0.88) else 0.15
-        self._early[slot] = early_log
+        self._weights[slot] = 1.0 if seen.early_log > math.log(0.88) else 0.15
+        self._early[slot] = seen.early_log
+        self._intervals[slot] = seen.pre if seen.pre is not None else _UNKNOWN_INTERVAL
         alike = self._unit[: self._count] @ unit > _SIMILAR
         self._alike[slot, : self._count] = alike
         self._alike[: self._count, slot] = alike
         self._alike[slot, slot] = True  # a flat complex resembles nothing, not even itself
         self._last = [unit, *self._last[:1]]
         self._refresh()
+        figures = (float(seen.shape[k]) for k in _DEED_FIGURES)
+        self._habits.add(unit, Deed(seen.early_log, seen.late_log, *figures))
+        self._home.add(unit, seen, (self._qrs_unit, self._template))
 
     def aligned(self, cut: FloatArray, index: int, found: Complex) -> Complex:
         """``found``, moved to where it fits the average beat best, if it is alike at all.
@@ -183,9 +173,9 @@ class ShapeMemory:
         if self._count < 3:
             return found
         centre = found.index - index + MEASURE_BEFORE
-        lo = max(_QRS_BEFORE, centre - _ALIGN)
-        hi = min(cut.shape[1] - _QRS_AFTER, centre + _ALIGN)
-        part = cut[:, lo - _QRS_BEFORE : hi + _QRS_AFTER] / self._scale[:, None]
+        lo = max(QRS_BEFORE, centre - _ALIGN)
+        hi = min(cut.shape[1] - QRS_AFTER, centre + _ALIGN)
+        part = cut[:, lo - QRS_BEFORE : hi + QRS_AFTER] / self._scale[:, None]
         unit = self._qrs_unit.reshape(2, -1)
         length = unit.shape[1]
         dots = np.correlate(part[0], unit[0], "valid") + np.correlate(part[1], unit[1], "valid")
@@ -197,7 +187,7 @@ class ShapeMemory:
         best = int(np.argmax(corr))
         if corr[best] < _ALIGN_CORR or lo + best == centre:
             return found
-        return _complex_at(cut, lo + best, index, _slope_energy(cut, self._scale))
+        return complex_at(cut, lo + best, index, slope_energy(cut, self._scale))
 
     def _refresh(self) -> None:
         n = self._count
@@ -210,14 +200,14 @@ class ShapeMemory:
         self._members = members
         waves = self._waves[members]
         self._template = waves.sum(axis=0) / np.float32(members.size)
-        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], _FLOOR_MV).astype(np.float32)
+        self._scale = np.maximum(np.sort(self._sizes[members], axis=0)[members.size // 2], FLOOR_MV).astype(np.float32)
         mean_qrs = self._unit[members].sum(axis=0)
         self._qrs_unit = mean_qrs / max(math.sqrt(_power(mean_qrs)), 1e-6)
         share = np.float32(max(1.0 / self._order, 1.0 / _ANCHOR_BEATS))
         anchor = (np.float32(1.0) - share) * self._anchor + share * self._qrs_unit
         length = np.float32(max(math.sqrt(_power(anchor)), 1e-6))
         self._anchor = np.asarray(anchor / length, dtype=np.float32)
-        regions = _p_region(waves, self._centre) / np.repeat(self._scale, _P_LENGTH)  # (m, 2·57)
+        regions = _p_region(waves, self._centre) / np.repeat(self._scale, P_LENGTH)  # (m, 2·57)
         mean_p = np.asarray(regions.sum(axis=0) / np.float32(members.size), dtype=np.float32)
         usual = max(math.sqrt(_power(mean_p)), 1e-6)
         powers = np.einsum("ij,ij->i", regions, regions)
@@ -227,10 +217,12 @@ class ShapeMemory:
         self._p_mean = mean_p
         self._p_members = (consistency, spread + 0.005)
 
-    def features(
-        self, complex_: Complex, wave: FloatArray, following: tuple[Complex | None, Complex | None]
-    ) -> FloatArray:
-        """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known."""
+    def features(self, complex_: Complex, wave: FloatArray, pre: int | None) -> FloatArray:
+        """Shape features (len(SHAPE_NAMES),) of a beat not yet added; zeros before the first beat is known.
+
+        ``pre``: samples since the beat before. What the later beats tell stands as if they were usual ones until
+        ``followed`` enters it.
+        """
         out = np.zeros(len(SHAPE_NAMES), dtype=np.float32)
         if self._count == 0:
             return out
@@ -241,37 +233,59 @@ class ShapeMemory:
         to_all = self._unit[:n] @ unit
         similar = to_all > _SIMILAR
         alike = int(np.count_nonzero(similar))
-        template_qrs = self._template[:, self._centre - _QRS_BEFORE : self._centre + _QRS_AFTER]
-        nexts = [None if c is None else _unit(c.qrs, scale) for c in following]
+        template_qrs = self._template[:, self._centre - QRS_BEFORE : self._centre + QRS_AFTER]
         size = np.log(np.maximum(complex_.size_mv, 0.02) / scale)
-        width = max(_median(self._widths[self._members]), 1.0)
+        width = self._usual_width()
         wave_n = wave / scale[:, None]
         delta = wave_n - self._template / scale[:, None]
-        following_width = following[0].width_samples if following[0] is not None else width
         values = [
             corr,
             _corr(complex_.qrs[0], template_qrs[0]),
             _corr(complex_.qrs[1], template_qrs[1]),
-            _rms_diff(delta, self._centre - _QRS_BEFORE, self._centre + _QRS_AFTER),
+            _rms_diff(delta, self._centre - QRS_BEFORE, self._centre + QRS_AFTER),
             alike / n,
             float(to_all.max()),
             float(self._last[0] @ unit),
             float(self._last[0] @ self._qrs_unit),
             float(self._last[1] @ self._qrs_unit) if len(self._last) > 1 else 1.0,
-            float(nexts[0] @ self._qrs_unit) if nexts[0] is not None else 1.0,
-            float(nexts[0] @ unit) if nexts[0] is not None else 1.0,
-            float(nexts[1] @ self._qrs_unit) if nexts[1] is not None else 1.0,
+            1.0,
+            1.0,
+            1.0,
             float(np.clip(size[0], -2, 2)),
             float(np.clip(size[1], -2, 2)),
             math.log((complex_.width_samples + 1.0) / (width + 1.0)),
             complex_.width_samples / 25.0,
-            math.log((following_width + 1.0) / (width + 1.0)),
+            0.0,
             self._members.size / n,
             float(self._early[:n] @ similar) / alike if alike else 0.0,
         ]
         values += self._p_features(wave_n, delta)
+        usual_interval = int(_median(self._intervals[self._members]))
+        template_n = self._template / scale[:, None]
+        values += p_features(wave_n, template_n, self._p_mean, self._centre, pre, usual_interval)
+        values += self._habits.features(unit)
+        values += self._home.features(unit, complex_, self._qrs_unit)
+        values += _form(complex_, wave_n, self._centre)
         out[:] = values
         return out
+
+    def followed(self, shape: FloatArray, complex_: Complex, following: Sequence[Complex]) -> FloatArray:
+        """``shape``, the features of ``complex_``, with what up to two later beats tell."""
+        if self._count == 0 or not following:
+            return shape
+        out = shape.copy()
+        first = _unit(following[0].qrs, self._scale)
+        usual_width = self._usual_width()
+        out[_NEXT_CORR] = float(first @ self._qrs_unit)
+        out[_NEXT_SAME_CORR] = float(first @ _unit(complex_.qrs, self._scale))
+        out[_NEXT_WIDTH] = math.log((following[0].width_samples + 1.0) / (usual_width + 1.0))
+        out[_HOME_NEXT_CORR] = self._home.corr(first)
+        if len(following) > 1:
+            out[_NEXT2_CORR] = float(_unit(following[1].qrs, self._scale) @ self._qrs_unit)
+        return out
+
+    def _usual_width(self) -> float:
+        return max(_median(self._widths[self._members]), 1.0)
 
     def _p_features(self, wave_n: FloatArray, delta: FloatArray) -> list[float]:
         region = _p_region(wave_n[None], self._centre)[0]
@@ -285,15 +299,23 @@ class ShapeMemory:
             max(-2.0, min(3.0, math.log((diff + 0.005) / spread))),
             max(-2.0, min(2.0, math.log(energy))),
             consistency,
-            _rms_diff(delta, c - 110, c - _P_END),
-            _rms_diff(delta, c + _QRS_AFTER, min(c + 110, self._window)),
+            _rms_diff(delta, c - 110, c - P_END),
+            _rms_diff(delta, c + QRS_AFTER, min(c + 110, self._window)),
             1.0,
         ]
 
 
+def _form(complex_: Complex, wave_n: FloatArray, centre: int) -> list[float]:
+    """Rise, sharpness and areas: a ventricular complex rises slowly and its T wave points the other way."""
+    qrs = wave_n[:, centre - 22 : centre + 28].mean(axis=1)
+    t_wave = wave_n[:, centre + 40 : centre + 95].mean(axis=1)
+    areas = 4.0 * np.concatenate([qrs, t_wave, -np.sign(qrs) * t_wave])
+    return [complex_.rise / 12.0, *complex_.sharpness.tolist(), *areas.tolist()]
+
+
 def _sized(qrs: FloatArray, scale: FloatArray) -> FloatArray:
     """In units of the patient's usual complex."""
-    return np.asarray(qrs / np.maximum(scale, _FLOOR_MV)[:, None], dtype=np.float32)
+    return np.asarray(qrs / np.maximum(scale, FLOOR_MV)[:, None], dtype=np.float32)
 
 
 def _unit(qrs: FloatArray, scale: FloatArray) -> FloatArray:
@@ -339,8 +361,8 @@ def _median(values: FloatArray) -> float:
 
 def _p_region(waves: FloatArray, centre: int) -> FloatArray:
     """Centred, lightly smoothed samples where a P wave belongs (B, 2·57), from waves (B, 2, T)."""
-    part = waves[:, :, centre - _P_BEFORE - 3 : centre - _P_END + 2]
+    part = waves[:, :, centre - P_BEFORE - 3 : centre - P_END + 2]
     total = np.cumsum(part, axis=2)
     smooth = (total[:, :, 5:] - total[:, :, :-5]) / np.float32(5.0)  # means of 5 samples
-    smooth -= smooth.sum(axis=2, keepdims=True) / np.float32(_P_LENGTH)
+    smooth -= smooth.sum(axis=2, keepdims=True) / np.float32(P_LENGTH)
     return np.asarray(smooth.reshape(waves.shape[0], -1), dtype=np.float32)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 NODES_MAX = 1 << 16
 """Nodes of all trees together: more than any model here needs, little enough to load at once."""
@@ -28,8 +29,9 @@ class Trees:
     """All nodes of all trees in one list; a leaf points to itself.
 
     ``feature``, ``threshold``, ``left``, ``right``, ``value`` are (nodes,), ``root`` is (trees,). A feature at or below
-    the threshold goes left. Children stand after their parent, so that every walk ends; this and every index is
-    checked at construction (``BundleError``, ``trees-malformed``).
+    the threshold goes left; a missing one (NaN) goes left where ``missing_left`` (nodes,) says so, else right.
+    ``cover`` (nodes,): how many training rows came by, where effects are wanted. Children stand after their parent, so
+    that every walk ends; this and every index is checked at construction (``BundleError``, ``trees-malformed``).
     """
 
     feature: IntArray
@@ -39,11 +41,14 @@ class Trees:
     value: FloatArray
     root: IntArray
     features: int
+    missing_left: BoolArray | None = None
+    cover: FloatArray | None = None
 
     def __post_init__(self) -> None:
         nodes = len(self.feature)
-        columns = (self.threshold, self.left, self.right, self.value)
-        if not 0 < nodes <= NODES_MAX or any(column.shape != (nodes,) for column in columns) or not len(self.root):
+        optional = [column.shape for column in (self.missing_left, self.cover) if column is not None]
+        columns = [column.shape for column in (self.threshold, self.left, self.right, self.value)]
+        if not 0 < nodes <= NODES_MAX or any(shape != (nodes,) for shape in columns + optional) or not len(self.root):
             raise _malformed("its lists do not have one entry per node")
         index = np.arange(nodes)
         leaf = (self.left == index) & (self.right == index)
@@ -54,6 +59,8 @@ class Trees:
             raise _malformed("a node asks for a feature that is not measured")
         if not (np.isfinite(self.threshold).all() and np.isfinite(self.value).all()):
             raise _malformed("a threshold or value is not a number")
+        if self.cover is not None and not ((self.cover > 0) & np.isfinite(self.cover)).all():
+            raise _malformed("no training row came by a node")
 
     def score(self, values: FloatArray) -> float:
         """Sum of the leaves that ``values`` (F,) reaches: log odds for a model of two classes."""
@@ -61,7 +68,10 @@ class Trees:
             raise ValueError(f"expected {self.features} features")
         node = self.root
         while True:
-            below = values[self.feature[node]] <= self.threshold[node]
+            asked = values[self.feature[node]]
+            below = asked <= self.threshold[node]
+            if self.missing_left is not None:
+                below |= np.isnan(asked) & self.missing_left[node]
             chosen = np.where(below, self.left[node], self.right[node])
             if np.array_equal(chosen, node):
                 return float(self.value[node].sum())

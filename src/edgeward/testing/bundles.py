@@ -69,7 +69,7 @@ def tiny_bundle(
         inputs=(TensorSpec("wave", (-1, channels, samples), unit="mV"), TensorSpec("rhythm", (-1, rhythm))),
         outputs=(TensorSpec("scores", (-1, len(CLASSES)), meaning="probability per AAMI class"),),
         classes=CLASSES,
-        preprocessing="beat-window-1",
+        preprocessing="beat-window-2",
         preprocessing_params=dict(preprocessing_params or {}),
         decision=dict(decision or {}),
         deadline_ms=deadline_ms,

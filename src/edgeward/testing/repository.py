@@ -36,7 +36,7 @@ def tiny_bundle(version: str = "1.0.0", *, name: str = "ecg-beat", filler: bytes
         inputs=(TensorSpec("wave", (BATCH, 2, 4), unit="mV"),),
         outputs=(TensorSpec("scores", (BATCH, 5)),),
         classes=("N", "S", "V", "F", "Q"),
-        preprocessing="beat-window-1",
+        preprocessing="beat-window-2",
         preprocessing_params={},
         decision={},
         deadline_ms=4.0,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeward.workshop.task import sources_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from edgeward.workshop.evidence import Evidence
-    from edgeward.workshop.task import ModelTask
+    from edgeward.workshop.task import BundleTask
 
 NOT_A_DEVICE = (
     "**Not a medical device.** It has no clearance or approval by any authority, has not been tried on patients in "
     "care, and must not be the ground of a clinical decision. Its outputs are advisories beside a monitor, never in "
     "its place."
 )
+_NAMES_MAX = 50
 _DATA_WORDS = {
     "held-out": "patients that neither training nor calibration has seen",
     "training": "patients of the training set: no patient was held out, so these figures flatter the model",
@@ -22,12 +25,9 @@ _DATA_WORDS = {
 
 
 def model_card(
-    task: ModelTask, evidence: Evidence, *, version: str, evaluation: Mapping[str, Any] | None = None
+    task: BundleTask, evidence: Evidence, *, version: str, figures: Sequence[tuple[str, str]] | None = None
 ) -> bytes:
-    """The card as Markdown. Same evidence, same bytes.
-
-    ``evaluation``: the JSON object that ``evaluate ecg-beat --cross-validate`` printed for this method.
-    """
+    """The card as Markdown. Same evidence, same bytes. ``figures``: what the task was measured at, title and text."""
     facts = evidence.facts
     sections = [
         f"# {task.name} {version}",
@@ -35,10 +35,8 @@ def model_card(
         "## Intended use",
         task.intended_use,
         "## Data and patients",
-        _data(task, facts),
-        *(["## Figures on the stream, patients held out", _stream(evaluation)] if evaluation else []),
-        "## Figures on windows",
-        _figures(facts),
+        _data(facts),
+        *(part for title, text in figures or () for part in (f"## {title}", text)),
         "## Beside a baseline",
         task.baseline,
         "## Models in the bundle",
@@ -48,9 +46,18 @@ def model_card(
         "## Limits",
         "\n".join(f"- {limit}" for limit in task.limits),
         "## Measured on",
-        _table(("fact", "value"), sorted((key, str(value)) for key, value in evidence.machine.items())),
+        table(("fact", "value"), sorted((key, str(value)) for key, value in evidence.machine.items())),
     ]
     return ("\n\n".join(sections) + "\n").encode()
+
+
+def beat_figures(evidence: Evidence, evaluation: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
+    """The sections of a beat classifier.
+
+    ``evaluation``: the JSON object that ``evaluate ecg-beat --cross-validate`` printed for this method.
+    """
+    stream = [("Figures on the stream, patients held out", _stream(evaluation))] if evaluation else []
+    return [*stream, ("Figures on windows", _figures(evidence.facts))]
 
 
 def _stream(evaluation: Mapping[str, Any]) -> str:
@@ -61,12 +68,12 @@ def _stream(evaluation: Mapping[str, Any]) -> str:
         beats = gross["gross"]["tp"] + gross["gross"]["fn"]
         cells = [_with_interval(gross[figure], gross["ci"].get(figure)) for figure in ("se", "ppv", "fpr")]
         rows.append((measure.upper(), str(beats), *cells))
-    table = _table(("", "beats", "sensitivity", "PPV", "false-positive rate"), rows)
+    shown = table(("", "beats", "sensitivity", "PPV", "false-positive rate"), rows)
     records = len(evaluation["records"])
     return (
         f"The whole bedside pipeline over {records} records, each with a model that its patient did not train "
         "(ANSI/AAMI EC57, gross, from 5:00; 95 % bootstrap by patient). The QRS detector's fixed trees and the "
-        f"decision offsets saw all of these patients.\n\n{table}"
+        f"decision offsets saw all of these patients.\n\n{shown}"
     )
 
 
@@ -76,25 +83,31 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
     return f"{100 * value:.2f} %" + (f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else "")
 
 
-def _data(task: ModelTask, facts: Mapping[str, Any]) -> str:
+def _data(facts: Mapping[str, Any]) -> str:
     training, calibration = facts.get("training", {}), facts.get("calibration", {})
     held = training.get("held_out_patients", [])
     adopted = bool(held) and bool(training.get("adopted"))
-    lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in task.sources]
+    lines = [f"- {source.title} ({source.licence}). {source.citation} {source.address}" for source in sources_of(facts)]
     lines += [
         f"- Trained on {training.get('patients', 'an unknown number of')} patients, "
-        f"{training.get('windows', 'an unknown number of')} windows of recordings"
+        f"{training.get('windows', 'an unknown number of')} {training.get('windows_are', 'windows of recordings')}"
         + (", and on strips made from them." if training.get("made_windows") else "."),
-        f"- Held out: {', '.join(held) if held else 'nobody'}.",
+        f"- Held out: {_named(held)}.",
         *(
             ["- The weights were adopted: that no held-out patient trained them is the maker's word."]
             if adopted
             else []
         ),
-        _calibration(calibration),
+        *([_calibration(calibration)] if calibration else []),
         f"- Data-set hash: `{training.get('data_sha256', 'unknown')}`.",
     ]
     return "\n".join(lines)
+
+
+def _named(held: Sequence[str]) -> str:
+    if len(held) > _NAMES_MAX:
+        return f"{len(held)} patients"
+    return ", ".join(held) if held else "nobody"
 
 
 def _calibration(calibration: Mapping[str, Any]) -> str:
@@ -118,12 +131,12 @@ def _figures(facts: Mapping[str, Any]) -> str:
         f"On {accuracy.get('windows')} windows of {accuracy.get('patients')} {words}. F or Q called V, "
         "and Q called S, count as in ANSI/AAMI EC57. Intervals: 95 %, bootstrap by patient."
     )
-    return head + "\n\n" + _table(("model", "class", "beats", "sensitivity", "PPV", "F1"), rows)
+    return head + "\n\n" + table(("model", "class", "beats", "sensitivity", "PPV", "F1"), rows)
 
 
 def _models(evidence: Evidence) -> str:
     rows = [(key, fact.precision, f"{fact.bytes}", f"`{fact.sha256}`") for key, fact in sorted(evidence.models.items())]
-    text = _table(("key", "precision", "bytes", "SHA-256"), rows)
+    text = table(("key", "precision", "bytes", "SHA-256"), rows)
     for key, value in sorted(evidence.facts.get("latency", {}).items()):
         quiet = value["undisturbed"]
         text += f"\n\n{key}: p50 {quiet['p50_us']:.0f} µs, p99 {quiet['p99_us']:.0f} µs for one window on one thread."
@@ -136,7 +149,7 @@ def _gates(evidence: Evidence) -> str:
          "pass" if gate.passed else "FAIL")
         for gate in evidence.gates
     ]  # fmt: skip
-    return _table(("gate", "model", "figure", "bound", "data", "result"), rows)
+    return table(("gate", "model", "figure", "bound", "data", "result"), rows)
 
 
 def _percent(value: float | None, interval: Sequence[float | None] | None) -> str:
@@ -148,7 +161,8 @@ def _percent(value: float | None, interval: Sequence[float | None] | None) -> st
     return text
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.signal.beat import AAMI_OF_SYMBOL, BeatClass
-from edgeward.signal.lead import choose_slots
+from edgeward.signal.lead import choose_slots, normalise
 from edgeward.signal.preprocess import BeatWindow, BeatWindower, BeatWindowSpec
 from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.resample import Resampler
@@ -90,13 +90,16 @@ class BeatData:
             return BeatData(**{f.name: held[f.name] for f in fields(BeatData)})
 
 
-def model_rate_wave(path: Path) -> FloatArray:
-    """The two slots of a WFDB record in mV at 250 Hz (2, n), through the bedside's resampler.
+def model_rate_wave(path: Path, pair: tuple[str, str] | None = None) -> FloatArray:
+    """The two slots of a WFDB record, or a pair of its leads, in mV at 250 Hz (2, n), through the bedside's resampler.
 
     A missing second lead is zeros, missing samples hold the last good value.
     """
     record = read_record(path.name, lambda name: (path.parent / name).read_bytes())
     slots = choose_slots(record.leads)
+    if pair is not None:
+        canonical = [normalise(name) for name in record.leads]
+        slots = tuple(canonical.index(name) for name in pair)
     held = _held(record.samples[list(slots)])
     resampler = Resampler(record.rate_hz, len(slots))
     blocks = [resampler.push(held[:, k : k + 512]) for k in range(0, held.shape[1], 512)]

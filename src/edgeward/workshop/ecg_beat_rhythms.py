@@ -8,7 +8,7 @@ record.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeward.signal.beat import BeatClass
@@ -32,6 +32,8 @@ class Planned:
     aberrant: bool = False
     own_p_late_s: float | None = None
     """A dissociated sinus P wave this long after the fiducial."""
+    fibrillating: bool = False
+    """Whether the atria fibrillate before this beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,22 @@ class Plan:
     escape: float
     focus: Focus
     second_focus: Focus
+    block: float = 0.0
+    """Probability per beat that conduction begins or ceases to be aberrant: intermittent bundle branch block."""
+    sustained: float = 0.0
+    """Probability per beat of a rhythm that lasts: supraventricular tachycardia, idioventricular, fibrillation."""
+    tide: float = 0.0
+    """How far the basic rate rises and falls over minutes, as log-ratio: effort and rest."""
+    ashman: float = 0.0
+    """In fibrillation, share of the beats soon after a long interval that are conducted with aberrancy."""
 
 
 _KINDS = ("sinus", "arrhythmia", "pac", "pac_pattern", "svt", "dominated", "fibrillation", "pvc_pattern", "pvc")
 _KIND_ODDS = (0.07, 0.11, 0.29, 0.11, 0.10, 0.04, 0.14, 0.06, 0.08)
 
 
-def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = False) -> Plan:
-    """A random plan around a basic interval ``base_s``."""
+def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = False, long: bool = False) -> Plan:
+    """A random plan around a basic interval ``base_s``; a ``long`` strip has room for runs that last."""
     kind = "fibrillation" if fibrillating else str(rng.choice(_KINDS, p=_KIND_ODDS))
     with_pvc = kind in ("pvc", "pvc_pattern") or rng.random() < 0.25
     return Plan(
@@ -112,6 +122,10 @@ def draw_plan(rng: np.random.Generator, base_s: float, *, fibrillating: bool = F
         escape=float(rng.choice([0.0, 0.0, 0.03])),
         focus=draw_focus(rng),
         second_focus=draw_focus(rng),
+        block=float(rng.uniform(0.01, 0.15) if rng.random() < 0.12 else 0.0),
+        sustained=float(rng.uniform(0.004, 0.015) if rng.random() < (0.5 if long else 0.08) else 0.0),
+        tide=float(rng.uniform(0.0, 0.3) if long else rng.uniform(0.0, 0.05)),
+        ashman=float(rng.uniform(0.2, 0.9) if rng.random() < 0.3 else 0.0),
     )
 
 
@@ -121,14 +135,21 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
     passed, phase, drift, since = 0.0, rng.uniform(0, 2 * math.pi), 0.0, 0
     dominated = plan.atrial_run == 0.8
     pattern_on = True
+    blocked = False
+    longest = int(0.4 * seconds)
+    tide_s, tide_at = rng.uniform(120.0, 400.0), rng.uniform(0.0, 2 * math.pi)
     while passed < seconds:
         drift = 0.95 * drift + 0.01 * rng.normal()
         phase += 2 * math.pi / rng.uniform(3.5, 6.0)
-        rr = plan.base_s * math.exp(drift + plan.respiratory * math.sin(phase) + plan.jitter * rng.normal())
+        drift_now = drift + plan.tide * math.sin(tide_at + 2 * math.pi * passed / tide_s)
+        rr = plan.base_s * math.exp(drift_now + plan.respiratory * math.sin(phase) + plan.jitter * rng.normal())
         if rng.random() < 0.04:
             pattern_on = not pattern_on
         since += 1
-        if _due(plan.ventricular_pattern, since, on=pattern_on) or rng.random() < plan.ventricular:
+        blocked ^= rng.random() < plan.block
+        if rng.random() < plan.sustained and not plan.fibrillation:
+            beats, since = _lasting(plan, rr, rng, longest), 0
+        elif _due(plan.ventricular_pattern, since, on=pattern_on) or rng.random() < plan.ventricular:
             beats, since = _ventricular(plan, rr, rng), 0
         elif dominated and pattern_on and since >= 1:
             beats, since = _atrial(plan, rr, rng, int(rng.integers(3, 25))), 0
@@ -137,6 +158,10 @@ def schedule(plan: Plan, seconds: float, rng: np.random.Generator) -> list[Plann
             beats, since = _atrial(plan, rr, rng, length), 0
         else:
             beats = [_basic(plan, rr, rng)]
+        if plan.fibrillation and out:
+            beats = [_ashman(plan, out[-1], beats[0], rng), *beats[1:]]
+        if blocked:
+            beats = [replace(b, aberrant=True) if b.cls in (BeatClass.N, BeatClass.S) else b for b in beats]
         out += beats
         passed += sum(beat.rr_s for beat in beats)
     return out
@@ -148,13 +173,24 @@ def _due(pattern: int, since: int, *, on: bool) -> bool:
 
 def _basic(plan: Plan, rr: float, rng: np.random.Generator) -> Planned:
     if plan.fibrillation:
-        rr = max(0.33, plan.base_s * math.exp(plan.fibrillation * rng.normal()))
-        return Planned(rr, BeatClass.N, p_scale=0.0)
+        return _fibrillating(plan.base_s, plan.fibrillation, rng)
     if rng.random() < plan.pause:
         rr *= float(rng.choice([2.0, rng.uniform(1.3, 1.9)]))
     elif rng.random() < plan.escape:  # junctional escape: late, without a P wave
         return Planned(rr * rng.uniform(1.15, 1.5), BeatClass.N, p_scale=float(rng.choice([0.0, 0.0, -0.5])))
     return Planned(rr, BeatClass.N)
+
+
+def _fibrillating(base_s: float, spread: float, rng: np.random.Generator) -> Planned:
+    return Planned(max(0.33, base_s * math.exp(spread * rng.normal())), BeatClass.N, p_scale=0.0, fibrillating=True)
+
+
+def _ashman(plan: Plan, before: Planned, beat: Planned, rng: np.random.Generator) -> Planned:
+    """A beat that comes soon after a long interval finds one bundle branch not ready: an aberrated premature beat."""
+    soon = beat.cls is BeatClass.N and beat.rr_s < 0.8 * plan.base_s and before.rr_s > plan.base_s
+    if soon and rng.random() < plan.ashman:
+        return replace(beat, cls=BeatClass.S, aberrant=True)
+    return beat
 
 
 def _atrial(plan: Plan, rr: float, rng: np.random.Generator, length: int) -> list[Planned]:
@@ -179,6 +215,28 @@ def _atrial(plan: Plan, rr: float, rng: np.random.Generator, length: int) -> lis
     kind = rng.random()
     pause = focus.pause if kind < 0.8 else (2.0 - focus.coupling if kind < 0.9 else 0.85)
     return [*beats, Planned(rr * pause * math.exp(0.03 * rng.normal()), BeatClass.N)]
+
+
+def _lasting(plan: Plan, rr: float, rng: np.random.Generator, longest: int) -> list[Planned]:
+    """A run of many beats: supraventricular tachycardia, fibrillation, or the ventricle at a rate near the usual."""
+    length = int(rng.integers(8, max(9, longest)))
+    kind = rng.random()
+    if kind < 0.3:
+        base, spread = max(0.4, rr * rng.uniform(0.55, 1.0)), rng.uniform(0.1, 0.3)
+        beats = [_fibrillating(base, spread, rng) for _ in range(length)]
+        return [*beats, Planned(rr * rng.uniform(1.0, 1.8), BeatClass.N)]
+    if kind < 0.7:
+        beats = _atrial(plan, rr, rng, length)
+        if rng.random() < 0.3:
+            beats = [replace(b, aberrant=True) if b.cls is BeatClass.S else b for b in beats]
+        return beats
+    inside, length = rr * rng.uniform(0.6, 1.15), min(length, 60)
+    steady = rng.uniform(0.01, 0.04)
+    beats = [
+        Planned(max(_SHORTEST_S, inside * math.exp(steady * rng.normal())), BeatClass.V, own_p_late_s=None)
+        for _ in range(length)
+    ]
+    return [*beats, Planned(rr * rng.uniform(0.9, 1.3), BeatClass.N)]
 
 
 def _ventricular(plan: Plan, rr: float, rng: np.random.Generator) -> list[Planned]:

@@ -26,7 +26,7 @@ from edgeward.workshop.ecg_beat_data import (
 from edgeward.workshop.ecg_beat_synth import BeatBank, bank_of, compose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edgeward.signal.preprocess import BeatWindowSpec
@@ -45,10 +45,18 @@ class SetConfig:
     seed: int = 5
     strips_per_record: int = 8
     record_strip_s: float = 60.0
-    strips_per_ptbxl: int = 2
+    strips_per_ptbxl: int = 1
     strips_per_fibrillation: int = 4
     ptbxl_strip_s: float = 50.0
+    strips_per_pair: int = 1
+    """Strips of each PTB-XL record in a random pair of its leads, beside those in the pair the bedside would choose."""
+    long_per_record: int = 2
+    long_ptbxl_share: float = 0.15
+    long_strip_s: float = 420.0
+    """Strips with room for runs that outlast the memory of the present rhythm."""
     donor_share: float = 0.6
+    stranger_share: float = 0.3
+    """Of the strips with a donor's ventricular beats, those whose donor is from PTB-XL."""
     cold_every_s: float = 45.0
     one_lead_share: float = 0.3
 
@@ -79,12 +87,22 @@ def training_set(
             banks.append(bank)
     donors = [bank for bank in banks if len(bank.ventricular) >= 5]
     jobs = [(bank, config.strips_per_record, config.record_strip_s) for bank in banks]
-    for bank in ptbxl_banks(ptbxl) if ptbxl is not None else []:
-        count = config.strips_per_fibrillation if bank.fibrillating else config.strips_per_ptbxl
-        jobs.append((bank, count, config.ptbxl_strip_s))
+    jobs += [(bank, config.long_per_record, config.long_strip_s) for bank in banks]
+    strangers: list[BeatBank] = []
+    if ptbxl is not None:
+        strangers = ptbxl_donors(ptbxl)
+        for bank in ptbxl_banks(ptbxl):
+            count = config.strips_per_fibrillation if bank.fibrillating else config.strips_per_ptbxl
+            jobs.append((bank, count, config.ptbxl_strip_s))
+            if rng.random() < config.long_ptbxl_share:
+                jobs.append((bank, 1, config.long_strip_s))
+        jobs += [(bank, config.strips_per_pair, config.ptbxl_strip_s) for bank in ptbxl_banks(ptbxl, rng=rng)]
     for host, count, seconds in jobs:
         for _ in range(count):
-            donor = donors[int(rng.integers(len(donors)))] if donors and rng.random() < config.donor_share else None
+            donor = None
+            if donors and rng.random() < config.donor_share:
+                among = strangers if strangers and rng.random() < config.stranger_share else donors
+                donor = among[int(rng.integers(len(among)))]
             made = jittered(compose(host, donor, rng, seconds), rng, sd_s=0.008, miss=0.003, extra=0.002)
             parts.append(build(made, spec))
     return BeatData.joined(parts)
@@ -112,35 +130,82 @@ def _paced(strip: Strip) -> bool:
     return bool(np.mean(strip.labels == BeatClass.Q) > 0.3)
 
 
-def ptbxl_banks(folder: Path, *, most: int | None = None) -> list[BeatBank]:
+def ptbxl_banks(folder: Path, *, most: int | None = None, rng: np.random.Generator | None = None) -> list[BeatBank]:
     """Beats of the PTB-XL records whose statements say sinus rhythm (any conduction) or fibrillation, and no ectopy.
 
-    ``most``: stop after so many. Raises ``ConfigError`` (``data-missing``) when the table is not there.
+    ``most``: stop after so many. ``rng``: draw a pair of leads for each record, for another view of the same hearts.
+    Raises ``ConfigError`` (``data-missing``) when the table is not there.
     """
+    banks: list[BeatBank] = []
+    for row, path in _ptbxl_records(folder):
+        if most is not None and len(banks) >= most:
+            break
+        codes = set(ast.literal_eval(row["scp_codes"]))
+        fibrillating = "AFIB" in codes
+        if codes & _UNSURE or row["extra_beats"].strip() or not (fibrillating or codes & _SINUS):
+            continue
+        wave = model_rate_wave(path, _drawn_pair(rng) if rng is not None else None)
+        beats = plain_peaks(wave)
+        if not fibrillating and _irregular(beats):
+            continue
+        strip = Strip(_patient(row), wave, beats, np.zeros(beats.size, dtype=np.int64))
+        bank = bank_of(strip, fibrillating=fibrillating)
+        if bank is not None:
+            banks.append(bank)
+    return banks
+
+
+def ptbxl_donors(folder: Path) -> list[BeatBank]:
+    """Ventricular beats of PTB-XL records that are said to hold some: those early and unlike the others."""
+    banks: list[BeatBank] = []
+    for row, path in _ptbxl_records(folder):
+        codes = set(ast.literal_eval(row["scp_codes"]))
+        said = "PVC" in codes or "VES" in row["extra_beats"].replace("SVES", "")
+        if not said or codes & {"PACE", "PAC", "WPW"}:
+            continue
+        wave = model_rate_wave(path)
+        beats = plain_peaks(wave)
+        bank = bank_of(Strip(_patient(row), wave, beats, _strange(wave, beats)), least=1)
+        if bank is not None and bank.ventricular:
+            banks.append(bank)
+    return banks
+
+
+def _strange(wave: FloatArray, beats: IntArray) -> IntArray:
+    """V for complexes that came early and are unlike the usual one of the strip, else N."""
+    labels = np.zeros(beats.size, dtype=np.int64)
+    inside = np.flatnonzero((beats >= 40) & (beats + 60 < wave.shape[1]))
+    if inside.size < 4:
+        return labels
+    cuts = np.stack([wave[:, beats[k] - 30 : beats[k] + 45] for k in inside])
+    cuts = (cuts - cuts.mean(axis=2, keepdims=True)).reshape(inside.size, -1)
+    usual = np.median(cuts, axis=0)
+    corr = cuts @ usual / np.maximum(np.linalg.norm(cuts, axis=1) * np.linalg.norm(usual), 1e-6)
+    rr = np.diff(beats, prepend=beats[0] - np.median(np.diff(beats)))
+    early = rr[inside] < 0.9 * np.median(rr)
+    labels[inside[early & (corr < 0.6)]] = int(BeatClass.V)
+    return labels
+
+
+def _drawn_pair(rng: np.random.Generator) -> tuple[str, str]:
+    first = str(rng.choice(["II", "I", "V5", "aVF"], p=[0.5, 0.15, 0.2, 0.15]))
+    return first, str(rng.choice([name for name in ("V1", "V2", "V4", "V5", "III") if name != first]))
+
+
+def _ptbxl_records(folder: Path) -> Iterator[tuple[dict[str, str], Path]]:
+    """Rows of the table whose recordings are there."""
     table = folder / _PTBXL_TABLE
     if not table.is_file():
         raise ConfigError("data-missing", f"the PTB-XL folder holds no {_PTBXL_TABLE}; name the folder of PTB-XL 1.0.x")
-    banks: list[BeatBank] = []
     with table.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
-            if most is not None and len(banks) >= most:
-                break
-            codes = set(ast.literal_eval(row["scp_codes"]))
-            fibrillating = "AFIB" in codes
-            if codes & _UNSURE or row["extra_beats"].strip() or not (fibrillating or codes & _SINUS):
-                continue
             path = _record_path(folder, row["filename_hr"])
-            if path is None:
-                continue
-            wave = model_rate_wave(path)
-            beats = plain_peaks(wave)
-            if not fibrillating and _irregular(beats):
-                continue
-            strip = Strip(f"ptb{round(float(row['patient_id']))}", wave, beats, np.zeros(beats.size, dtype=np.int64))
-            bank = bank_of(strip, fibrillating=fibrillating)
-            if bank is not None:
-                banks.append(bank)
-    return banks
+            if path is not None:
+                yield row, path
+
+
+def _patient(row: dict[str, str]) -> str:
+    return f"ptb{round(float(row['patient_id']))}"
 
 
 def _record_path(folder: Path, relative: str) -> Path | None:

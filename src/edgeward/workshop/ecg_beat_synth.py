@@ -39,8 +39,8 @@ class BeatBank:
     fibrillating: bool
 
 
-def bank_of(strip: Strip, *, fibrillating: bool = False, most: int = 400) -> BeatBank | None:
-    """Cut the beats of a strip; None when it has fewer than five usable normal beats."""
+def bank_of(strip: Strip, *, fibrillating: bool = False, most: int = 400, least: int = 5) -> BeatBank | None:
+    """Cut the beats of a strip; None when it has fewer than ``least`` usable normal beats."""
     wave = flattened(strip.wave)
     normal: list[FloatArray] = []
     ventricular: list[FloatArray] = []
@@ -60,7 +60,7 @@ def bank_of(strip: Strip, *, fibrillating: bool = False, most: int = 400) -> Bea
             cut = _cut(wave, at - _V_BEFORE, at + min(_V_AFTER, post - 20))
             if cut is not None:
                 ventricular.append(cut)
-    if len(normal) < 5:
+    if len(normal) < least:
         return None
     first = max(0, (len(normal) - most) // 2)
     kept = normal[first : first + most]
@@ -91,22 +91,22 @@ def flattened(wave: FloatArray) -> FloatArray:
 def compose(host: BeatBank, donor: BeatBank | None, rng: np.random.Generator, seconds: float = 60.0) -> Strip:
     """A strip of ``host`` in a random rhythm; ventricular beats from ``donor``, or widened from the host's own."""
     base = float(np.clip(host.base_s * rng.uniform(0.8, 1.25), 0.45, 1.35))
-    planned = schedule(draw_plan(rng, base, fibrillating=host.fibrillating), seconds, rng)
+    planned = schedule(draw_plan(rng, base, fibrillating=host.fibrillating, long=seconds > 150), seconds, rng)
     times = 1.0 + np.cumsum([p.rr_s for p in planned])
     total = int((times[-1] + 2.5) * RATE_HZ)
     wave = np.zeros((2, total), dtype=np.float32)
     premature = _ventricular_shapes(host, donor, rng)
+    block = draw_block(rng)
     start = int(rng.integers(len(host.normal)))
-    atrial_fibrillation = any(p.p_scale == 0.0 and p.cls is BeatClass.N for p in planned[:3])
     for k, (plan, time) in enumerate(zip(planned, times, strict=True)):
         at = round(float(time) * RATE_HZ)
         own = host.normal[(start + k) % len(host.normal)]
         if plan.cls in (BeatClass.V, BeatClass.F):
             _lay_ventricular(wave, at, plan, own, premature[int(rng.integers(len(premature)))], rng)
         else:
-            _lay_normal(wave, at, plan, own, host.size_mv)
-    if atrial_fibrillation:
-        wave += _flutter(total, rng) * host.size_mv[:, None]
+            _lay_normal(wave, at, plan, own, host.size_mv, block)
+    if any(plan.fibrillating for plan in planned):
+        wave += _flutter(total, rng) * host.size_mv[:, None] * _while_fibrillating(planned, times, total)
     wave += _noise(total, host, rng)
     beats = np.round(times * RATE_HZ).astype(np.int64)
     labels = np.array([int(p.cls) for p in planned], dtype=np.int64)
@@ -139,7 +139,7 @@ def _add(wave: FloatArray, part: FloatArray, start: int) -> None:
         wave[:, lo:hi] += part[:, lo - start : hi - start]
 
 
-def _lay_normal(wave: FloatArray, at: int, plan: Planned, own: FloatArray, size_mv: FloatArray) -> None:
+def _lay_normal(wave: FloatArray, at: int, plan: Planned, own: FloatArray, size_mv: FloatArray, block: Block) -> None:
     share = _atrial_share(own.shape[1])
     _add(wave, own * share * np.float32(plan.p_scale), at - _BEFORE + round(plan.p_shift_s * RATE_HZ))
     rest = own * (1.0 - share)
@@ -148,10 +148,40 @@ def _lay_normal(wave: FloatArray, at: int, plan: Planned, own: FloatArray, size_
         rest = np.concatenate([rest[:, :_BEFORE], _stretched(rest[:, _BEFORE:], max(0.7, plan.rr_s / 0.55))], axis=1)
         rest = rest[:, : _BEFORE + keep]
     if plan.aberrant:
-        n = np.arange(rest.shape[1]) - _BEFORE
-        late = np.exp(-0.5 * ((n - 14) / 5.0) ** 2).astype(np.float32)
-        rest = rest + np.array([[-0.25], [0.5]], dtype=np.float32) * size_mv[:, None] * late
+        rest = _blocked(rest, block, size_mv)
     _add(wave, rest, at - _BEFORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """How a strip's aberrant complexes look: a late wave (right bundle) or a slow complex (left bundle)."""
+
+    widen: float
+    late: FloatArray
+    """(2,) late wave in units of the complex."""
+    repolarisation: float
+    """T wave opposite to the late forces, in units of them."""
+
+
+def draw_block(rng: np.random.Generator) -> Block:
+    """A random bundle branch block."""
+    if rng.random() < 0.6:
+        late = np.array([-rng.uniform(0.1, 0.5), rng.uniform(0.25, 0.9)]) * (1 if rng.random() < 0.85 else -1)
+        return Block(1.0, late.astype(np.float32), float(rng.uniform(0.1, 0.5)))
+    late = rng.uniform(-0.4, 0.6, 2).astype(np.float32)
+    return Block(float(rng.uniform(1.25, 1.8)), late, float(rng.uniform(0.1, 0.5)))
+
+
+def _blocked(rest: FloatArray, block: Block, size_mv: FloatArray) -> FloatArray:
+    """An aberrant complex: its beginning is the patient's own, what follows is late and slow."""
+    n = np.arange(rest.shape[1]) - _BEFORE
+    out = rest
+    if block.widen > 1.0:
+        source = np.where(n < -12, n, -12 + (n + 12) / block.widen)
+        source = np.where(n > 60, n, np.minimum(source, n))
+        out = np.stack([np.interp(source, n, lead) for lead in rest]).astype(np.float32)
+    late = np.exp(-0.5 * ((n - 13) / 5.5) ** 2) - block.repolarisation * np.exp(-0.5 * ((n - 68) / 16.0) ** 2)
+    return np.asarray(out + (block.late * size_mv)[:, None] * late.astype(np.float32), dtype=np.float32)
 
 
 def _lay_ventricular(
@@ -196,6 +226,21 @@ def _stretched(part: FloatArray, factor: float) -> FloatArray:
     n = part.shape[1]
     to = np.arange(round(n * factor)) / factor
     return np.stack([np.interp(to, np.arange(n), lead) for lead in part]).astype(np.float32)
+
+
+def _while_fibrillating(planned: list[Planned], times: npt.NDArray[np.float64], total: int) -> FloatArray:
+    """1 (n,) where the atria fibrillate, else 0; ventricular beats do not end it."""
+    inside = np.zeros(total, dtype=np.float32)
+    from_s = 0.0
+    on = planned[0].fibrillating
+    for plan, time in zip(planned, times, strict=True):
+        on = plan.fibrillating if plan.cls is BeatClass.N else on
+        if on:
+            inside[round(from_s * RATE_HZ) : round(float(time) * RATE_HZ)] = 1.0
+        from_s = float(time)
+    if on:
+        inside[round(from_s * RATE_HZ) :] = 1.0
+    return inside
 
 
 def _flutter(n: int, rng: np.random.Generator) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.signal.beat import BeatClass
-from edgeward.workshop.models.ecg_beat import EcgBeatConfig, EcgBeatNet
+from edgeward.workshop.ecg_beat_trees import grow
+from edgeward.workshop.models.ecg_beat import EcgBeatCommittee, EcgBeatConfig, EcgBeatNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edgeward.workshop.ecg_beat_data import BeatData
 
@@ -68,25 +68,11 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """The averaged network in evaluation mode, and how it came about."""
+    """The trained model in evaluation mode, and how it came about."""
 
-    network: EcgBeatNet
+    network: EcgBeatCommittee
     config: TrainConfig
     epochs: tuple[Epoch, ...]
-
-    def save(self, path: Path) -> None:
-        """Write weights and configuration (tensors and plain values only)."""
-        torch.save({"state": self.network.state_dict(), "config": asdict(self.config)}, path)
-
-
-def load_trained(path: Path) -> EcgBeatNet:
-    """The network that ``TrainedModel.save`` wrote, in evaluation mode; only tensors and plain values are read."""
-    held = torch.load(path, map_location="cpu", weights_only=True)
-    size = dict(held["config"]["network"])
-    size["widths"] = tuple(size["widths"])
-    network = EcgBeatNet(EcgBeatConfig(**size))
-    network.load_state_dict(held["state"])
-    return network.eval()
 
 
 def fit(
@@ -103,17 +89,42 @@ def fit(
     if len(train) == 0:
         raise ConfigError("training-set-empty", "there are no beats to train on; check the records and their patients")
     torch.manual_seed(config.seed)
+    whole = EcgBeatCommittee(config.network)
+    odds = draw_odds(train, config)
+    done: list[Epoch] = []
+    for number, member in enumerate(whole.members):
+        assert isinstance(member, EcgBeatNet)
+
+        def told(epoch: Epoch, before: int = number * config.epochs) -> None:
+            done.append(replace(epoch, number=before + epoch.number))
+            if on_epoch is not None:
+                on_epoch(done[-1])
+
+        trained = _fit_member(member, train, val, replace(config, seed=config.seed + number), odds, told)
+        member.load_state_dict(trained.state_dict())
+    if config.network.trees:
+        whole.trees = grow(train, odds, config.network.trees, config.seed)
+    return TrainedModel(whole.eval(), config, tuple(done))
+
+
+def _fit_member(
+    network: EcgBeatNet,
+    train: BeatData,
+    val: BeatData | None,
+    config: TrainConfig,
+    odds: npt.NDArray[np.float64],
+    on_epoch: Callable[[Epoch], None],
+) -> EcgBeatNet:
+    """One network trained on draws by ``odds``: the running average of its weights."""
+    torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    network = EcgBeatNet(config.network)
     network.standardise_by(torch.from_numpy(train.rhythm))
     average = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    odds = draw_odds(train, config)
     loss_of = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     per_epoch = max(1, config.draws_per_epoch // config.batch)
     total = per_epoch * config.epochs
     step = 0
-    done: list[Epoch] = []
     for number in range(1, config.epochs + 1):
         network.train()
         rows = rng.choice(len(train), size=per_epoch * config.batch, p=odds)
@@ -132,14 +143,11 @@ def fit(
             step += 1
             _average(average, network, min(config.ema, (1 + step) / (10 + step)))
             losses.append(float(loss.detach()))
-        epoch = _measured(number, float(np.mean(losses)), average, val)
-        done.append(epoch)
-        if on_epoch is not None:
-            on_epoch(epoch)
-    return TrainedModel(average, config, tuple(done))
+        on_epoch(_measured(number, float(np.mean(losses)), average, val))
+    return average
 
 
-def logits_of(network: EcgBeatNet, data: BeatData, batch: int = 1024) -> FloatArray:
+def logits_of(network: nn.Module, data: BeatData, batch: int = 1024) -> FloatArray:
     """Logits (n, 5) of every beat."""
     network.eval()
     out = []

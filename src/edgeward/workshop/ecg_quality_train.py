@@ -20,11 +20,13 @@ import numpy.typing as npt
 
 from edgeward.kernel.errors import InputError
 from edgeward.signal.acceptability import feature_names
-from edgeward.signal.trees import Trees
+from edgeward.workshop.boosted import trees_of
 from edgeward.workshop.ecg_quality_data import load, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from edgeward.signal.trees import Trees
 
 ROUNDS = 150
 SETTINGS: Mapping[str, object] = {
@@ -57,33 +59,12 @@ def grow(values: npt.NDArray[np.float64], acceptable: npt.NDArray[np.int8], seed
         )
     data = lightgbm.Dataset(values, acceptable.astype(np.float64))
     booster = lightgbm.train({**SETTINGS, "seed": seed}, data, ROUNDS)
-    trees = _plain([tree["tree_structure"] for tree in booster.dump_model()["tree_info"]], values.shape[1])
+    trees = trees_of(booster)
     ours = 1.0 / (1.0 + np.exp(-np.array([trees.score(row) for row in values])))
     worst = float(np.abs(ours - booster.predict(values)).max())
     if worst > PARITY:
         raise AssertionError(f"exported trees differ from the library by {worst:g}")
     return trees
-
-
-def _plain(structures: Sequence[Mapping[str, object]], features: int) -> Trees:
-    rows: list[tuple[int, float, int, int, float]] = []
-
-    def add(node: Mapping[str, object]) -> int:
-        index = len(rows)
-        if "leaf_value" in node:
-            rows.append((0, 0.0, index, index, float(str(node["leaf_value"]))))
-            return index
-        rows.append((0, 0.0, 0, 0, 0.0))
-        left, right = node["left_child"], node["right_child"]
-        assert isinstance(left, dict)
-        assert isinstance(right, dict)
-        threshold = float(str(node["threshold"]))
-        rows[index] = (int(str(node["split_feature"])), threshold, add(left), add(right), 0.0)
-        return index
-
-    root = [add(structure) for structure in structures]
-    feature, threshold, left, right, value = (np.array(column) for column in zip(*rows, strict=True))
-    return Trees(feature, threshold, left, right, value, np.array(root), features)
 
 
 def train(data: Path, out: Path, seed: int = 0) -> None:

@@ -15,17 +15,18 @@ import torch
 
 from edgeward.bundle.manifest import is_version
 from edgeward.kernel.errors import ConfigError
-from edgeward.workshop.card import model_card
+from edgeward.workshop.card import beat_figures, model_card
 from edgeward.workshop.compress.distil import distil
 from edgeward.workshop.compress.prune import FRACTION_MAX, prune
 from edgeward.workshop.compress.quantise import METHODS, Quantised, best_method, calibration_windows, quantise
+from edgeward.workshop.device_gates import LATENCY_RUNS
 from edgeward.workshop.evidence import Evidence, machine_facts
 from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_gate, random_inputs, require
 from edgeward.workshop.pack import Golden, ModelFile, make_golden, pack
 from edgeward.workshop.reference import reference_json
 from edgeward.workshop.scorer import Scorer
 from edgeward.workshop.track import Tracker, environment
-from edgeward.workshop.verify import LATENCY_RUNS, Bounds, Judged, verify
+from edgeward.workshop.verify import Bounds, Judged, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 KEYS = ("fp32", "int8")
 """Models of a bundle; each is its own precision."""
+_TRAINED = ("weights.pt", "facts.json")
 
 Say: TypeAlias = "Callable[[str, str], None]"
 """Called with the step and a line for people."""
@@ -118,12 +120,12 @@ class Line:
             "options": [options.train.fold, options.train.seed, options.train.epochs, options.train.records],
             "data": self.data.sha256,
             "weights": _digest(options.weights),
-            "decision": dict(options.decision),
         }
+        decision = self.task.decision(options.decision)
         if self.folder.is_done("train", inputs):
             self.say("train", "unchanged")
+            self._decide(decision, inputs)
             return
-        decision = self.task.decision(options.decision)
         settings = {"task": self.task.name, "fold": options.train.fold, "adopted": options.weights is not None}
         with Tracker(self.task.name, settings, {"data_sha256": self.data.sha256}) as tracker:
             network, made = self._network(tracker)
@@ -131,7 +133,7 @@ class Line:
             tracker.facts("training", facts)
         self.task.save(network, self.folder.path("train", "weights.pt", make=True))
         self.folder.write_json("train", "facts.json", facts)
-        self.folder.finish("train", inputs, ("weights.pt", "facts.json"))
+        self.folder.finish("train", inputs, _TRAINED)
 
     def export(self) -> None:
         """``train/weights.pt`` → ``export/fp32.onnx``; parity must hold (``GateFailed``)."""
@@ -202,7 +204,7 @@ class Line:
         golden = self.folder.read_json("verify", "golden.json")
         version = self.options.version
         evaluation = self.options.evaluation
-        card = model_card(self.task, evidence, version=version, evaluation=evaluation)
+        card = model_card(self.task, evidence, version=version, figures=beat_figures(evidence, evaluation))
         raw = pack(
             self.task,
             self._models(),
@@ -220,6 +222,13 @@ class Line:
         return path
 
     # --- their parts
+
+    def _decide(self, decision: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+        """Note another decision beside weights that stay: it is made from their scores, not learnt with them."""
+        facts = self.folder.read_json("train", "facts.json")
+        if facts["decision"] != decision:
+            self.folder.write_json("train", "facts.json", {**facts, "decision": dict(decision)})
+            self.folder.finish("train", inputs, _TRAINED)
 
     def _network(self, tracker: Tracker) -> tuple[torch.nn.Module, dict[str, Any]]:
         if self.options.weights is not None:
@@ -246,6 +255,7 @@ class Line:
                 "held_out_patients": list(self.data.held_out_patients),
                 "fold": list(self.options.train.fold) if self.options.train.fold else None,
                 "data_sha256": self.data.sha256,
+                "sources": [asdict(source) for source in self.data.sources],
                 "environment": environment(),
             },
             "decision": dict(decision),

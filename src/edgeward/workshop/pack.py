@@ -1,7 +1,8 @@
 """Models, golden vectors, reference histograms, evidence, card and licences → one deterministic bundle.
 
-Golden vectors are made-up ECGs through the real preprocessing: a bundle ships to many places, so it holds no window of
-any patient, and no licence question arises. Expected scores are those of raw ONNX Runtime on the packing machine.
+Golden vectors are made-up ECGs or stays through the real preprocessing: a bundle ships to many places, so it holds no
+window of any patient, and no licence question arises. Expected scores are those of the packing machine: of raw ONNX
+Runtime for a network.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from edgeward.bundle.manifest import GoldenSpec, Manifest, ModelSpec
 from edgeward.inference.golden import write_golden
 from edgeward.kernel.errors import BundleError
 from edgeward.workshop.scorer import Scorer
+from edgeward.workshop.task import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeward.workshop.evidence import Evidence
     from edgeward.workshop.scorer import FloatArray
-    from edgeward.workshop.task import ModelTask, Source
+    from edgeward.workshop.task import BundleTask, Source
 
 GOLDEN_VECTORS = 32
 GOLDEN_POOL = 400
@@ -38,6 +40,9 @@ SPREAD_FACTOR = 3.0
 """INT8 scores depend on how a kernel rounds where FP32 meets INT8. The spread over ONNX Runtime's graph levels on one
 machine (integer kernels against the same graph in floats) is measured over the whole pool of made-up windows; the
 tolerance is three times that, and at least 0.02: on recorded windows the spread was 0.0024."""
+
+
+_SUFFIXES = {"trees": "npz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,20 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One model: key, ONNX bytes, "fp32" or "int8"."""
+    """One model: key, the file's bytes, "fp32" or "int8", and the backend that runs it."""
 
     key: str
     model: bytes
     precision: str
+    backend: str = "onnxruntime"
+
+    @property
+    def member(self) -> str:
+        """Its name in the bundle."""
+        return f"models/{self.key}.{_SUFFIXES.get(self.backend, 'onnx')}"
 
 
-def make_golden(task: ModelTask, models: Sequence[ModelFile]) -> Golden:
+def make_golden(task: BundleTask, models: Sequence[ModelFile]) -> Golden:
     """Golden vectors for ``models``.
 
     Raises ``BundleError`` (``golden-spread``) when a model's scores depend so much on the graph level that no honest
@@ -135,14 +146,14 @@ def licence_text(sources: Sequence[Source]) -> bytes:
 
 
 def trial_bundle(
-    task: ModelTask, models: Sequence[ModelFile], golden: Golden, *, version: str, decision: Mapping[str, Any]
+    task: BundleTask, models: Sequence[ModelFile], golden: Golden, *, version: str, decision: Mapping[str, Any]
 ) -> bytes:
     """A bundle of models and golden vectors alone, so that the gates are measured on the device's own engine."""
-    return _write(task, models, golden, {}, version=version, decision=decision)
+    return _write(task, models, golden, {}, (), version=version, decision=decision)
 
 
 def pack(
-    task: ModelTask,
+    task: BundleTask,
     models: Sequence[ModelFile],
     golden: Golden,
     *,
@@ -152,8 +163,9 @@ def pack(
     reference: bytes,
     card: bytes,
     evaluation: Mapping[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """The bundle's bytes; same arguments, same bytes.
+    """The bundle's bytes; same arguments, same bytes. ``more``: members of the task's own.
 
     Raises ``GateFailed`` when a gate of ``evidence`` does not hold, and ``BundleError`` (``evidence-foreign``) when the
     evidence was measured on other model files.
@@ -163,22 +175,25 @@ def pack(
     present = hash_members({model.key: model.model for model in models})
     if measured != present:
         raise BundleError("evidence-foreign", "the evidence was measured on other model files; run verify again")
+    sources = sources_of(evidence.facts)
     extra = {
         "evidence.json": evidence.to_json(),
         "reference.json": reference,
         "card.md": card,
-        "licences.txt": licence_text(task.sources),
+        "licences.txt": licence_text(sources),
+        **(more or {}),
     }
     if evaluation is not None:
         extra["evaluation.json"] = (json.dumps(evaluation, sort_keys=True, indent=1) + "\n").encode()
-    return _write(task, models, golden, extra, version=version, decision=decision)
+    return _write(task, models, golden, extra, sources, version=version, decision=decision)
 
 
 def _write(
-    task: ModelTask,
+    task: BundleTask,
     models: Sequence[ModelFile],
     golden: Golden,
     extra: Mapping[str, bytes],
+    sources: Sequence[Source],
     *,
     version: str,
     decision: Mapping[str, Any],
@@ -186,9 +201,8 @@ def _write(
     members = {"golden.npz": golden.member, **extra}
     specs = []
     for model in models:
-        member = f"models/{model.key}.onnx"
-        members[member] = model.model
-        specs.append(ModelSpec(model.key, member, "onnxruntime", model.precision))
+        members[model.member] = model.model
+        specs.append(ModelSpec(model.key, model.member, model.backend, model.precision))
     default = next((model.key for model in models if model.precision == "int8"), models[0].key)
     manifest = Manifest(
         name=task.name,
@@ -205,6 +219,6 @@ def _write(
         models=tuple(specs),
         golden=GoldenSpec("golden.npz", golden.count, dict(golden.tolerance)),
         hashes=hash_members(members),
-        licences=tuple(f"{source.licence}: {source.title}" for source in task.sources),
+        licences=tuple(f"{source.licence}: {source.title}" for source in sources),
     )
     return write_bundle(manifest, members)

@@ -27,6 +27,7 @@ from edgeward.signal.qrs import QrsDetector
 from edgeward.signal.qrs_features import NAMES, features
 from edgeward.signal.resample import Resampler
 from edgeward.wire.wfdb import read_annotations, read_record
+from edgeward.workshop.heap_trees import heap_trees
 from edgeward.workshop.qrs_noise import add_noise, erase_beats, stretch, vary_gain, weaken
 
 if TYPE_CHECKING:
@@ -201,24 +202,8 @@ def fit(sets: Sequence[Examples]) -> qrs_score.Trees:
     data = lightgbm.Dataset(
         np.concatenate([s.x for s in sets]), np.concatenate([s.y for s in sets]), weight=weight, params=_SETTINGS
     )
-    model = lightgbm.train(_SETTINGS, data, _ROUNDS).dump_model()["tree_info"]
-    feature = np.zeros((len(model), qrs_score.NODES), dtype=np.int64)
-    threshold = np.full(feature.shape, np.inf)
-    leaf = np.zeros((len(model), qrs_score.NODES + 1))
-
-    def lay(node: dict[str, Any], tree: int, at: int, depth: int) -> None:
-        if "split_feature" not in node:
-            below = 2 ** (qrs_score.DEPTH - depth)
-            first = (at + 1) * below - 1 - qrs_score.NODES
-            leaf[tree, first : first + below] = node["leaf_value"]
-            return
-        feature[tree, at], threshold[tree, at] = node["split_feature"], node["threshold"]
-        lay(node["left_child"], tree, 2 * at + 1, depth + 1)
-        lay(node["right_child"], tree, 2 * at + 2, depth + 1)
-
-    for k, info in enumerate(model):
-        lay(info["tree_structure"], k, 0, 0)
-    return qrs_score.Trees(feature, threshold, leaf)
+    grown = heap_trees(lightgbm.train(_SETTINGS, data, _ROUNDS), qrs_score.DEPTH)
+    return qrs_score.Trees(grown.feature, grown.threshold, grown.leaf)
 
 
 def count(record: Record, trees: qrs_score.Trees) -> tuple[int, int, int]:

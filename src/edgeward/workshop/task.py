@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from edgeward.workshop.scorer import FloatArray
     from edgeward.workshop.windows import LabelledWindows
 
-TASKS: dict[str, str] = {"ecg-beat": "edgeward.workshop.ecg_beat_task"}
+TASKS: dict[str, str] = {
+    "ecg-beat": "edgeward.workshop.ecg_beat_task",
+    "sepsis-risk": "edgeward.workshop.sepsis_task",
+}
 """Name of a model (``models/ecg_beat.py`` is ``ecg-beat``) → the module that offers ``TASK``."""
 
 
@@ -30,6 +33,11 @@ class Source:
     licence: str
     citation: str
     address: str
+
+
+def sources_of(facts: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The data sets that the facts of an evidence say were read: none where they say nothing."""
+    return tuple(Source(**source) for source in facts.get("training", {}).get("sources", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +77,54 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it."""
+    """Windows for training, and the windows of patients held out; ``whole`` is the task's own form of all of it.
+
+    ``sources``: the data sets that were read for it, and no other.
+    """
 
     training: LabelledWindows
     held_out: LabelledWindows
     held_out_patients: tuple[str, ...]
     sha256: str
     whole: Any
+    sources: tuple[Source, ...] = ()
 
 
-class ModelTask(Protocol):
-    """One kind of model. Class indices everywhere are positions in ``classes``."""
+class BundleTask(Protocol):
+    """What a bundle and its card say of a model, of whatever family. Class indices are positions in ``classes``."""
 
     name: str
     task: str
     classes: tuple[str, ...]
-    spared: Mapping[str, Sequence[str]]
-    """EC57: true classes whose call as this class is no false positive."""
-    f1_drop_max: Mapping[str, float]
-    """Largest loss of F1, in percentage points, that INT8 may cost in a class."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    fp32_inputs: tuple[str, ...]
-    """Inputs whose downstream layers stay FP32 in the INT8 model."""
-    feature_input: str
     feature_names: tuple[str, ...]
     preprocessing: str
     preprocessing_params: Mapping[str, Any]
     deadline_ms: float
-    sources: tuple[Source, ...]
     intended_use: str
     limits: tuple[str, ...]
     baseline: str
+
+    def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest's ``decision``, checked; ``ConfigError`` when it does not hold."""
+        ...
+
+    def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
+        """``count`` made-up windows through the real preprocessing: the golden vectors hold no patient."""
+        ...
+
+
+class ModelTask(BundleTask, Protocol):
+    """A network."""
+
+    spared: Mapping[str, Sequence[str]]
+    """EC57: true classes whose call as this class is no false positive."""
+    f1_drop_max: Mapping[str, float]
+    """Largest loss of F1, in percentage points, that INT8 may cost in a class."""
+    fp32_inputs: tuple[str, ...]
+    """Inputs whose downstream layers stay FP32 in the INT8 model."""
+    feature_input: str
 
     def prepare(self, options: TrainOptions, cache: Path) -> TrainingData:
         """Read the data, split by patient. ``ConfigError`` when data are missing."""
@@ -125,14 +149,6 @@ class ModelTask(Protocol):
 
     def deployed(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network as it is exported: its output is ``outputs``."""
-        ...
-
-    def decision(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """The manifest's ``decision``, checked; ``ConfigError`` when it does not hold."""
-        ...
-
-    def synthetic(self, count: int, seed: int) -> dict[str, FloatArray]:
-        """``count`` made-up windows through the real preprocessing: the golden vectors hold no patient."""
         ...
 
 

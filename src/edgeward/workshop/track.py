@@ -115,7 +115,7 @@ def git_commit() -> str | None:
 
 def environment() -> dict[str, str]:
     """Python, processor architecture and the versions of what shapes a model; no host or user name."""
-    names = ("edgeward", "numpy", "onnx", "onnxruntime", "onnxscript", "scipy", "torch", "wfdb")
+    names = ("edgeward", "lightgbm", "numpy", "onnx", "onnxruntime", "onnxscript", "scipy", "torch", "wfdb")
     found = {"python": platform.python_version(), "platform": sys.platform, "architecture": platform.machine()}
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""The gates: parity, INT8 against FP32, golden vectors and latency on the device's own engine, size → evidence.
+"""The gates of a network: parity, INT8 against FP32, the device's own engine (``device_gates``), size → evidence.
 
 Each bound stands in ``Bounds``. The engine that is timed is ``edgeward.inference``'s, loaded from a trial bundle that
 was written and read back, so that what is measured is what a device will run.
@@ -6,16 +6,21 @@ was written and read back, so that what is measured is what a device will run.
 
 from __future__ import annotations
 
-import resource
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeward.bundle.archive import hash_members, read_bundle
 from edgeward.inference.engine import Engine
+from edgeward.workshop.device_gates import (
+    LATENCY_RUNS,
+    golden_gates,
+    golden_window,
+    latency_facts,
+    latency_gates,
+    time_engines,
+)
 from edgeward.workshop.evidence import Evidence, Gate, ModelFact, machine_facts
 from edgeward.workshop.export import PARITY_WINDOWS, parity_gate, random_inputs
 from edgeward.workshop.metrics import ClassFigures, class_figures, decide
@@ -28,18 +33,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from edgeward.bundle.archive import Bundle
     from edgeward.workshop.pack import Golden, ModelFile
-    from edgeward.workshop.scorer import FloatArray
     from edgeward.workshop.task import ModelTask
     from edgeward.workshop.windows import LabelledWindows
-
-NsArray = npt.NDArray[np.int64]
-
-LATENCY_RUNS = 5000
-"""Runs per model."""
-_WARM_UP = 200
-_BLOCK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +57,6 @@ class Judged:
 
     windows: LabelledWindows
     data: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Timed:
-    """Nanoseconds (runs,) and whether the kernel gave the processor to other work meanwhile (runs,).
-
-    Such a run measures the machine's load and not the model; a device keeps a core for the engine.
-    """
-
-    ns: NsArray
-    preempted: npt.NDArray[np.bool_]
-
-    def undisturbed(self, percentile: float) -> float:
-        """Percentile over the runs that were not interrupted; infinite when half or more were."""
-        quiet = self.ns[~self.preempted]
-        return float(np.percentile(quiet, percentile)) if 2 * len(quiet) > len(self.ns) else float("inf")
 
 
 def verify(
@@ -181,64 +161,6 @@ def f1_drops(before: Sequence[ClassFigures], after: Sequence[ClassFigures]) -> d
     return {a.name: 100.0 * (a.f1 - b.f1) for a, b in zip(before, after, strict=True) if a.count > 0}
 
 
-def golden_gates(bundle: Bundle, engines: Mapping[str, Engine]) -> list[Gate]:
-    """The engine's own answer to the golden vectors against their tolerance."""
-    out = []
-    for key, engine in engines.items():
-        report = engine.golden()
-        tolerance = float(bundle.manifest.golden.tolerance[key])
-        out.append(Gate("golden", key, report.worst, "<=", tolerance, "1", "synthetic", note=f"{report.count} vectors"))
-    return out
-
-
-def time_engines(engines: Mapping[str, Engine], window: Mapping[str, FloatArray], runs: int) -> dict[str, Timed]:
-    """Time ``Engine.infer`` of one window, ``runs`` per model, in blocks by turns, so that all meet the same load."""
-    for engine in engines.values():
-        for _ in range(_WARM_UP):
-            engine.infer(window)
-    took: dict[str, list[tuple[int, bool]]] = {key: [] for key in engines}
-    while any(len(times) < runs for times in took.values()):
-        for key, engine in engines.items():
-            for _ in range(min(_BLOCK, runs - len(took[key]))):
-                switches = _preemptions()
-                start = time.perf_counter_ns()
-                engine.infer(window)
-                took[key].append((time.perf_counter_ns() - start, _preemptions() > switches))
-    return {
-        key: Timed(np.array([ns for ns, _ in times]), np.array([cut for _, cut in times]))
-        for key, times in took.items()
-    }
-
-
-def _preemptions() -> int:
-    """How often the kernel has taken the processor from this thread."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-
-
-def latency_gates(task: ModelTask, timed: Mapping[str, Timed]) -> list[Gate]:
-    """p99 of one window on one thread against the deadline; interrupted runs are left out, and counted."""
-    gates = []
-    for key, times in timed.items():
-        note = f"batch 1, 1 thread, {len(times.ns)} runs, of which {int(times.preempted.sum())} were interrupted"
-        figure = times.undisturbed(99.0) / 1e6
-        gates.append(Gate("latency-p99", key, figure, "<=", task.deadline_ms, "ms", "synthetic", note=note))
-    return gates
-
-
-def latency_facts(timed: Mapping[str, Timed]) -> dict[str, Any]:
-    """Percentiles in microseconds per model: of undisturbed runs, and of all."""
-    names = {"p50_us": 50.0, "p95_us": 95.0, "p99_us": 99.0, "p999_us": 99.9, "max_us": 100.0}
-    return {
-        key: {
-            "undisturbed": {name: round(times.undisturbed(q) / 1e3, 1) for name, q in names.items()},
-            "all": {name: round(float(np.percentile(times.ns, q)) / 1e3, 1) for name, q in names.items()},
-            "runs": len(times.ns),
-            "interrupted": int(times.preempted.sum()),
-        }
-        for key, times in timed.items()
-    }
-
-
 def size_gates(models: Sequence[ModelFile], bounds: Bounds) -> list[Gate]:
     """Each other model's file as a share of the FP32 file."""
     whole = len(models[0].model)
@@ -246,11 +168,6 @@ def size_gates(models: Sequence[ModelFile], bounds: Bounds) -> list[Gate]:
         Gate("size", model.key, len(model.model) / whole, "<=", bounds.int8_bytes_max, "of FP32")
         for model in models[1:]
     ]
-
-
-def golden_window(task: ModelTask) -> dict[str, FloatArray]:
-    """One made-up window with a batch axis of 1."""
-    return {name: np.ascontiguousarray(array[5:6]) for name, array in task.synthetic(12, 1).items()}
 
 
 def _golden_facts(task: ModelTask, golden: Golden) -> dict[str, Any]:

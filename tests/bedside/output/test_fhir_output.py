@@ -248,14 +248,15 @@ def test_an_advisory_is_taken_back_after_a_restart(tmp_path: Path) -> None:
         assert (_drain(outbox), output.failed) == ([], 0)
 
 
-def test_news2_goes_when_it_changes(tmp_path: Path) -> None:
-    """And not where it does not apply."""
+def test_news2_goes_when_its_risk_changes(tmp_path: Path) -> None:
+    """Not with every point up and down within it, and not where it does not apply."""
     with _output(tmp_path) as (output, outbox, _):
         output.write("news2", NEWS2)
         output.write("news2", NEWS2)
         output.write("news2", {**NEWS2, "score": 6, "items": {"pulse": 3}})
+        output.write("news2", {**NEWS2, "score": 7, "risk": "high"})
         output.write("news2", {**NEWS2, "stay": 8, "applies": False})
-        assert [resource["valueInteger"] for _, resource in _drain(outbox)] == [5, 6]
+        assert [resource["valueInteger"] for _, resource in _drain(outbox)] == [5, 7]
 
 
 def test_nothing_leaves_for_a_patient_whom_nobody_knows(tmp_path: Path) -> None:

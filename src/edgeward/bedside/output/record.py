@@ -1,7 +1,7 @@
 """What of a ward's messages is for a hospital's record, and when: the same for every form in which it leaves. Pure.
 
 * A score is entered when its level or outcome changes and every ``every_ns``, for a record is no display; and not after
-  its time to live. NEWS2 when it changes, where it applies.
+  its time to live. NEWS2 when its clinical risk changes and every so often, where it applies.
 * An advisory is entered when it is raised or changes, however late, with its own times, and once more when it is taken
   back here or its stay is over. What stands in the record is noted, so that after a restart, when nobody knows any more
   who lies where, it is taken back too.
@@ -162,7 +162,8 @@ class Record:
 
     def _news2(self, data: Mapping[str, Any], at: Moment) -> list[Effect]:
         stay = int(data["stay"])
-        what = (data["score"], data["complete"], tuple(sorted(data["items"].items())), data["scale"])
+        # Its risk calls for action, its points do not: a noisy pulse would fill a record with a point up and down.
+        what = (data["risk"], data["complete"], data["scale"])
         if not data["applies"] or not self._is_news(stay, "news2", what, at.now_ns):
             return []
         one = News2(
