@@ -68,7 +68,7 @@ def test_root_is_signed_from_hand_to_hand(made: list[str], tmp_path: Path, capsy
     assert main(["trust", "sign", str(draft), "--key", str(tmp_path / "root-1.pem"), *secret, "--yes"]) == 1
     said = capsys.readouterr()
     assert "1 of 2 signatures" in said.out
-    assert "snapshot: with snapshot-2" in said.err
+    assert "snapshot: with snapshot-2 (id " in said.err
     assert "next holder" in said.err
     assert main(["trust", "sign", str(draft), "--key", str(tmp_path / "root-3.pem"), *secret]) == 2  # nobody said yes
     assert main(["trust", "sign", str(draft), "--key", str(tmp_path / "root-3.pem"), *made, "--yes"]) == 0

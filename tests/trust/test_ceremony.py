@@ -14,7 +14,8 @@ from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
 from edgeward.testing.repository import FakeWall, RepositoryLab, tiny_bundle
 from edgeward.trust import durable
 from edgeward.trust import repository as repository_module
-from edgeward.trust.ceremony import Ceremony, Draft
+from edgeward.trust.ceremony import Ceremony
+from edgeward.trust.draft import Draft
 from edgeward.trust.keys import Keys
 from edgeward.trust.repository import RepositoryFolder
 
@@ -228,6 +229,7 @@ def test_rotation_of_a_family_needs_no_root(lab: RepositoryLab, tmp_path: Path) 
     assert fresh(lab).rotate_family(ECG) == f"{ECG}-2"
     assert key_names(lab, ECG) == [f"{ECG}-2"]
     assert (tmp_path / "keys" / f"{ECG}-1.pem.retired").exists()
+    assert {row.role: row.keys for row in fresh(lab).status()}[ECG] == (f"{ECG}-2",)
     lab.publish("1.1.0")
     assert lab.client().latest(ECG).version == "1.1.0"
     assert fresh(lab).rotate_family(ECG) == f"{ECG}-3"
@@ -244,8 +246,8 @@ def test_rotation_of_a_root_key_goes_from_hand_to_hand(lab: RepositoryLab, tmp_p
         apart[number] = shutil.move(tmp_path / "keys" / f"root-{number}.pem", path)
     draft = fresh(lab).rotate(["root"], tmp_path / "draft.json", replace=["root-2"])
     assert (draft.signatures().old, draft.signatures().new) == (0, 1)  # the new key is at hand
-    assert "root: without root-2" in draft.changes()
-    assert "root: with root-1" not in draft.changes()
+    told = [line.partition(" (id ")[0] for line in draft.changes()]
+    assert told[1:] == ["root: without root-2", "root: with root-4"]
     assert code_of(lambda: fresh(lab).publish_root(draft)) == "signatures-missing"
     for number in (1, 3):
         carried = Draft.read(tmp_path / "draft.json")
@@ -309,6 +311,25 @@ def test_draft_whose_root_in_force_is_forged_is_refused(lab: RepositoryLab, tmp_
     document["previous"]["signed"]["version"] = 7
     (tmp_path / "draft.json").write_text(json.dumps(document))
     assert code_of(lambda: Draft.read(tmp_path / "draft.json")) == "draft-unreadable"
+
+
+@pytest.mark.parametrize("how", ["under a known id", "under an id of its choice", "far ahead"])
+def test_draft_that_hides_what_it_changes_is_refused(lab: RepositoryLab, tmp_path: Path, how: str) -> None:
+    """A key may not stand under another's id, nor under one that is not its hash, nor a version be skipped."""
+    fresh(lab).rotate(["timestamp"], tmp_path / "draft.json")
+    document = json.loads((tmp_path / "draft.json").read_bytes())
+    following = document["next"]["signed"]
+    evil = json.loads(json.dumps(document["previous"]["signed"]["keys"][following["roles"]["targets"]["keyids"][0]]))
+    evil["keyval"]["public"] = "ee" * 32
+    if how == "far ahead":
+        following["version"] = 7
+    elif how == "under a known id":
+        following["keys"][following["roles"]["targets"]["keyids"][0]] = evil
+    else:
+        following["keys"]["ab" * 32] = evil
+        following["roles"]["targets"]["keyids"].append("ab" * 32)
+    (tmp_path / "draft.json").write_text(json.dumps(document))
+    assert code_of(lambda: Draft.read(tmp_path / "draft.json")) == "draft-forged"
 
 
 def test_wrong_key_publishes_nothing(lab: RepositoryLab, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from edgeward.kernel.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
-    from edgeward.trust.ceremony import Ceremony, Draft
+    from edgeward.trust.ceremony import Ceremony
+    from edgeward.trust.draft import Draft
     from edgeward.trust.keys import Passphrases
 
 _DRAFT = "root-draft.json"
@@ -131,7 +132,7 @@ def run_rotate(arguments: argparse.Namespace) -> int:
 
 def run_sign(arguments: argparse.Namespace) -> int:
     """The verb ``sign``: exit code 1 while signatures are missing."""
-    from edgeward.trust.ceremony import Draft
+    from edgeward.trust.draft import Draft
     from edgeward.trust.keys import Keys
 
     if (arguments.repo is None) != (arguments.keys is None):

@@ -1,24 +1,22 @@
 """The key ceremony: making a repository's roles, delegating model families, and exchanging keys.
 
-A root is changed by a draft, one file that is carried from key holder to key holder: it holds the root in force and
-the next one, so that each can see what would change without the repository. When enough keys of both have signed
-(TUF 5.3.4), the draft becomes the next root. Metadata of roles whose keys change are signed by the old and the new
-keys before that, so there is no moment at which a device finds the repository unsigned.
+A root is changed by a draft (``trust.draft``). Metadata of roles whose keys change are signed by the old and the new
+keys before the next root appears, so there is no moment at which a device finds the repository unsigned.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from edgeward.bundle.manifest import is_bundle_name
 from edgeward.kernel.errors import ConfigError
+from edgeward.trust.draft import NAMES, Draft, key_name
 from edgeward.trust.durable import write_durably
 from edgeward.trust.offer import entry_path
 from edgeward.trust.publish import HISTORY, empty_state, repository_exists
@@ -34,12 +32,6 @@ if TYPE_CHECKING:
     from edgeward.trust.keys import Keys
     from edgeward.trust.repository import RepositoryFolder, State
 
-NAMES = "x-edgeward-keys"
-"""Field of root metadata: key id → the name of the key's file (``root-2``), so that people can speak of it.
-
-A name is never given twice."""
-DRAFT_BYTES_MAX = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class RoleStatus:
@@ -50,80 +42,6 @@ class RoleStatus:
     threshold: int
     version: int
     expires: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Signatures:
-    """How far a draft is: valid signatures by keys of the root in force and of the next, of how many needed."""
-
-    old: int
-    old_needed: int
-    new: int
-    new_needed: int
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether the draft can become the next root."""
-        return self.old >= self.old_needed and self.new >= self.new_needed
-
-
-class Draft:
-    """The next root beside the one in force. Raises ``ConfigError`` ``draft-unreadable`` from ``read``."""
-
-    def __init__(self, path: Path, previous: Metadata[Root], following: Metadata[Root]) -> None:
-        self.path = path
-        self.previous = previous
-        self.following = following
-
-    @classmethod
-    def read(cls, path: Path) -> Draft:
-        """The draft in the file ``path``."""
-        unreadable = ConfigError(
-            "draft-unreadable", f"{path.name} is not a draft of a root; give the file that rotate wrote"
-        )
-        try:
-            raw = path.read_bytes()
-            document = json.loads(raw if len(raw) <= DRAFT_BYTES_MAX else b"")
-            previous, following = Metadata.from_dict(document["previous"]), Metadata.from_dict(document["next"])
-            previous.signed.verify_delegate("root", previous.signed_bytes, previous.signatures)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RepositoryError) as error:
-            raise unreadable from error
-        if not isinstance(previous.signed, Root) or not isinstance(following.signed, Root):
-            raise unreadable
-        return cls(path, previous, following)
-
-    def write(self) -> None:
-        """Keep the draft at its path."""
-        document = {"previous": self.previous.to_dict(), "next": self.following.to_dict()}
-        write_durably(self.path, json.dumps(document, indent=1).encode())
-
-    def sign(self, signers: Sequence[CryptoSigner]) -> int:
-        """Add the signatures of those ``signers`` that either root names; returns how many those are."""
-        named = {*self.previous.signed.roles["root"].keyids, *self.following.signed.roles["root"].keyids}
-        fitting = [signer for signer in signers if signer.public_key.keyid in named]
-        for signer in fitting:
-            self.following.sign(signer, append=True)
-        return len(fitting)
-
-    def signatures(self) -> Signatures:
-        """How far it is."""
-        raw, given = self.following.signed_bytes, self.following.signatures
-        old = self.previous.signed.get_verification_result("root", raw, given)
-        new = self.following.signed.get_verification_result("root", raw, given)
-        return Signatures(len(old.signed), old.threshold, len(new.signed), new.threshold)
-
-    def changes(self) -> list[str]:
-        """What would change, in words for the person who is asked to sign."""
-        before, after = self.previous.signed, self.following.signed
-        lines = [f"root version {before.version} -> {after.version}, valid until {after.expires:%Y-%m-%d}"]
-        for role in ROLES:
-            old, new = before.roles[role], after.roles[role]
-            gone = [_name(before, keyid) for keyid in old.keyids if keyid not in new.keyids]
-            come = [_name(after, keyid) for keyid in new.keyids if keyid not in old.keyids]
-            lines += [f"{role}: without {name}" for name in gone] + [f"{role}: with {name}" for name in come]
-            if old.threshold != new.threshold:
-                lines.append(f"{role}: {new.threshold} signatures needed instead of {old.threshold}")
-        return lines
 
 
 class Ceremony:
@@ -193,7 +111,7 @@ class Ceremony:
             targets.delegations = Delegations({}, roles={})
         assert targets.delegations.roles is not None
         targets.delegations.roles[name] = DelegatedRole(name, [], 1, terminating=True, paths=[entry_path(name)])
-        targets.add_key(made[-1].public_key, name)
+        self._name_family(targets, name, made[-1])
         moved = targets.targets.pop(entry_path(name), None)
         if moved is not None:
             family.targets[moved.path] = moved
@@ -201,6 +119,10 @@ class Ceremony:
         ours = {release: history.pop(release) for release in list(history) if release.rpartition("/")[0] == name}
         family.unrecognized_fields[HISTORY] = ours
         state.families[name] = family
+
+    def _name_family(self, targets: Targets, name: str, signer: CryptoSigner) -> None:
+        targets.add_key(signer.public_key, name)
+        targets.unrecognized_fields.setdefault(NAMES, {})[signer.public_key.keyid] = self.keys.paths(name)[-1].stem
 
     def rotate_family(self, name: str) -> str:
         """Exchange the key of a family, signed by targets; no root is needed. Returns the new key's name.
@@ -215,14 +137,15 @@ class Ceremony:
             assert delegations is not None
             assert delegations.roles is not None
             role = delegations.roles[name]
-            signer = self.keys.make(name)
+            names = state.targets.unrecognized_fields.get(NAMES, {})
+            signer = self.keys.make(name, known=names.values())
             for keyid in list(role.keyids):
                 state.targets.revoke_key(keyid, name)
-            state.targets.add_key(signer.public_key, name)
+            self._name_family(state.targets, name, signer)
             state.targets.version += 1
             state.families[name].version += 1
             self._folder.commit(state)
-            self.keys.retire_others(name, role.keyids)
+            self.keys.retire_others(name, role.keyids, state.targets.unrecognized_fields[NAMES])
             return self.keys.paths(name)[-1].stem
 
     def rotate(self, roles: Sequence[str], draft: Path, *, replace: Sequence[str] = ()) -> Draft:
@@ -244,10 +167,10 @@ class Ceremony:
                     )
             previous = self._folder.root()
             root = copy.deepcopy(previous.signed)
-            for role in roles:
+            for role in dict.fromkeys(roles):
                 gone = list(root.roles[role].keyids) if role != "root" else []
                 self._exchange(root, role, gone)
-            for name in replace:
+            for name in dict.fromkeys(replace):
                 self._exchange(root, "root", [_keyid(root, name)])
             root.version += 1
             root.expires = (self._folder.wall() + timedelta(days=self._folder.expiry.root_days)).replace(microsecond=0)
@@ -317,11 +240,11 @@ class Ceremony:
         found = []
         for role, signed in top.items():
             said = root.roles[role]
-            names = tuple(_name(root, keyid) for keyid in said.keyids)
+            names = tuple(key_name(root, keyid) for keyid in said.keyids)
             found.append(RoleStatus(role, names, said.threshold, signed.version, signed.expires))
         for name, family in state.families.items():
             delegated = state.targets.get_delegated_role(name)
-            names = tuple(keyid[:8] for keyid in delegated.keyids)
+            names = tuple(key_name(state.targets, keyid) for keyid in delegated.keyids)
             found.append(RoleStatus(name, names, delegated.threshold, family.version, family.expires))
         return found
 
@@ -344,14 +267,9 @@ def _add_key(root: Root, role: str, signer: CryptoSigner, keys: Keys) -> None:
     root.unrecognized_fields.setdefault(NAMES, {})[signer.public_key.keyid] = keys.paths(role)[-1].stem
 
 
-def _name(root: Root, keyid: str) -> str:
-    """The key's name, or the beginning of its id where a root was made without names."""
-    return str(root.unrecognized_fields.get(NAMES, {}).get(keyid, keyid[:8]))
-
-
 def _keyid(root: Root, name: str) -> str:
     for keyid in root.roles["root"].keyids:
-        if name in {_name(root, keyid), keyid[:8], keyid}:
+        if name in {key_name(root, keyid), keyid[:8], keyid}:
             return keyid
-    known = ", ".join(_name(root, keyid) for keyid in root.roles["root"].keyids)
+    known = ", ".join(key_name(root, keyid) for keyid in root.roles["root"].keyids)
     raise ConfigError("key-unknown", f"root has no key {name!r}; it has {known}")
