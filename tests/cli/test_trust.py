@@ -56,6 +56,17 @@ def test_init_publish_and_rotate_without_a_person(
     assert "2 of 3" in capsys.readouterr().out
 
 
+def test_publishing_beside_the_repository_makes_no_other(
+    made: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a ceremony's keys a mistyped --repo is repository-missing, not a new small repository."""
+    bundle = tmp_path / "b.ewb"
+    bundle.write_bytes(tiny_bundle("1.0.0"))
+    assert main(["publish", str(bundle), "--repo", str(tmp_path / "rpeo"), *made[2:]]) == 2
+    assert "[repository-missing]" in capsys.readouterr().err
+    assert not (tmp_path / "rpeo").exists()
+
+
 def test_root_is_signed_from_hand_to_hand(made: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Below the threshold the exit code is 1 and the next step is said; the last signature puts it in force."""
     secret = made[-2:]

@@ -419,6 +419,11 @@ def _refresh(publisher: Publisher) -> None:
 
 def _publish(bundle: Path, publisher: Publisher, *, allow_return: bool) -> None:
     if not publisher.root_path.exists():
+        if publisher.folder.keys.are_of_a_ceremony:
+            raise ConfigError(
+                "repository-missing",
+                "there is no repository in this folder; correct --repo, or make one with trust init",
+            )
         print(f"made a repository; its root metadata for devices: {publisher.init()}")
     published = publisher.add(bundle, allow_return=allow_return)
     offer = published.offer

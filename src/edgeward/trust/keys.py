@@ -56,6 +56,13 @@ class Keys:
         self._passphrases = passphrases
         self._opened: dict[Path, CryptoSigner] = {}  # by passphrase: nobody is asked twice
 
+    @property
+    def are_of_a_ceremony(self) -> bool:
+        """Whether offline keys were named apart, or passphrases given: no small repository is meant."""
+        return self.offline != self.online or any(
+            path.read_bytes().startswith(_ENCRYPTED) for path in self.online.glob("*.pem")
+        )
+
     def folder(self, role: str) -> Path:
         """Where the keys of ``role`` lie."""
         return self.online if role in ONLINE else self.offline
