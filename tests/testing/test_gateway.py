@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
+
 from edgeward.bedside.source.hl7 import Hl7Listener
 from edgeward.bedside.source.hl7_settings import Hl7Settings
 from edgeward.bedside.source.reading import Change, Reading, Receipt
@@ -51,6 +53,30 @@ def test_a_ward_is_played_to_the_listener() -> None:
     values = {n.kind: n.value for reading in rim.readings if reading.place == "ICU^^0" for n in reading.numerics}
     assert {Kind.HR, Kind.SPO2, Kind.RR, Kind.ABP_MEAN, Kind.TEMP} <= set(values)
     assert gateway.sent == sum(bool(reading.numerics) for reading in rim.readings)
+
+
+def test_a_past_is_brought_along_with_its_own_times() -> None:
+    """An hour of values, a set a minute, arrives before the first live one, and the device dates each by its age."""
+
+    async def play() -> Rim:
+        rim, clock = Rim(), SystemClock()
+        listener = Hl7Listener(rim, clock, Hl7Settings(host="127.0.0.1", port=0))
+        await listener.start()
+        bed = SimulatedBed("ICU^^1", Patient(Plan(1)), "SIM1", begin_s=3600.0, past_s=3600.0)
+        await Gateway([bed], "127.0.0.1", listener.port, clock, period_s=0.05).run(seconds=0.3)
+        await listener.close()
+        return rim
+
+    rim = asyncio.run(play())
+    ages = [
+        (reading.received_ns - numeric.at_ns) / 1e9
+        for reading in rim.readings
+        for numeric in reading.numerics
+        if numeric.kind is Kind.ABP_MEAN
+    ]
+    assert ages[:60] == [pytest.approx(60.0 * minute, abs=2.0) for minute in range(60, 0, -1)]
+    assert max(ages[60:]) < 2.0
+    assert len(ages) > 61
 
 
 def test_a_lost_line_is_taken_up_again() -> None:

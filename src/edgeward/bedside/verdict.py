@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """What was measured is too old."""
     POPULATION = "population"
     """The model was not made for such a patient."""
+    LOW_PRESSURE = "low_pressure"
+    """The pressure is, or lately was, low already: what a model would warn of is there."""
 
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_HUNG = "engine_hung"

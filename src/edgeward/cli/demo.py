@@ -38,6 +38,8 @@ _HARMED = {"thresholds": "the threshold checks", "engine": "the ECG engine", "as
 _PATIENTS = "stable,haemorrhage,sepsis,hypoxia,opioid,disconnections"
 _SPEED = 15.0
 """How much faster than life the patients of a demo get worse."""
+_PAST_MIN = 60
+"""Of the patients' past the gateway brings so much along: the hour that a forecast of low pressure asks for."""
 _START_S = 60.0
 _END_S = 15.0
 
@@ -146,7 +148,7 @@ class _Demo:
         device = self._spawn("device", verb)
         port = self._await(device, "edgeward: watching: ").rpartition(" ")[2]
         ramp_s = _SPEED * 0.5 * (self._seconds or 60.0)
-        source = f"patients:{_PATIENTS}?onset={_SPEED:g}&ramp={ramp_s:g}"
+        source = f"patients:{_PATIENTS}?onset={_SPEED:g}&ramp={ramp_s:g}&past={_PAST_MIN}"
         verb = ["simulate", "monitor", "--source", source, "--to", f"hl7://127.0.0.1:{port}", "--speed", f"{_SPEED:g}"]
         self._spawn("gateway", verb)
         self._tell(f"gateway with the vital signs of six simulated patients, HL7 v2 to port {port}")

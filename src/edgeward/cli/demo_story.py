@@ -46,6 +46,7 @@ class Story:
     beats: dict[str, int] = field(default_factory=dict)
     unclassed: dict[str, int] = field(default_factory=dict)
     scores: dict[str, int] = field(default_factory=dict)
+    courses: int = 0
     alerts: set[str] = field(default_factory=set)
     modes: dict[tuple[str, str], str] = field(default_factory=dict)
     lead_off: bool = False
@@ -145,6 +146,17 @@ class Story:
             )
             said = f"{score['bed']}: {_TASKS.get(task, task)} {100 * score['probability']:.1f} % ({score['level']})"
             self.tell(said + (f"; most: {drivers}" if drivers else ""))
+
+    def _on_forecast(self, forecast: dict[str, Any]) -> None:
+        if forecast["vital"] != "abp_mean":
+            return
+        self.courses += 1
+        if self.courses <= 2:
+            last = {name: forecast[name][-1] for name in ("minutes", "low", "mid", "high")}
+            self.tell(
+                f"{forecast['bed']}: mean pressure in {last['minutes']} min {last['mid']:.0f} mmHg, "
+                f"{last['low']:.0f} to {last['high']:.0f} likely"
+            )
 
     def _on_alert(self, alert: dict[str, Any]) -> None:
         if alert["code"] == "thresholds-down":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeward.cli import evaluate_hypotension
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.kernel.errors import ConfigError, InputError
 
@@ -31,6 +32,7 @@ def register(verbs: Any) -> None:
     _register_beat(subjects)
     _register_quality(subjects)
     _register_deterioration(subjects)
+    evaluate_hypotension.register(subjects)
 
 
 def _register_beat(subjects: Any) -> None:

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 _PATIENTS = "patients:"
 _STAYS = "stays:"
 _STAYS_KNOWN = {"beds": "8", "first": "0", "begin": "0", "unit": "ICU"}
-_KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0"}
+_KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0", "past": "0"}
+PAST_MIN_MAX = 600
 _SOURCE_HELP = (
     "who is played: an ECG as sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER; vital signs as "
-    "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0] with the courses stable, sepsis, "
-    "haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections; recorded stays of PhysioNet/CinC 2012 as "
+    "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0&past=0] with the courses stable, "
+    "sepsis, haemorrhage, hypoxia, opioid, hypotension, artefacts, disconnections, and so many minutes of their past "
+    "brought along; recorded stays of PhysioNet/CinC 2012 or 2019 as "
     "stays:FILE.parquet[?beds=8&first=0&begin=0&unit=ICU], from the stay numbered first and its minute begin on "
     "(default: sim:)"
 )
@@ -178,6 +180,9 @@ def _patients(source: str) -> list[SimulatedBed]:
         raise ConfigError("scenario-unknown", f"there is no such course; known: {known}") from error
     count = _whole(options["beds"]) or len(courses)
     onset_s, ramp_s, seed = float(options["onset"]), float(options["ramp"]), _whole(options["seed"])
+    past_s = 60.0 * _whole(options["past"])
+    if past_s > PAST_MIN_MAX * 60:
+        raise ConfigError("source-malformed", f"past must be 0 to {PAST_MIN_MAX} minutes")
     if not 1 <= count <= BEDS_MAX or not 0 <= onset_s < math.inf or not 0 < ramp_s < math.inf:
         raise ConfigError(
             "source-malformed", f"beds must be 1 to {BEDS_MAX}, onset 0 or more, ramp more than 0 seconds"
@@ -188,35 +193,31 @@ def _patients(source: str) -> list[SimulatedBed]:
         plan = Plan(
             seed + number,
             course,
-            onset_s=onset_s,
+            onset_s=past_s + onset_s,
             ramp_s=ramp_s,
             arterial=number % 3 != 2,
             capnography=course is Course.OPIOID,
             held_out=options["held-out"] == "1",
         )
-        beds.append(SimulatedBed(f"{options['unit']}^^{number + 1}", Patient(plan), f"SIM{seed + number}"))
+        place = f"{options['unit']}^^{number + 1}"
+        beds.append(SimulatedBed(place, Patient(plan), f"SIM{seed + number}", begin_s=past_s, past_s=past_s))
     return beds
 
 
 def _stays(source: str) -> list[SimulatedBed]:
     """``stays:FILE.parquet?beds=4&first=100`` → a bed for each of four recorded stays, the 100th first."""
     from edgeward.testing.gateway import SimulatedBed, replay
-    from edgeward.workshop.vitals_long import NS_PER_MINUTE, read_long
+    from edgeward.workshop.recorded import recorded
 
     name, _, query = source.removeprefix(_STAYS).partition("?")
     options = _options(query, _STAYS_KNOWN)
     count, first, begin_s = _whole(options["beds"]), _whole(options["first"]), 60.0 * _whole(options["begin"])
     if not 1 <= count <= BEDS_MAX:
         raise ConfigError("source-malformed", f"beds must be 1 to {BEDS_MAX}; correct --source")
-    stays = [stay for stay in read_long([Path(name)]) if len(stay)]
-    if first >= len(stays):
-        raise ConfigError("source-malformed", f"the file holds {len(stays)} stays; correct first in --source")
-    beds = []
-    for number, stay in enumerate(stays[first : first + count], 1):
-        rows = [(60.0 * numeric.at_ns / NS_PER_MINUTE, numeric.kind, numeric.value) for numeric in stay.numerics()]
-        player = replay((at_s, kind, value) for at_s, kind, value in rows if value is not None)
-        beds.append(SimulatedBed(f"{options['unit']}^^{number}", player, f"CINC{stay.record}", begin_s))
-    return beds
+    return [
+        SimulatedBed(f"{options['unit']}^^{number}", replay(rows), f"CINC{record}", begin_s)
+        for number, (record, rows) in enumerate(recorded(Path(name), first, count), 1)
+    ]
 
 
 def _options(query: str, known: dict[str, str]) -> dict[str, str]:

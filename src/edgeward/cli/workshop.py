@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeward.trust.publish import Publisher
+    from edgeward.workshop.hypotension_line import HypotensionLine
     from edgeward.workshop.line import Line, LineOptions
     from edgeward.workshop.sepsis_line import SepsisLine
     from edgeward.workshop.task import TrainOptions
@@ -191,7 +192,8 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="PATH",
-        help="folder of annotated WFDB records (MIT-BIH); for sepsis-risk, a table of stays (CinC 2019)",
+        help="folder of annotated WFDB records (MIT-BIH); for sepsis-risk (CinC 2019) and hypotension (CinC 2012), a "
+        "parquet file",
     )
     parser.add_argument("--extra-data", type=Path, metavar="DIR", help="folder of PTB-XL, for made training strips")
 
@@ -232,12 +234,13 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 # --- their meaning
 
 
-def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | SepsisLine:
+def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | SepsisLine | HypotensionLine:
     from edgeward.workshop.task import find_task, workshop_missing
 
     task = find_task(arguments.model)
     try:
         from edgeward.workshop.folder import BuildFolder
+        from edgeward.workshop.hypotension_line import HypotensionLine
         from edgeward.workshop.line import Line
         from edgeward.workshop.sepsis_line import SepsisLine
     except ModuleNotFoundError as error:
@@ -247,10 +250,12 @@ def _line(arguments: argparse.Namespace, train: TrainOptions) -> Line | SepsisLi
     folder, options, tell = BuildFolder(_out(arguments)), _line_options(arguments, train), _teller()
     if task.name == "sepsis-risk":
         return SepsisLine(folder, options, tell)
+    if task.name == "hypotension":
+        return HypotensionLine(folder, options, tell)
     return Line(task, folder, options, tell)
 
 
-def _noting_line(arguments: argparse.Namespace) -> Line | SepsisLine:
+def _noting_line(arguments: argparse.Namespace) -> Line | SepsisLine | HypotensionLine:
     """The line of ``train`` and ``build``, its options noted in the build folder for the later verbs.
 
     They are noted once the recordings are read: options that fail must not replace those of an earlier training.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgeward.signal.numeric import Kind
 
 ACK_S = 10.0
+PAST_STEP_S = 60.0
+"""Between two sets of values of a past that is brought along."""
 AGAIN_S = 1.0
 _READ_BYTES = 65_536
 
@@ -44,12 +46,17 @@ class Player(Protocol):
 
 @dataclass(slots=True)
 class SimulatedBed:
-    """One bed of the gateway: ``place`` as PV1-3 says it, who lies there, and from where in the course it is played."""
+    """One bed of the gateway: ``place`` as PV1-3 says it, who lies there, and from where in the course it is played.
+
+    ``past_s``: so much of the course before ``begin_s`` is brought along, as a gateway does that kept what it measured
+    while nobody listened.
+    """
 
     place: str
     player: Player
     identifier: str
     begin_s: float = 0.0
+    past_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -91,7 +98,9 @@ class Gateway:
                 line = _Line(reader, writer, self.acks)
                 if not admitted:
                     await self._admit(line)
-                    admitted = True
+                    admitted = True  # a line lost from here on loses the rest of the past: a course does not go back
+                    await self._bring_past(line)
+                    began_ns = self.clock.monotonic_ns()
                 await self._play(line, began_ns, seconds)
                 return
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -110,6 +119,12 @@ class Gateway:
             content = adt(self._sender, self._next(), self.clock.wall(), "A01", bed.place, _person(bed))
             await line.send(content)
 
+    async def _bring_past(self, line: _Line) -> None:
+        for bed in self.beds:
+            for step in range(int(bed.past_s / PAST_STEP_S), 0, -1):
+                ago_s = step * PAST_STEP_S
+                await self._say(line, bed, bed.begin_s - ago_s, ago_s)
+
     async def _play(self, line: _Line, began_ns: int, seconds: float | None) -> None:
         turn = 0
         while not self._over(began_ns, seconds):
@@ -124,12 +139,13 @@ class Gateway:
                 await self._say(line, bed, bed.begin_s + at_s)
             turn += 1
 
-    async def _say(self, line: _Line, bed: SimulatedBed, at_s: float) -> None:
+    async def _say(self, line: _Line, bed: SimulatedBed, at_s: float, ago_s: float = 0.0) -> None:
         shown = bed.player.at(at_s)
         if bed.player.silent(at_s) or not shown:
             return
         now = self.clock.wall()
-        rows = [observation(kind, value, now) for kind, value in shown.items()]
+        measured = now - timedelta(seconds=ago_s)
+        rows = [observation(kind, value, measured) for kind, value in shown.items()]
         await line.send(oru_r01(self._sender, self._next(), now, bed.place, rows, person=_person(bed)))
         self.sent += 1
 

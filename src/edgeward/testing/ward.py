@@ -215,7 +215,7 @@ class ScriptedWard:
         fan["high"] = [round(m + 2 + 0.13 * t, 1) for m, t in zip(mid, minutes, strict=True)]
         return [
             ("forecast", self._of(
-                name, kind="abp_mean", minutes=minutes, **fan, probability=patient.pressure_risk, outcome="accepted",
+                name, vital="abp_mean", minutes=minutes, **fan, probability=patient.pressure_risk, outcome="accepted",
                 why="", age_ms=0, ttl_ms=180_000, rung=patient.mode[0], version="0.9.1",
             )),
         ]  # fmt: skip

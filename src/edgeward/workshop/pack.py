@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeward.bundle.archive import hash_members, write_bundle
 from edgeward.bundle.manifest import GoldenSpec, Manifest, ModelSpec
@@ -21,7 +22,7 @@ from edgeward.workshop.scorer import Scorer
 from edgeward.workshop.task import sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgeward.workshop.evidence import Evidence
     from edgeward.workshop.scorer import FloatArray
@@ -43,6 +44,9 @@ tolerance is three times that, and at least 0.02: on recorded windows the spread
 
 
 _SUFFIXES = {"trees": "npz"}
+
+Positions: TypeAlias = npt.NDArray[np.intp]
+Pick: TypeAlias = "Callable[[FloatArray, int], Positions]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,14 @@ class ModelFile:
         return f"models/{self.key}.{_SUFFIXES.get(self.backend, 'onnx')}"
 
 
-def make_golden(task: BundleTask, models: Sequence[ModelFile]) -> Golden:
-    """Golden vectors for ``models``.
+def make_golden(task: BundleTask, models: Sequence[ModelFile], *, pick: Pick | None = None) -> Golden:
+    """Golden vectors for ``models``; ``pick``: which made-up windows, by their scores (default: ``choose``).
 
     Raises ``BundleError`` (``golden-spread``) when a model's scores depend so much on the graph level that no honest
     tolerance is left.
     """
     pool = task.synthetic(GOLDEN_POOL, GOLDEN_SEED)
-    chosen = choose(Scorer(models[0].model).scores(pool), GOLDEN_VECTORS)
+    chosen = (pick or choose)(Scorer(models[0].model).scores(pool), GOLDEN_VECTORS)
     inputs = {name: array[chosen] for name, array in pool.items()}
     expected: dict[str, FloatArray] = {}
     tolerance: dict[str, float] = {}
@@ -117,7 +121,13 @@ def tolerance_for(precision: str, spread: float) -> float:
     return round(max(floor, SPREAD_FACTOR * spread), 6)
 
 
-def choose(scores: FloatArray, count: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+def by_last(scores: FloatArray, count: int) -> Positions:
+    """Positions of ``count`` vectors spread evenly over the ranks of the last score, lowest and highest included."""
+    order = np.argsort(scores[:, -1], kind="stable")
+    return np.sort(order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(np.intp)])
+
+
+def choose(scores: FloatArray, count: int) -> Positions:
     """Positions of ``count`` vectors: classes in turn, within a class first the least and then the most certain."""
     called = np.argmax(scores, axis=1)
     certainty = scores.max(axis=1)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "ecg-beat": "edgeward.workshop.ecg_beat_task",
     "sepsis-risk": "edgeward.workshop.sepsis_task",
+    "hypotension": "edgeward.workshop.hypotension_task",
 }
 """Name of a model (``models/ecg_beat.py`` is ``ecg-beat``) → the module that offers ``TASK``."""
 

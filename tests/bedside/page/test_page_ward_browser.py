@@ -318,7 +318,7 @@ def test_forecast_and_history_are_drawn(tab: Page, ward: Ward) -> None:
     fan = {"minutes": [20, 40, 60], "low": [60, 55, 48], "mid": [64, 61, 57], "high": [69, 68, 66]}
     with ward:
         ward.server.publish("score", score(NAME, 0.2))
-        ward.server.publish("forecast", of(NAME, kind="abp_mean", **fan, probability=0.4, age_ms=0, ttl_ms=60_000))
+        ward.server.publish("forecast", of(NAME, vital="abp_mean", **fan, probability=0.4, age_ms=0, ttl_ms=60_000))
         tab.open(ward.server.url + PATH)
         tab.wait(f"{LIVE} && document.querySelector('canvas.fan')")
         assert "57 (48 to 66) mmHg" in tab.text("#p-forecasts")

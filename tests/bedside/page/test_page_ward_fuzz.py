@@ -30,7 +30,7 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("advisory", of(NAME, id="x", code="sepsis", text="Sepsis risk raised", priority="medium", active=True)),
     ("news2", news2(NAME, 5)),
     ("score", score(NAME)),
-    ("forecast", of(NAME, kind="abp_mean", **FAN, probability=0.4, age_ms=0, ttl_ms=60_000)),
+    ("forecast", of(NAME, vital="abp_mean", **FAN, probability=0.4, age_ms=0, ttl_ms=60_000)),
     ("mode", mode(NAME)),
     ("source", {"source": "hl7", "refused": "unit-unknown", "count": 2}),
     ("source", of(NAME, source="hl7", refused="unit-unknown", count=2)),

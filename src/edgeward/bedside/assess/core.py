@@ -284,7 +284,7 @@ class Assessor:
     def _forecast_data(self, forecast: Forecast, pending: _Pending, age_ms: int) -> dict[str, Any]:
         return {
             "task": self.task,
-            "kind": forecast.kind.value,
+            "vital": forecast.kind.value,
             "minutes": list(forecast.minutes),
             "low": [round(value, 1) for value in forecast.low],
             "mid": [round(value, 1) for value in forecast.mid],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bedside.assess import sepsis
+from edgeward.bedside.assess import hypotension, sepsis
 from edgeward.bedside.assess.port import Finding, StayState, Window, Wording
 from edgeward.bedside.priority import Priority
 from edgeward.kernel.clock import NS_PER_S
@@ -30,6 +30,8 @@ def plan_of(manifest: Manifest, task: str) -> Plan:
         raise BundleError("task-mismatch", f"the bundle is for {manifest.task!r}, not {task!r}; publish one for it")
     if task == sepsis.TASK:
         return sepsis.plan_of(manifest)
+    if task == hypotension.TASK:
+        return hypotension.plan_of(manifest)
     raise BundleError("task-unknown", f"this device cannot assess {task!r}; install an Edgeward that can")
 
 

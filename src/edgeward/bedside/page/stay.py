@@ -134,7 +134,7 @@ def _driver(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_forecast(stay: Stay, data: Mapping[str, Any], now_ms: float) -> None:
-    kind = _room(stay.forecasts, Kind(data["kind"]).value, FORECASTS_MAX)
+    kind = _room(stay.forecasts, Kind(data["vital"]).value, FORECASTS_MAX)
     bands = {name: [real(value) for value in (data.get(name) or ())] for name in ("minutes", "low", "mid", "high")}
     lengths = {len(values) for values in bands.values()}
     accepted = data.get("outcome", "accepted") == "accepted"

@@ -46,7 +46,7 @@ _REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "advisory": _NOTE,
     "news2": {**_BED, "items": dict, "score": (Integral, type(None))},
     "score": {**_BED, "task": str, "outcome": str, "level": str, "age_ms": Real, "ttl_ms": Real},
-    "forecast": {**_BED, "kind": str, "minutes": list, "age_ms": Real, "ttl_ms": Real},
+    "forecast": {**_BED, "vital": str, "minutes": list, "age_ms": Real, "ttl_ms": Real},
     "mode": {**_BED, "task": str, "mode": str},
 }
 

@@ -28,6 +28,7 @@ _REASONS = {
     "hung": "the AI does not answer",
     "late": "the AI answered too late",
     "lead_off": "a lead is off",
+    "low_pressure": "the pressure is low already",
     "no_bundle": "no bundle is installed",
     "no_input": "no valid signal",
     "no_valid_inputs": "no valid signal",

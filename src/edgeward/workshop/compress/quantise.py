@@ -138,7 +138,7 @@ def quantise(
     if len(calibration) == 0:
         raise ConfigError("calibration-empty", "there are no calibration windows; load training data first")
     refuse_held_out(calibration, held_out)
-    with tempfile.TemporaryDirectory(prefix="edgeward-quantise-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="edgeward-quantise-") as folder, quiet():
         source, prepared = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
         source.write_bytes(model)
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -259,7 +259,7 @@ def _kept(model: onnx.ModelProto, ops: Sequence[str], exclude: Sequence[str]) ->
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """ONNX Runtime's quantiser prints its progress and warns through the root logger."""
     root = logging.getLogger()
     level = root.level
