@@ -1,9 +1,10 @@
 """What a ward costs on one core, and how soon people see that something of it has failed.
 
-    python bench/ward.py [--beds 1 16 64] [--seconds 60] [-n 3] [--core 1]
+    python bench/ward.py [--beds 1 16 64] [--seconds 60] [-n 3] [--core 1] [--shipped]
 
 Everything is ``edgeward ward run`` as a site runs it, fed over MLLP with ten vital signs per bed and second, with the
-toy bundle of ``edgeward.testing.toy`` in its own engine: what is measured is the ward, not a model. "Load" pins the
+toy bundle of ``edgeward.testing.toy`` in its own engine: what is measured is the ward, not a model; with ``--shipped``, the
+load alone, with the shipped bundles of sepsis risk and hypotension and an hour of each patient's past. "Load" pins the
 ward with all of its processes to ``--core`` and lets it score every bed every 15 s. "Faults" scores every bed every
 0.25 s, so that waiting for the next score hides little, and harms the ward ``-n`` times in each way. A notice's time
 runs from just before the harm (for output that is corrupt or late: from when the monitor shows the heart rate that
@@ -27,7 +28,9 @@ import numpy as np
 from edgeward.bedside.assess.core import Ask, Assessor
 from edgeward.bedside.fallback import Mode
 from edgeward.bedside.feed import Admitted, Measured
+from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.ward import ASSESS, THRESHOLDS
+from edgeward.cli.shipped import shipped_bundle
 from edgeward.inference.host import EngineHost
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.testing.assess import ToyPlan
@@ -43,14 +46,26 @@ SETTINGS = '[ward]\ntasks = ["sepsis-risk"]\ndwell_s = 0.5\n'
 PERIOD_S = 15.0
 OFTEN_S = 0.25
 FAULT_BEDS = 16
+SHIPPED = ("sepsis-risk", "hypotension")
+HOUR_S = 3600.0
 WELL = {
     "hr": 80.0, "pulse": 80.0, "spo2": 97.0, "rr": 14.0, "abp_sys": 120.0, "abp_dia": 70.0, "abp_mean": 85.0,
     "temp": 37.0, "etco2": 38.0, "cvp": 8.0,
 }  # fmt: skip
 
 
-def beds_of(count: int) -> list[SimulatedBed]:
-    return [SimulatedBed(f"ICU^^{number + 1}", Steady(**WELL), f"P{number}") for number in range(count)]
+def beds_of(count: int, past_s: float = 0.0) -> list[SimulatedBed]:
+    return [
+        SimulatedBed(f"ICU^^{number + 1}", Steady(**WELL), f"P{number}", begin_s=past_s, past_s=past_s)
+        for number in range(count)
+    ]
+
+
+def install_shipped(folder: Path) -> None:
+    """Put the shipped bundles of a ward into the slots that it will find."""
+    for task in SHIPPED:
+        with SlotStore(folder / "state" / "slots" / task) as slots:
+            slots.commit(slots.stage(shipped_bundle(task)))
 
 
 # --- load
@@ -84,17 +99,22 @@ def role(pid: int) -> str:
     return "rim"
 
 
-def load(count: int, seconds: float, core: int) -> None:
+def load(count: int, seconds: float, core: int, *, shipped: bool) -> None:
     """One row: what ``count`` beds cost."""
     others = set(range(os.cpu_count() or 1)) - {core} or {core}
     os.sched_setaffinity(0, {core})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ward = stack.enter_context(WardProcess(folder, SETTINGS, toy_period_s=PERIOD_S))
+        if shipped:
+            install_shipped(folder)
+            ward = stack.enter_context(WardProcess(folder, f"[ward]\ntasks = {list(SHIPPED)}\ndwell_s = 0.5\n"))
+        else:
+            ward = stack.enter_context(WardProcess(folder, SETTINGS, toy_period_s=PERIOD_S))
         os.sched_setaffinity(0, others)
-        stack.enter_context(Monitors(beds_of(count), ward.hl7_port))
-        ward.wait("score", lambda m: m["outcome"] == "accepted", seconds=120)
-        time.sleep(PERIOD_S)
+        stack.enter_context(Monitors(beds_of(count, HOUR_S if shipped else 0.0), ward.hl7_port))
+        for task in SHIPPED if shipped else (TASK,):
+            ward.wait("score", lambda m, task=task: m["outcome"] == "accepted" and m["task"] == task, seconds=240)
+        time.sleep(2 * PERIOD_S)
         pids = tree(ward.process.pid)
         before, since, began = {pid: cpu_s(pid) for pid in pids}, len(ward.heard), time.monotonic()
         time.sleep(seconds)
@@ -107,7 +127,7 @@ def load(count: int, seconds: float, core: int) -> None:
     lost = 0
     for when, message in said:
         if message["kind"] == "score":
-            at.setdefault(message["bed"], []).append(when)
+            at.setdefault(message["bed"] + message["task"], []).append(when)
             lost += message["outcome"] != "accepted"
     gaps = np.concatenate([np.diff(times) / 1e9 for times in at.values()]) if at else np.zeros(1)
     parts = " | ".join(f"{shares.get(name, 0.0):.1f}" for name in ("rim", "thresholds", "assessment", "engines"))
@@ -244,13 +264,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("-n", type=int, default=3)
     parser.add_argument("--core", type=int, default=1)
+    parser.add_argument("--shipped", action="store_true")
     arguments = parser.parse_args()
     cores = os.sched_getaffinity(0)
     if arguments.beds:
         print("| beds | scores | not accepted | most off, ms | rim, % | thresholds | assessment | engines | all |")
         print("|---|---|---|---|---|---|---|---|---|")
         for count in arguments.beds:
-            load(count, arguments.seconds, arguments.core)
+            load(count, arguments.seconds, arguments.core, shipped=arguments.shipped)
+    if arguments.shipped:
+        return 0
+    if arguments.beds:
         score_cost(arguments.core)
     os.sched_setaffinity(0, cores)
     faults(arguments.n)
