@@ -7,6 +7,7 @@ import os
 
 os.environ["COLUMNS"] = "110"
 
+from edgeward.cli import tuf_client
 from edgeward.cli.main import build_parser
 
 
@@ -22,7 +23,7 @@ def verbs(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 def main() -> None:
     print("# Command line\n\nWritten by `make docs` from `--help`; do not edit.")
-    for parser in verbs(build_parser()):
+    for parser in [*verbs(build_parser()), *verbs(tuf_client.build_parser())]:
         print(f"\n## `{parser.prog}`\n\n```\n{parser.format_help().rstrip()}\n```")
 
 

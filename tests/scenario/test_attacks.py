@@ -12,7 +12,7 @@ import pytest
 
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.repository import FaultyServer, RepositoryLab, tiny_bundle
-from edgeward.trust import fetch as fetch_module
+from edgeward.trust import client as client_module
 from edgeward.trust.fetch import TrustClient, fetch
 
 if TYPE_CHECKING:
@@ -71,17 +71,17 @@ def test_expired_role_under_a_fresh_timestamp_is_refused(lab: RepositoryLab, rol
         lab.wall.advance(days=366)
         lab.publisher.refresh()
     else:
-        publisher = lab.publisher
-        targets, snapshot, timestamp = publisher._current()
+        folder = lab.publisher.folder
+        state = folder.current()
         lab.wall.advance(days=-100)
-        targets.version += role == "targets"
-        publisher._commit(targets, snapshot, timestamp)
+        state.targets.version += role == "targets"
+        folder.commit(state)
         lab.wall.advance(days=100)
         if role == "targets":
-            publisher._commit(targets, snapshot, timestamp)
+            folder.commit(state)
         else:
-            timestamp.version += 1
-            publisher._write("timestamp", timestamp, "timestamp.json")
+            state.timestamp.version += 1
+            folder.write("timestamp", state.timestamp, "timestamp.json")
     assert refusal(lab.client()) == "repository-expired"
 
 
@@ -98,11 +98,11 @@ def test_rolled_back_targets_under_a_fresh_timestamp_are_refused(lab: Repository
     """Online keys alone cannot bring old targets back: snapshot may not lower a version."""
     lab.publish("1.1.0")
     lab.client().latest(NAME)
-    publisher = lab.publisher
-    _, snapshot, timestamp = publisher._current()
-    old_targets = publisher._load("2.targets.json").signed
-    snapshot.meta["targets.json"].version = 99
-    publisher._commit(old_targets, snapshot, timestamp)
+    folder = lab.publisher.folder
+    state = folder.current()
+    state.targets = folder.load("2.targets.json").signed
+    state.snapshot.meta["targets.json"].version = 99
+    folder.commit(state)
     assert refusal(lab.client()) == "repository-rolled-back"
 
 
@@ -199,7 +199,7 @@ def test_unreachable_repository_is_said(lab: RepositoryLab, tmp_path: Path) -> N
 
 def test_metadata_that_drip_are_given_up(lab: RepositoryLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metadata that take longer than their limit are repository-unreachable (slow-retrieval attack)."""
-    monkeypatch.setattr(fetch_module, "METADATA_S_MAX", -1.0)
+    monkeypatch.setattr(client_module, "METADATA_S_MAX", -1.0)
     assert refusal(lab.client()) == "repository-unreachable"
 
 
@@ -233,11 +233,11 @@ def test_swapped_bundle_is_refused_and_thrown_away(lab: RepositoryLab, tmp_path:
 
 def test_signed_entry_of_another_kind_is_refused(lab: RepositoryLab) -> None:
     """A signed entry without Edgeward's fields is offer-malformed."""
-    publisher = lab.publisher
-    targets, snapshot, timestamp = publisher._current()
-    targets.targets[f"{NAME}.ewb"].unrecognized_fields = {}
-    targets.version += 1
-    publisher._commit(targets, snapshot, timestamp)
+    folder = lab.publisher.folder
+    state = folder.current()
+    state.targets.targets[f"{NAME}.ewb"].unrecognized_fields = {}
+    state.targets.version += 1
+    folder.commit(state)
     assert refusal(lab.client()) == "offer-malformed"
 
 
@@ -299,7 +299,7 @@ def test_damaged_kept_metadata_are_fetched_again(lab: RepositoryLab) -> None:
     """Whichever kept metadata file is torn or emptied, the next refresh heals it."""
     lab.client().latest(NAME)
     kept = list(every_kept_file(lab))
-    assert len(kept) == 4
+    assert len(kept) == 5
     for path in kept:
         good = path.read_bytes()
         for bad in (b"", good[: len(good) // 2], b"\0" * len(good)):

@@ -107,7 +107,7 @@ download(Blob(url, int(length), sha), Path(dest), checkpoint_bytes=40_000, progr
 
 def strike_child(server: FaultyServer, dest: Path, at: int, how: int) -> int:
     blob = blob_of(server)
-    command = [sys.executable, "-c", KILLED, blob.url, str(blob.length), blob.sha256, str(dest), str(at), str(int(how))]
+    command = [sys.executable, "-c", KILLED, blob.url, str(blob.length), blob.digest, str(dest), str(at), str(int(how))]
     return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
 
 
@@ -352,7 +352,7 @@ except EdgewardError as error:
 def test_full_disk_while_downloading_pauses(server: FaultyServer, tmp_path: Path) -> None:
     """A disk that takes no more is disk-full; the part stays and the next run goes on from it."""
     dest, blob = tmp_path / "x.ewb", blob_of(server)
-    command = [sys.executable, "-c", LIMITED, blob.url, str(blob.length), blob.sha256, str(dest), "200000"]
+    command = [sys.executable, "-c", LIMITED, blob.url, str(blob.length), blob.digest, str(dest), "200000"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout == "ConfigError disk-full\n"
     assert not dest.exists()
@@ -406,7 +406,7 @@ print(download(blob, dest).resumed_bytes > 100_000, dest.exists())
 def test_real_full_disk_while_downloading_pauses(server: FaultyServer, can_mount: Path) -> None:
     """On a real disk of 256 KiB: refused before the first byte, paused when it fills, finished once there is room."""
     blob = blob_of(server)
-    done = tiny_disk(256, TINY, f"file://{blob_file(server)}", str(blob.length), blob.sha256, str(can_mount))
+    done = tiny_disk(256, TINY, f"file://{blob_file(server)}", str(blob.length), blob.digest, str(can_mount))
     assert done.stdout.splitlines() == ["disk-full False False", "disk-full True False", "True True"], done.stderr
 
 

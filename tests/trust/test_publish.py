@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeward.kernel.errors import BundleError, ConfigError, EdgewardError, TrustError
-from edgeward.testing.repository import FakeWall, RepositoryLab, tiny_bundle
-from edgeward.trust import durable, publish
+from edgeward.testing.repository import RepositoryLab, tiny_bundle
+from edgeward.trust import durable, repository
 from edgeward.trust.durable import locked
-from edgeward.trust.fetch import TrustClient
 from edgeward.trust.publish import Publisher
 from edgeward.trust.roles import Expiry
 
@@ -140,24 +139,6 @@ def test_second_publisher_at_once_is_refused(lab: RepositoryLab, tmp_path: Path)
         assert code_of(lab.publish) == "repository-in-use"
 
 
-@pytest.mark.parametrize(("keys", "threshold"), [(1, 2), (2, 0), (0, 0), (10, 1)])
-def test_senseless_root_threshold_is_refused(tmp_path: Path, keys: int, threshold: int) -> None:
-    """A threshold that can never or always be met, or too many keys, is a ConfigError."""
-    with pytest.raises(ConfigError):
-        Publisher(tmp_path / "repo", tmp_path / "keys").init(root_keys=keys, root_threshold=threshold)
-
-
-def test_root_with_two_of_three_keys_is_served(tmp_path: Path) -> None:
-    """A root of three keys and threshold two is a root that devices accept."""
-    wall = FakeWall()
-    publisher = Publisher(tmp_path / "repo", tmp_path / "keys", wall=wall)
-    root = publisher.init(root_keys=3, root_threshold=2).read_bytes()
-    bundle = tmp_path / "b.ewb"
-    bundle.write_bytes(tiny_bundle())
-    publisher.add(bundle)
-    assert TrustClient(tmp_path / "repo", tmp_path / "trust", root=root, wall=wall).latest(NAME).version == "1.0.0"
-
-
 @pytest.mark.parametrize("expiry", [(0, 1, 1, 1), (3, 2, 5, 9), (1, 1, 9, 2)])
 def test_expiry_out_of_order_is_refused(expiry: tuple[float, float, float, float]) -> None:
     """A role that outlives the one that vouches for it is expiry-order."""
@@ -186,7 +167,7 @@ def test_reader_never_sees_half_a_repository(tmp_path: Path, monkeypatch: pytest
                 raise CutError
             real(path, data, mode=mode)
 
-        monkeypatch.setattr(publish, "write_durably", write)
+        monkeypatch.setattr(repository, "write_durably", write)
         try:
             lab.publish("1.1.0")
         except CutError:
@@ -194,7 +175,7 @@ def test_reader_never_sees_half_a_repository(tmp_path: Path, monkeypatch: pytest
         else:
             break
         finally:
-            monkeypatch.setattr(publish, "write_durably", real)
+            monkeypatch.setattr(repository, "write_durably", real)
         shutil.rmtree(lab.trust, ignore_errors=True)
         client = lab.client()
         offer = client.latest(NAME)
@@ -216,10 +197,10 @@ def test_init_that_was_cut_can_be_repeated(tmp_path: Path, monkeypatch: pytest.M
             raise CutError
         real(path, data, mode=mode)
 
-    monkeypatch.setattr(publish, "write_durably", write)
+    monkeypatch.setattr(repository, "write_durably", write)
     with pytest.raises(CutError):
         publisher.init()
-    monkeypatch.setattr(publish, "write_durably", real)
+    monkeypatch.setattr(repository, "write_durably", real)
     keys = {p.name: p.read_bytes() for p in (tmp_path / "keys").glob("*.pem")}
     assert not publisher.is_initialised
     publisher.init()

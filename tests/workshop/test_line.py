@@ -16,6 +16,7 @@ from pathlib import Path
 from toy_task import ToyTask
 
 from edgeward.bundle.archive import read_bundle
+from edgeward.cli import publish
 from edgeward.cli import workshop as cli
 from edgeward.kernel.errors import ConfigError
 from edgeward.workshop import line as lines
@@ -159,7 +160,9 @@ def _run(*words: str) -> int:
     import argparse
 
     parser = argparse.ArgumentParser()
-    cli.register(parser.add_subparsers(required=True))
+    verbs = parser.add_subparsers(required=True)
+    cli.register(verbs)
+    publish.register(verbs)
     arguments = parser.parse_args(words)
     code: int = arguments.run(arguments)
     return code

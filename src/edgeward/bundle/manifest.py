@@ -175,7 +175,7 @@ def _require(condition: bool, field_name: str, rule: str) -> None:
 
 def _check(manifest: Manifest) -> None:
     _require(manifest.schema == SCHEMA, "schema", f"must be {SCHEMA}")
-    _require(bool(_NAME.fullmatch(manifest.name)), "name", "must be lower-case words joined by hyphens")
+    _require(is_bundle_name(manifest.name), "name", "must be lower-case words joined by hyphens")
     _require(is_version(manifest.version), "version", "must be MAJOR.MINOR.PATCH")
     _require(manifest.task in TASKS, "task", f"must be one of {sorted(TASKS)}")
     if manifest.preprocessing in PREPROCESSING_FORMER:
@@ -228,6 +228,11 @@ def _check(manifest: Manifest) -> None:
 def is_version(text: str) -> bool:
     """Whether ``text`` is MAJOR.MINOR.PATCH."""
     return bool(_VERSION.fullmatch(text))
+
+
+def is_bundle_name(name: str) -> bool:
+    """Whether ``name`` can be a bundle's: lower-case words joined by hyphens, at most 63 characters."""
+    return bool(_NAME.fullmatch(name))
 
 
 def is_member_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The workshop's verbs: ``train``, ``export``, ``compress``, ``verify``, ``pack``, ``publish``; ``build`` does all.
+"""The workshop's verbs: ``train``, ``export``, ``compress``, ``verify``, ``pack``; ``build`` does all, and publishes.
 
 Every verb works in one build folder (default ``build/MODEL``) and takes up what the verb before left there. ``train``
 notes its own options in that folder, so that the later verbs split the patients in the same way.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
 
 MODEL = "ecg-beat"
 _NOTED = "options.json"
-_REFRESH_EVERY_S = 86_400
 _DOWNLOADS = {"ecg-beat": "mitdb"}
 _EXIT_CODES = "Exit codes: 0 done, 1 a gate does not hold (and no bundle is made), 2 arguments or data missing."
 
 
 def register(subparsers: Any) -> None:
     """Add the verbs to the command line."""
+    from edgeward.cli.trust import key_arguments
+
     train = _verb(
         subparsers, "train", "train a model, split by patient, tracked with MLflow", "--data ../mitdb", run_train
     )
@@ -65,27 +65,7 @@ def register(subparsers: Any) -> None:
         add(build)
     build.add_argument("--publish", type=Path, metavar="REPO", help="publish the bundle in this signed repository too")
     build.add_argument("--keys", type=Path, metavar="DIR", help="private keys of the repository (outside of it)")
-
-    publish = subparsers.add_parser(
-        "publish",
-        help="put a bundle in a signed TUF repository, on disk or served over HTTP",
-        description="Publish a bundle in a signed TUF repository, which is made when REPO is empty. Give the printed "
-        "root metadata to devices by another way than this repository.",
-        epilog="Example: edgeward publish build/ecg-beat/pack/ecg-beat-0.1.0.ewb --repo repo --keys keys --serve 8440",
-    )
-    publish.add_argument(
-        "bundle", type=Path, nargs="?", help="bundle file (.ewb); none with --refresh or --serve alone"
-    )
-    publish.add_argument("--repo", type=Path, required=True, help="the repository's folder")
-    publish.add_argument("--keys", type=Path, required=True, help="its private keys, a folder outside the repository")
-    publish.add_argument("--allow-return", action="store_true", help="publish an older version as the current one")
-    publish.add_argument(
-        "--refresh", action="store_true", help="sign anew: without it devices refuse the repository after a week"
-    )
-    publish.add_argument(
-        "--serve", metavar="[HOST:]PORT", help="serve the repository afterwards, signed anew every day, until Ctrl-C"
-    )
-    publish.set_defaults(run=run_publish)
+    key_arguments(build)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -133,30 +113,9 @@ def run_build(arguments: argparse.Namespace) -> int:
     path = _noting_line(arguments).build()
     print(path)
     if arguments.publish is not None:
-        _publish(path, arguments.publish, arguments.keys, allow_return=False)
-    return 0
+        from edgeward.cli.publish import publish, publisher_of
 
-
-def run_publish(arguments: argparse.Namespace) -> int:
-    """The verb ``publish``."""
-    from edgeward.trust.publish import Publisher
-
-    address = _address(arguments.serve) if arguments.serve else None
-    if arguments.bundle is not None:
-        _publish(arguments.bundle, arguments.repo, arguments.keys, allow_return=arguments.allow_return)
-    elif not arguments.refresh and address is None:
-        raise ConfigError("publish-arguments", "name the bundle to publish, or --refresh or --serve a repository")
-    if arguments.refresh or (address is not None and arguments.bundle is None):
-        Publisher(arguments.repo, arguments.keys).refresh()
-        print("signed anew: devices take this repository for another week")
-    if address is not None:
-        from edgeward.workshop.serve import RepositoryServer
-
-        with RepositoryServer(arguments.repo, *address) as server:
-            print(f"serving {server.url} until Ctrl-C", flush=True)
-            while True:
-                time.sleep(_REFRESH_EVERY_S)
-                Publisher(arguments.repo, arguments.keys).refresh()
+        publish(path, publisher_of(arguments, arguments.publish), allow_return=False)
     return 0
 
 
@@ -390,25 +349,6 @@ def _json_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError("json-unreadable", f"{path.name} is not a JSON object; correct it")
     return values
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise ConfigError("serve-address", "--serve takes PORT or HOST:PORT")
-    return host or "127.0.0.1", int(port)
-
-
-def _publish(bundle: Path, repo: Path, keys: Path, *, allow_return: bool) -> None:
-    from edgeward.trust.publish import Publisher
-
-    publisher = Publisher(repo, keys)
-    if not publisher.root_path.exists():
-        print(f"made a repository; its root metadata for devices: {publisher.init()}")
-    published = publisher.add(bundle, allow_return=allow_return)
-    offer = published.offer
-    words = "published" if published.changed else "already published:"
-    print(f"{words} {offer.name} {offer.version} ({offer.length:,} bytes, sha256 {offer.sha256})")
 
 
 def _teller() -> Callable[[str, str], None]:

@@ -12,11 +12,13 @@ import numpy as np
 
 from edgeward.bundle.archive import hash_members, write_bundle
 from edgeward.bundle.manifest import BATCH, GoldenSpec, Manifest, ModelSpec, TensorSpec
+from edgeward.trust.ceremony import Ceremony
 from edgeward.trust.fetch import TrustClient
 from edgeward.trust.publish import Publisher
 from edgeward.workshop.serve import RepositoryHandler, RepositoryServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeward.trust.roles import Expiry
@@ -62,19 +64,33 @@ class FakeWall:
 
 
 class RepositoryLab:
-    """A repository on disk, its keys, a device's trust folder and one clock for all, under ``folder``."""
+    """A repository on disk, its keys, a device's trust folder and one clock for all, under ``folder``.
 
-    def __init__(self, folder: Path, *, wall: FakeWall | None = None, expiry: Expiry | None = None) -> None:
+    A small one by default; with ``families`` one of a ceremony: 2 of 3 root keys, a role for each family.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wall: FakeWall | None = None,
+        expiry: Expiry | None = None,
+        families: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.wall = wall or FakeWall()
         self.repo = folder / "repo"
         self.trust = folder / "trust"
         self.publisher = Publisher(self.repo, folder / "keys", expiry=expiry, wall=self.wall)
-        self.root = self.publisher.init().read_bytes()
+        self.ceremony = Ceremony(self.publisher.folder)
+        made = self.ceremony.init(families=families) if families else self.publisher.init()
+        self.root = made.read_bytes()
 
-    def publish(self, version: str = "1.0.0", *, filler: bytes = b"", allow_return: bool = False) -> bytes:
+    def publish(
+        self, version: str = "1.0.0", *, name: str = "ecg-beat", filler: bytes = b"", allow_return: bool = False
+    ) -> bytes:
         """Publish a tiny bundle and return its bytes."""
-        raw = tiny_bundle(version, filler=filler)
+        raw = tiny_bundle(version, name=name, filler=filler)
         path = self.folder / "to-publish.ewb"
         path.write_bytes(raw)
         self.publisher.add(path, allow_return=allow_return)

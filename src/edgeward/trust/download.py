@@ -1,7 +1,7 @@
 """A downloader that a power cut, a full disk or a lost network only ever pauses.
 
 Beside the destination stand ``NAME.part`` and ``NAME.journal``. The journal's first line says what is being
-downloaded; every further line is a checkpoint, ``OFFSET SHA256-OF-THE-FIRST-OFFSET-BYTES``, written after the part
+downloaded; every further line is a checkpoint, ``OFFSET HASH-OF-THE-FIRST-OFFSET-BYTES``, written after the part
 was fsynced to that offset. To resume, the part is hashed again and cut back to the last checkpoint that still holds,
 so torn or stale bytes never survive, then the rest is asked for with ``Range`` and ``If-Range`` (RFC 9110, 13.1.5
 and 14.2). Length and hash are checked while the bytes stream in and once more from the disk; only then does one
@@ -42,16 +42,17 @@ ROOM_BYTES = 1 << 20
 """Kept free on the disk beside the file itself."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_CHECKPOINT = re.compile(rb"(\d{1,12}) ([0-9a-f]{64})")
+_CHECKPOINT = re.compile(rb"(\d{1,12}) ([0-9a-f]{64,128})")
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What to download: signed metadata gave the length in bytes and the SHA-256."""
+    """What to download: signed metadata gave the length in bytes and the ``digest`` by ``algorithm``."""
 
     url: str
     length: int
-    sha256: str
+    digest: str
+    algorithm: str = "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _is_there(blob: Blob, path: Path) -> bool:
         if path.stat().st_size != blob.length:
             return False
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == blob.sha256
+            return hashlib.file_digest(file, blob.algorithm).hexdigest() == blob.digest
     except FileNotFoundError:
         return False
 
@@ -140,7 +141,7 @@ class _Part:
         self.etag = ""
         self.offset = 0
         self.resumed = 0
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(blob.algorithm)
         self._saved = 0
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -155,7 +156,12 @@ class _Part:
             raise
 
     def _header(self) -> dict[str, Any]:
-        return {"url": self._blob.url, "length": self._blob.length, "sha256": self._blob.sha256, "etag": self.etag}
+        return {
+            "url": self._blob.url,
+            "length": self._blob.length,
+            self._blob.algorithm: self._blob.digest,
+            "etag": self.etag,
+        }
 
     def _recover(self) -> None:
         lines = os.pread(self._journal, 1 << 24, 0).split(b"\n")[:-1]  # a torn last line has no newline
@@ -163,13 +169,15 @@ class _Part:
         if lines:
             with contextlib.suppress(ValueError):
                 header = json.loads(lines[0])
-        if not isinstance(header, dict) or any(header.get(k) != self._header()[k] for k in ("length", "sha256")):
+        if not isinstance(header, dict) or any(
+            header.get(k) != self._header()[k] for k in ("length", self._blob.algorithm)
+        ):
             self.restart("")
             return
         # Another address for the same signed bytes goes on with them; only its ETag means nothing here.
         self.etag = str(header.get("etag", "")) if header.get("url") == self._blob.url else ""
         size = os.fstat(self._file).st_size
-        held = hashlib.sha256()
+        held = hashlib.new(self._blob.algorithm)
         valid = len(lines[0]) + 1
         for line in lines[1:]:
             found = _CHECKPOINT.fullmatch(line)
@@ -196,7 +204,7 @@ class _Part:
         os.ftruncate(self._file, 0)
         os.ftruncate(self._journal, 0)
         self.etag, self.offset, self._saved, self.resumed = etag, 0, 0, 0
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(self._blob.algorithm)
         _append(self._journal, json.dumps(self._header()).encode() + b"\n")
         os.fsync(self._journal)
         fsync_folder(self._dest.parent)
@@ -224,7 +232,7 @@ class _Part:
 
     def hash_holds(self) -> bool:
         """Whether the streamed bytes are the blob."""
-        return self.offset == self._blob.length and self._hash.hexdigest() == self._blob.sha256
+        return self.offset == self._blob.length and self._hash.hexdigest() == self._blob.digest
 
     def require_room(self) -> None:
         """``ConfigError`` ``disk-full`` when what is left to fetch does not fit."""

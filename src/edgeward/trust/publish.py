@@ -1,37 +1,33 @@
 """Publishing bundles in a signed TUF repository on disk.
 
-The repository is two folders, ``metadata`` and ``targets``, that any static server or file share may serve. A new
-state becomes visible by one rename, that of ``timestamp.json``: bundle, then ``N.targets.json``, then
-``N.snapshot.json`` are durable before it, so a reader sees the old state or the new one (TUF 5.5.2, consistent
-snapshots). What a cut leaves behind has no name that a reader would ask for, and the next run writes over it.
-
 One bundle name is one path, ``NAME.ewb``, whose custom fields carry the version. A version names one content forever;
-going back to an older version is a new statement that says so (``return``), never old metadata shown again.
+going back to an older version is a new statement that says so (``return``), never old metadata shown again. Who signs
+that statement depends on the repository: the role of the bundle's family where there are such roles
+(``trust.ceremony``), else targets.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.kernel.errors import ConfigError, TrustError
-from edgeward.trust.durable import fsync_folder, locked, storage_error, write_durably
+from edgeward.trust.keys import Keys, Passphrases
 from edgeward.trust.offer import Offer
-from edgeward.trust.roles import ROLES, Expiry, create_keys, load_signers, wall_now
+from edgeward.trust.repository import RepositoryFolder, State
+from edgeward.trust.roles import ROLES, Expiry, wall_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
-_HISTORY = "x-edgeward-versions"
+HISTORY = "x-edgeward-versions"
 """Field of targets metadata: ``NAME/VERSION`` → SHA-256 of all ever published; a version stays one content."""
 
 
@@ -44,7 +40,7 @@ class Published:
 
 
 class Publisher:
-    """Writes one repository with the private keys of one folder.
+    """Writes one repository with the private keys of ``keys_dir``, and of ``offline_keys`` where that is given.
 
     ``wall`` gives the time that expiry counts from. Raises ``ConfigError`` for keys kept inside the repository.
     """
@@ -54,59 +50,48 @@ class Publisher:
         repo_dir: Path,
         keys_dir: Path,
         *,
+        offline_keys: Path | None = None,
+        passphrases: Passphrases | None = None,
         expiry: Expiry | None = None,
         wall: Callable[[], datetime] = wall_now,
     ) -> None:
-        if keys_dir.resolve().is_relative_to(repo_dir.resolve()):
-            raise ConfigError(
-                "keys-inside-repository", "the keys folder lies inside the repository and would be served; move it out"
-            )
-        self._metadata = repo_dir / "metadata"
-        self._targets = repo_dir / "targets"
-        self._keys = keys_dir
-        self._expiry = expiry or Expiry()
-        self._wall = wall
+        self.folder = RepositoryFolder(repo_dir, Keys(keys_dir, offline_keys, passphrases), expiry=expiry, wall=wall)
 
     @property
     def root_path(self) -> Path:
         """The first root metadata: the file that every device must be given by another way than this repository."""
-        return self._metadata / "1.root.json"
+        return self.folder.metadata / "1.root.json"
 
     @property
     def is_initialised(self) -> bool:
         """Whether ``init`` came to its end here: only then is there something to publish into."""
-        return (self._metadata / "timestamp.json").exists()
+        return self.folder.is_initialised
 
-    def init(self, *, root_keys: int = 1, root_threshold: int = 1) -> Path:
-        """Make keys and an empty repository; returns ``root_path``.
+    def init(self) -> Path:
+        """Make a small repository, one key for each role and no families; returns ``root_path``.
 
-        Raises ``ConfigError``: ``repository-exists``, ``root-threshold``, ``disk-full``.
+        For a trial or a demonstration; ``trust.ceremony`` makes one for a hospital. Goes on with the keys of an
+        initialisation that was cut. Raises ``ConfigError``: ``repository-exists``, ``disk-full``.
         """
-        if not 1 <= root_threshold <= root_keys:
-            raise ConfigError("root-threshold", "the root threshold must lie between 1 and the number of root keys")
-        with self._writing("making the repository"):
+        folder = self.folder
+        with folder.writing("making the repository"):
             if self.is_initialised:
-                raise ConfigError(
-                    "repository-exists",
-                    "this folder already holds a repository; publish into it, or choose an empty folder",
-                )
-            create_keys(self._keys, root_keys=root_keys)
+                raise repository_exists()
             root = Root(consistent_snapshot=True)
             for role in ROLES:
-                for signer in load_signers(self._keys, role):
+                folder.keys.make_missing(role, 1)
+                for signer in folder.keys.signers(role):
                     root.add_key(signer.public_key, role)
-            root.roles["root"].threshold = root_threshold
-            self._write("root", root, "1.root.json")
-            snapshot, timestamp = Snapshot(meta={}), Timestamp()
-            snapshot.version = timestamp.version = 0  # _commit counts up to the first version, 1
-            self._commit(Targets(), snapshot, timestamp)
+            folder.write("root", root, "1.root.json")
+            folder.commit(empty_state())
         return self.root_path
 
     def add(self, bundle_path: Path, *, allow_return: bool = False) -> Published:
         """Publish a bundle as the current one of its name; the same again changes nothing.
 
         Raises ``BundleError`` (any: the bundle is read and checked first), ``TrustError`` (``version-taken``,
-        ``bundle-older`` unless ``allow_return``), ``ConfigError`` (``repository-missing``, ``disk-full``, keys).
+        ``bundle-older`` unless ``allow_return``), ``ConfigError`` (``repository-missing``, ``family-unknown``,
+        ``disk-full``, keys).
         """
         try:
             raw = bundle_path.read_bytes()
@@ -116,12 +101,13 @@ class Publisher:
             ) from error
         manifest = read_bundle(raw).manifest
         offer = Offer(manifest.name, manifest.version, sha256(raw).hexdigest(), len(raw))
-        with self._writing("publishing the bundle"):
-            targets, snapshot, timestamp = self._current()
-            known = targets.targets.get(offer.path)
+        with self.folder.writing("publishing the bundle"):
+            state = self.folder.current()
+            holder = state.holder(offer.name)
+            known = holder.targets.get(offer.path)
             if known is not None and known.hashes == {"sha256": offer.sha256}:
                 return Published(offer, changed=False)
-            self._check_history(targets, f"{offer.name}/{offer.version}", offer.sha256)
+            _check_history(holder, f"{offer.name}/{offer.version}", offer.sha256)
             if known is not None and offer.is_older_than(known.custom["version"]):
                 if not allow_return:
                     raise TrustError(
@@ -130,91 +116,62 @@ class Publisher:
                         "raise the version, or say that a return is meant",
                     )
                 offer = replace(offer, is_return=True)
-            write_durably(self._targets / f"{offer.sha256}.{offer.path}", raw)
+            self.folder.put(f"{offer.sha256}.{offer.path}", raw)
             custom = {"custom": offer.to_custom()}
-            targets.targets[offer.path] = TargetFile(len(raw), {"sha256": offer.sha256}, offer.path, custom)
-            targets.version += 1
-            self._commit(targets, snapshot, timestamp)
+            holder.targets[offer.path] = TargetFile(len(raw), {"sha256": offer.sha256}, offer.path, custom)
+            holder.version += 1
+            self.folder.commit(state)
         return Published(offer, changed=True)
 
-    def refresh(self) -> None:
-        """Sign snapshot and timestamp anew, and targets when half its time is over: run it from a timer."""
-        with self._writing("refreshing the repository"):
-            targets, snapshot, timestamp = self._current()
-            left = targets.expires - self._wall()
-            if left < timedelta(days=self._expiry.targets_days / 2):
-                targets.version += 1
-            self._commit(targets, snapshot, timestamp)
+    def refresh(self) -> list[str]:
+        """Sign snapshot and timestamp anew, and targets and families when half their time is over.
+
+        Run it from a timer. Returns the roles whose half time is over and whose keys are not at hand.
+        """
+        with self.folder.writing("refreshing the repository"):
+            state = self.folder.current()
+            half = timedelta(days=self.folder.expiry.targets_days / 2)
+            waiting = []
+            for role, holder in state.holders().items():
+                if holder.expires - self.folder.wall() < half:
+                    if self._can_sign(role):
+                        holder.version += 1
+                    else:
+                        waiting.append(role)
+            self.folder.commit(state)
+        return waiting
+
+    def _can_sign(self, role: str) -> bool:
+        try:
+            self.folder.keys.signers(role)
+        except ConfigError as error:
+            if error.code in {"key-missing", "key-locked"}:
+                return False
+            raise
+        return True
 
     def published(self) -> list[Offer]:
         """What the repository names now, by name."""
-        targets, _, _ = self._current()
-        return sorted(
-            (Offer.from_entry(f.custom["name"], f.length, f.hashes, f.custom) for f in targets.targets.values()),
-            key=lambda offer: offer.name,
-        )
+        files = [file for holder in self.folder.current().holders().values() for file in holder.targets.values()]
+        offers = [Offer.from_entry(f.custom["name"], f.length, f.hashes, f.custom) for f in files]
+        return sorted(offers, key=lambda offer: offer.name)
 
-    # --- the writing
 
-    @contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
-        try:
-            self._metadata.mkdir(parents=True, exist_ok=True)
-            self._targets.mkdir(exist_ok=True)
-            self._keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with locked(self._keys / ".lock", "repository-in-use", "the repository's keys folder"):
-                yield
-        except OSError as error:
-            raise storage_error(error, what) from error
+def empty_state() -> State:
+    """A state that names nothing yet; ``RepositoryFolder.commit`` counts snapshot and timestamp up to version 1."""
+    snapshot, timestamp = Snapshot(meta={}), Timestamp()
+    snapshot.version = timestamp.version = 0
+    return State(Targets(), snapshot, timestamp)
 
-    def _check_history(self, targets: Targets, release: str, digest: str) -> None:
-        history = targets.unrecognized_fields.setdefault(_HISTORY, {})
-        if history.setdefault(release, digest) != digest:
-            raise TrustError(
-                "version-taken", f"{release} was published with another content; raise the bundle's version"
-            )
 
-    def _commit(self, targets: Targets, snapshot: Snapshot, timestamp: Timestamp) -> None:
-        """Write what changed, the timestamp last: its rename is the moment at which readers see the new state."""
-        known = snapshot.meta.get("targets.json")
-        if known is None or known.version != targets.version:
-            raw = self._write("targets", targets, f"{targets.version}.targets.json")
-            snapshot.meta["targets.json"] = MetaFile.from_data(targets.version, raw, ["sha256"])
-        snapshot.version += 1
-        raw = self._write("snapshot", snapshot, f"{snapshot.version}.snapshot.json")
-        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, raw, ["sha256"])
-        timestamp.version += 1
-        fsync_folder(self._targets)
-        self._write("timestamp", timestamp, "timestamp.json")
+def repository_exists() -> ConfigError:
+    """Nothing is ever initialised twice."""
+    return ConfigError(
+        "repository-exists", "this folder already holds a repository; publish into it, or choose an empty folder"
+    )
 
-    def _write(self, role: str, signed: Root | Targets | Snapshot | Timestamp, name: str) -> bytes:
-        signed.expires = (self._wall() + timedelta(days=self._expiry.days(role))).replace(microsecond=0)
-        metadata: Metadata[Any] = Metadata(signed)
-        for signer in load_signers(self._keys, role):
-            metadata.sign(signer, append=True)
-        raw = metadata.to_bytes()
-        write_durably(self._metadata / name, raw)
-        return raw
 
-    # --- the reading
-
-    def _current(self) -> tuple[Targets, Snapshot, Timestamp]:
-        """The newest state that readers can see, found from ``timestamp.json`` down."""
-        timestamp: Metadata[Timestamp] = self._load("timestamp.json")
-        snapshot: Metadata[Snapshot] = self._load(f"{timestamp.signed.snapshot_meta.version}.snapshot.json")
-        version = snapshot.signed.meta["targets.json"].version
-        targets: Metadata[Targets] = self._load(f"{version}.targets.json")
-        return targets.signed, snapshot.signed, timestamp.signed
-
-    def _load(self, name: str) -> Metadata[Any]:
-        try:
-            return Metadata.from_bytes((self._metadata / name).read_bytes())
-        except FileNotFoundError as error:
-            raise ConfigError(
-                "repository-missing",
-                f"this folder holds no repository ({name} is missing); publish a bundle into it to make one",
-            ) from error
-        except (RepositoryError, OSError) as error:
-            raise ConfigError(
-                "repository-unreadable", f"{name} of the repository cannot be read; restore the folder from its backup"
-            ) from error
+def _check_history(holder: Targets, release: str, digest: str) -> None:
+    history = holder.unrecognized_fields.setdefault(HISTORY, {})
+    if history.setdefault(release, digest) != digest:
+        raise TrustError("version-taken", f"{release} was published with another content; raise the bundle's version")

@@ -1,0 +1,169 @@
+"""A signed TUF repository on disk: reading its newest state, and writing the next one so that no reader sees half.
+
+The repository is two folders, ``metadata`` and ``targets``, that any static server or file share may serve. A new
+state becomes visible by one rename, that of ``timestamp.json``: bundle, then ``N.ROLE.json``, then
+``N.snapshot.json`` are durable before it, so a reader sees the old state or the new one (TUF 6.2, consistent
+snapshots). What a cut leaves behind has no name that a reader would ask for, and the next run writes over it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+
+from edgeward.kernel.errors import ConfigError
+from edgeward.trust.durable import fsync_folder, locked, storage_error, write_durably
+from edgeward.trust.roles import Expiry, wall_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from edgeward.trust.keys import Keys
+
+Signed = Root | Targets | Snapshot | Timestamp
+
+
+@dataclass
+class State:
+    """What the repository says now; raise the version of a role that names bundles to have it written anew."""
+
+    targets: Targets
+    snapshot: Snapshot
+    timestamp: Timestamp
+    families: dict[str, Targets] = field(default_factory=dict)
+
+    def holders(self) -> dict[str, Targets]:
+        """Every role that names bundles: targets first, then the families."""
+        return {"targets": self.targets, **self.families}
+
+    def holder(self, name: str) -> Targets:
+        """The role that names the bundle ``name``. ``ConfigError`` ``family-unknown`` when no role may."""
+        if name in self.families:
+            return self.families[name]
+        if self.targets.delegations is not None:
+            raise ConfigError(
+                "family-unknown",
+                f"this repository has a role for each model family and none for {name!r}; make it with "
+                f"edgeward trust delegate {name}",
+            )
+        return self.targets
+
+
+class RepositoryFolder:
+    """One repository and the keys that sign it. ``ConfigError`` for keys kept inside the repository."""
+
+    def __init__(
+        self, repo_dir: Path, keys: Keys, *, expiry: Expiry | None = None, wall: Callable[[], datetime] = wall_now
+    ) -> None:
+        if any(folder.resolve().is_relative_to(repo_dir.resolve()) for folder in (keys.online, keys.offline)):
+            raise ConfigError(
+                "keys-inside-repository", "the keys folder lies inside the repository and would be served; move it out"
+            )
+        self.metadata = repo_dir / "metadata"
+        self.targets = repo_dir / "targets"
+        self.keys = keys
+        self.expiry = expiry or Expiry()
+        self.wall = wall
+
+    @property
+    def is_initialised(self) -> bool:
+        """Whether initialising came to its end here: only then is there something to publish into."""
+        return (self.metadata / "timestamp.json").exists()
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Hold the repository for one change; storage failures while ``what`` become ``ConfigError``."""
+        try:
+            self.metadata.mkdir(parents=True, exist_ok=True)
+            self.targets.mkdir(exist_ok=True)
+            self.keys.make_folders()
+            with locked(self.keys.online / ".lock", "repository-in-use", "the repository's keys folder"):
+                yield
+        except OSError as error:
+            raise storage_error(error, what) from error
+
+    # --- the reading
+
+    def root(self) -> Metadata[Root]:
+        """The newest root. ``ConfigError`` ``repository-missing``, ``repository-unreadable``."""
+        version = 1
+        while (self.metadata / f"{version + 1}.root.json").exists():
+            version += 1
+        return self.load(f"{version}.root.json")
+
+    def current(self) -> State:
+        """The newest state that readers can see, found from ``timestamp.json`` down; errors as ``root``."""
+        timestamp: Metadata[Timestamp] = self.load("timestamp.json")
+        snapshot: Metadata[Snapshot] = self.load(f"{timestamp.signed.snapshot_meta.version}.snapshot.json")
+        meta = snapshot.signed.meta
+        targets = self.load(f"{meta['targets.json'].version}.targets.json").signed
+        delegations = targets.delegations
+        names = list(delegations.roles or {}) if delegations is not None else []
+        families = {name: self.load(f"{meta[f'{name}.json'].version}.{name}.json").signed for name in names}
+        return State(targets, snapshot.signed, timestamp.signed, families)
+
+    def load(self, name: str) -> Metadata[Any]:
+        """One metadata file; errors as ``root``."""
+        try:
+            return Metadata.from_bytes((self.metadata / name).read_bytes())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                "repository-missing",
+                f"this folder holds no repository ({name} is missing); publish a bundle into it to make one",
+            ) from error
+        except (RepositoryError, OSError) as error:
+            raise ConfigError(
+                "repository-unreadable", f"{name} of the repository cannot be read; restore the folder from its backup"
+            ) from error
+
+    # --- the writing
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a bundle under the name that readers will ask for once the metadata name it."""
+        write_durably(self.targets / name, data)
+
+    def commit(self, state: State) -> None:
+        """Write what changed, the timestamp last: its rename is the moment at which readers see the new state."""
+        snapshot, timestamp = state.snapshot, state.timestamp
+        for role, holder in state.holders().items():
+            known = snapshot.meta.get(f"{role}.json")
+            if known is None or known.version != holder.version:
+                above = None if role == "targets" else state.targets
+                raw = self.write(role, holder, f"{holder.version}.{role}.json", above)
+                snapshot.meta[f"{role}.json"] = MetaFile.from_data(holder.version, raw, ["sha256"])
+        snapshot.version += 1
+        raw = self.write("snapshot", snapshot, f"{snapshot.version}.snapshot.json")
+        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, raw, ["sha256"])
+        timestamp.version += 1
+        fsync_folder(self.targets)
+        self.write("timestamp", timestamp, "timestamp.json")
+
+    def write(self, role: str, signed: Signed, name: str, above: Root | Targets | None = None) -> bytes:
+        """Sign ``signed`` with every key of ``role`` at hand and write it. ``above`` names the role's keys: the root.
+
+        ``ConfigError`` ``key-wrong`` when readers would not accept it: nothing is written then.
+        """
+        signed.expires = (self.wall() + timedelta(days=self.expiry.days(role))).replace(microsecond=0)
+        metadata: Metadata[Any] = Metadata(signed)
+        for signer in self.keys.signers(role):
+            metadata.sign(signer, append=True)
+        if above is None:
+            above = signed if isinstance(signed, Root) else self.root().signed
+        try:
+            above.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except UnsignedMetadataError as error:
+            raise ConfigError(
+                "key-wrong",
+                f"the keys at hand are not those that the repository names for role {role}, or too few; give the right "
+                "ones, nothing was published",
+            ) from error
+        raw = metadata.to_bytes()
+        write_durably(self.metadata / name, raw)
+        return raw
