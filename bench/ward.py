@@ -3,9 +3,9 @@
     python bench/ward.py [--beds 1 16 64] [--seconds 60] [-n 3] [--core 1] [--shipped]
 
 Everything is ``edgeward ward run`` as a site runs it, fed over MLLP with ten vital signs per bed and second, with the
-toy bundle of ``edgeward.testing.toy`` in its own engine: what is measured is the ward, not a model; with ``--shipped``, the
-load alone, with the shipped bundles of sepsis risk and hypotension and an hour of each patient's past. "Load" pins the
-ward with all of its processes to ``--core`` and lets it score every bed every 15 s. "Faults" scores every bed every
+toy bundle of ``edgeward.testing.toy`` in its own engine: what is measured is the ward, not a model; with ``--shipped``,
+the load alone, with the shipped bundles of sepsis risk and hypotension and an hour of each patient's past. "Load" pins
+the ward with all of its processes to ``--core`` and lets it score every bed every 15 s. "Faults" scores every bed every
 0.25 s, so that waiting for the next score hides little, and harms the ward ``-n`` times in each way. A notice's time
 runs from just before the harm (for output that is corrupt or late: from when the monitor shows the heart rate that
 brings it about, which it sends within 0.1 s) until the message stands on the ward's output.
