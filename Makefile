@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # DATA: a folder of WFDB records, for `make demo`, `make train` and `make bench`.
 DATA ?=
+# MODEL: what `make train` makes of it: ecg-beat, sepsis-risk or hypotension.
+MODEL ?= ecg-beat
 # FOR: seconds after which `make demo` ends by itself; without it, Ctrl-C ends it.
 FOR ?=
 
@@ -30,13 +32,15 @@ bench: $(DEV)/.stamp
 	$(DEV)/bin/python bench/beds.py
 	$(DEV)/bin/python bench/hl7_in.py
 	$(DEV)/bin/python bench/thresholds.py
+	$(DEV)/bin/python bench/ward.py
+	$(DEV)/bin/python bench/ward.py --shipped
 	$(DEV)/bin/python bench/device_size.py
 	$(if $(DATA),$(DEV)/bin/python bench/qrs.py $(DATA))
 	$(if $(DATA),$(DEV)/bin/python bench/precision.py $(DATA))
 
 train: $(DEV)/.stamp
-	@test -n "$(DATA)" || { echo "make train needs DATA=<folder of MIT-BIH records>" >&2; exit 2; }
-	$(DEV)/bin/edgeward build ecg-beat --data $(DATA)
+	@test -n "$(DATA)" || { echo "make train needs DATA=<what docs/workshop.md names for MODEL>" >&2; exit 2; }
+	$(DEV)/bin/edgeward build $(MODEL) --data $(DATA)
 
 soak: $(DEV)/.stamp
 	$(DEV)/bin/python bench/soak.py
@@ -60,5 +64,5 @@ $(DEVICE)/.stamp: pyproject.toml
 
 $(DEV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --editable '.[workshop,dev]'
+	$(DEV)/bin/pip install --quiet --editable '.[workshop,sdc,dev]'
 	touch $@
