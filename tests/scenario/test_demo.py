@@ -113,12 +113,12 @@ def test_ctrl_c_while_python_still_imports_is_no_traceback() -> None:
     assert done.stderr == "edgeward: stopped by Ctrl-C; nothing is left half done\n"
 
 
-def test_errors_are_sentences_with_a_code() -> None:
+def test_errors_are_sentences_with_a_code(tmp_path: Path) -> None:
     """A wrong call ends with one line, its code and the exit code of its class, never with a traceback."""
     cases = {
         ("demo", "--for", "5"): (2, "setting-invalid"),
         ("demo", "--data", "no-such-folder"): (3, "no-records"),
-        ("bedside", "run", "--source", "nonsense:"): (2, "source-unknown"),
+        ("bedside", "run", "--source", "nonsense:", "--state-dir", str(tmp_path)): (2, "source-unknown"),
         ("evaluate", "ecg-beat", "--data", "no-such-folder"): (2, "data-missing"),
         ("bundle", "show", "no-such-file.ewb"): (5, "bundle-unreadable"),
     }
