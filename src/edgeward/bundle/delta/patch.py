@@ -21,11 +21,18 @@ from edgeward.kernel.limits import DELTA_BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
 
     from numpy.typing import NDArray
 
     from edgeward.bundle.delta.residual import Kind
+
+    class Sink(Protocol):
+        """Where the new bundle goes."""
+
+        def write(self, block: memoryview, /) -> int:
+            """Take some of ``block`` and say how many bytes."""
+
 
 _BLOCK_ELEMENTS = DELTA_BLOCK_BYTES // 4
 """Elements made at a time; arrays of eight bytes for each of them come and go."""
@@ -40,7 +47,7 @@ def read_header(delta: BinaryIO) -> Header:
 def apply_delta(
     old: BinaryIO,
     delta: BinaryIO,
-    out: BinaryIO,
+    out: Sink,
     *,
     sha256: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -185,7 +192,7 @@ def _read(old: BinaryIO, length: int) -> bytes:
     return block
 
 
-def _write(out: BinaryIO, block: bytes) -> None:
+def _write(out: Sink, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[out.write(view) :]
