@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import lzma
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ import numpy as np
 
 from edgeward.bundle.delta.form import (
     COPY,
-    FILTERS,
     HEADER_BYTES,
+    LEVEL,
     LITERAL,
     Header,
     Plan,
     Run,
     Step,
-    compress,
     run_lengths,
 )
 from edgeward.bundle.delta.match import Matcher
@@ -92,7 +90,7 @@ def _changes(
     plan = Plan(tuple(steps), tuple(runs)).pack()
     if len(plan) > DELTA_PLAN_BYTES_MAX:
         return None
-    packed, packed_literals = compress(plan), compress(bytes(literals))
+    packed, packed_literals = zlib.compress(plan, LEVEL), zlib.compress(literals, LEVEL)
     header = Header(
         len(old), hashlib.sha256(old).digest(), len(new), new_sha256, len(packed), len(plan), len(packed_literals)
     )
@@ -102,8 +100,8 @@ def _changes(
 def _whole(new: memoryview, new_sha256: bytes, limit: int = BUNDLE_BYTES_MAX * 2) -> bytes:
     """The delta that needs no installed bundle; empty as soon as it is certain not to be below ``limit`` bytes."""
     plan = Plan((Step(LITERAL, len(new)),) if len(new) else (), ()).pack()
-    packed = compress(plan)
-    compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=FILTERS)
+    packed = zlib.compress(plan, LEVEL)
+    compressor = zlib.compressobj(LEVEL)
     literals = bytearray()
     for at in range(0, len(new), DELTA_BLOCK_BYTES):
         literals += compressor.compress(new[at : at + DELTA_BLOCK_BYTES])
@@ -241,6 +239,6 @@ def _run(
     context = contexts_of(top, powers, contexts)
     counts = np.bincount(context.astype(np.int64) * kind.symbols + symbols, minlength=contexts * kind.symbols)
     table = quantise(counts.reshape(contexts, kind.symbols))
-    table_packed = zlib.compress(table.astype("<u2").tobytes(), 9)
+    table_packed = zlib.compress(table.astype("<u2").tobytes(), LEVEL)
     words = encode(symbols, context, table)
     return Run(top, contexts, len(table_packed), len(words), len(bits)), table_packed + words + bits

@@ -1,6 +1,6 @@
 """Applying a delta: streamed, in bounded memory and time, trusting nothing but the new bundle's hash.
 
-Memory: one block of elements and its intermediate arrays, the plan, LZMA's dictionary, and for each kind of element one
+Memory: one block of elements and its intermediate arrays, the plan, and for each kind of element one
 run's tables: below 64 MB whatever the model's size (``bench/delta.py`` measures it). Time: each byte written costs a
 bounded amount of work, and how many bytes are written is bounded before the first one.
 """
@@ -8,7 +8,6 @@ bounded amount of work, and how many bytes are written is bounded before the fir
 from __future__ import annotations
 
 import hashlib
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -164,13 +163,9 @@ class _Stream:
     def _begin(self) -> None:
         self._left, self._run, (table, words, bits) = next(self._runs)
         size = 2 * self._run.contexts * self._kind.symbols
-        try:
-            raw = zlib.decompressobj().decompress(table(2 * size), size)
-        except zlib.error as error:
-            raise damaged() from error
-        if len(raw) != size:
-            raise damaged()
-        frequencies = np.frombuffer(raw, "<u2").reshape(self._run.contexts, self._kind.symbols)
+        frequencies = np.frombuffer(Unpacker(table).take(size, DELTA_BLOCK_BYTES), "<u2").reshape(
+            self._run.contexts, self._kind.symbols
+        )
         self._decoder = Decoder(words, self._left, frequencies)
         self._bits = BitReader(bits)
 
