@@ -42,6 +42,8 @@ DELTA_STEPS_MAX = 1 << 16
 """Steps of one delta: copies, literals and tensors; a network has about two for each tensor."""
 DELTA_PLAN_BYTES_MAX = 1 << 20
 """The steps and the directory of runs, unpacked."""
+DELTA_DICTIONARY_BYTES = 8 << 20
+"""LZMA's dictionary for literals: what unpacking holds, whatever the delta says."""
 DELTA_BLOCK_BYTES = 1 << 18
 """Bytes that a device reads, unpacks or writes at a time."""
 DELTA_RUN_SYMBOLS = 1 << 24

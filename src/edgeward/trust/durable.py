@@ -37,21 +37,29 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 class Draft:
-    """What will replace a file: written from its beginning, beside it."""
+    """What will replace a file: written from its beginning, beside it. Everything raises ``OSError``."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write some of ``data`` and say how many bytes. Raises ``OSError``."""
+        """Write some of ``data`` and say how many bytes."""
         return os.write(self._handle, data)
+
+    def seek(self, offset: int) -> int:
+        """Go to byte ``offset``."""
+        return os.lseek(self._handle, offset, os.SEEK_SET)
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes of what was written."""
+        return os.read(self._handle, count)
 
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Draft]:
     """Replace ``path`` by what the block writes to the draft; by nothing if it raises. Raises ``OSError``."""
     beside = path.with_name(f".{path.name}.new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
             os.fchmod(handle, mode)  # the umask may have narrowed or the draft of an earlier run widened it

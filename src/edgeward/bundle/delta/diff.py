@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
+import lzma
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,13 +13,15 @@ import numpy as np
 
 from edgeward.bundle.delta.form import (
     COPY,
+    FILTERS,
     HEADER_BYTES,
-    LEVEL,
     LITERAL,
+    REPEAT,
     Header,
     Plan,
     Run,
     Step,
+    compress,
     run_lengths,
 )
 from edgeward.bundle.delta.match import Matcher
@@ -90,7 +92,7 @@ def _changes(
     plan = Plan(tuple(steps), tuple(runs)).pack()
     if len(plan) > DELTA_PLAN_BYTES_MAX:
         return None
-    packed, packed_literals = zlib.compress(plan, LEVEL), zlib.compress(literals, LEVEL)
+    packed, packed_literals = compress(plan), compress(literals)
     header = Header(
         len(old), hashlib.sha256(old).digest(), len(new), new_sha256, len(packed), len(plan), len(packed_literals)
     )
@@ -100,8 +102,8 @@ def _changes(
 def _whole(new: memoryview, new_sha256: bytes, limit: int = BUNDLE_BYTES_MAX * 2) -> bytes:
     """The delta that needs no installed bundle; empty as soon as it is certain not to be below ``limit`` bytes."""
     plan = Plan((Step(LITERAL, len(new)),) if len(new) else (), ()).pack()
-    packed = zlib.compress(plan, LEVEL)
-    compressor = zlib.compressobj(LEVEL)
+    packed = compress(plan)
+    compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=FILTERS)
     literals = bytearray()
     for at in range(0, len(new), DELTA_BLOCK_BYTES):
         literals += compressor.compress(new[at : at + DELTA_BLOCK_BYTES])
@@ -131,16 +133,17 @@ def _steps(old_file: bytes | mmap.mmap, new_file: bytes | mmap.mmap, old: memory
     pieces, ranges = _pieces(_members(old_file), _members(new_file), old, new)
     matcher = Matcher(old, ranges)
     steps: list[Step] = []
+    written: dict[bytes, int] = {}  # SHA-256 of a tensor → its first place in the new bundle
     for piece in pieces:
         fresh = new[piece.start : piece.stop]
-        if piece.here is None:
-            found = [Step(LITERAL, len(fresh))]
-        elif piece.kind == LITERAL:
+        if piece.kind == LITERAL and piece.here is not None:
             found = matcher.steps(fresh, piece.here)
-        elif fresh == old[piece.here : piece.here + len(fresh)]:
+        elif piece.here is not None and fresh == old[piece.here : piece.here + len(fresh)]:
             found = [Step(COPY, len(fresh), piece.here)]
+        elif (place := written.setdefault(hashlib.sha256(fresh).digest(), piece.start)) != piece.start:
+            found = [Step(REPEAT, len(fresh), place)]
         else:
-            found = [Step(piece.kind, len(fresh), piece.here)]
+            found = [Step(LITERAL, len(fresh)) if piece.here is None else Step(piece.kind, len(fresh), piece.here)]
         for step in found:
             _append(steps, step)
     return steps
@@ -239,6 +242,6 @@ def _run(
     context = contexts_of(top, powers, contexts)
     counts = np.bincount(context.astype(np.int64) * kind.symbols + symbols, minlength=contexts * kind.symbols)
     table = quantise(counts.reshape(contexts, kind.symbols))
-    table_packed = zlib.compress(table.astype("<u2").tobytes(), LEVEL)
+    table_packed = compress(table.astype("<u2").tobytes())
     words = encode(symbols, context, table)
     return Run(top, contexts, len(table_packed), len(words), len(bits)), table_packed + words + bits

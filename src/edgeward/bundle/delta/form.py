@@ -3,14 +3,14 @@
 ::
 
     header    magic, size and SHA-256 of the installed and of the new bundle, sizes of the next two     fixed
-    plan      the steps that write the new bundle from its first byte to its last; runs' directory   deflated
-    literals  the bytes that no step takes from elsewhere, in order                                  deflated
-    runs      for each kind of tensor element in turn: frequencies (deflated), states and words, bits
+    plan      the steps that write the new bundle from its first byte to its last; runs' directory      LZMA
+    literals  the bytes that no step takes from elsewhere, in order                                     LZMA
+    runs      for each kind of tensor element in turn: frequencies (LZMA), states and words, bits
 
-A step is COPY (so many bytes of the installed bundle from there), LITERAL (so many of the literals) or a kind of
-tensor element (so many bytes, each element made of the installed one there and the next residual of that kind). A run
-is up to 2^24 elements of one kind; how many runs there are follows from the steps. A delta that holds the whole new
-bundle is the one step LITERAL.
+A step is COPY (so many bytes of the installed bundle from there), REPEAT (so many of the new bundle from there, already
+written: models share tensors), LITERAL (so many of the literals) or a kind of tensor element (so many bytes, each
+element made of the installed one there and the next residual of that kind). A run is up to 2^24 elements of one kind;
+how many runs there are follows from the steps. A delta that holds the whole new bundle is the one step LITERAL.
 
 The header's hashes protect against mistakes, not against people: what the new bundle's hash has to be, a device knows
 from signed metadata.
@@ -18,8 +18,8 @@ from signed metadata.
 
 from __future__ import annotations
 
+import lzma
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from edgeward.bundle.delta.residual import CONTEXTS_MAX, KINDS
 from edgeward.kernel.errors import BundleError
 from edgeward.kernel.limits import (
     BUNDLE_BYTES_MAX,
+    DELTA_DICTIONARY_BYTES,
     DELTA_PLAN_BYTES_MAX,
     DELTA_RUN_SYMBOLS,
     DELTA_STEPS_MAX,
@@ -39,11 +40,14 @@ SUFFIX = ".ewd"
 _MAGIC = b"EWDELTA1"
 _HEADER = struct.Struct("<8sQ32sQ32sIIQ")
 HEADER_BYTES = _HEADER.size
-LEVEL = 9
-"""Of zlib. Deflate packs weights as small as LZMA and Zstandard do, ten times as fast, and holds 32 KiB to unpack."""
+FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": DELTA_DICTIONARY_BYTES},)
+"""LZMA as all is packed that is no residual: raw, so that a delta cannot ask for a larger dictionary."""
 COPY = -1
 LITERAL = -2
+REPEAT = -3
+_FIRST_KIND = REPEAT
 _VARINT_BYTES_MAX = 5
+_PORTION_BYTES = 1 << 14  # of packed bytes read at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,9 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``kind`` (``COPY``, ``LITERAL`` or a place in ``KINDS``), bytes written, first byte taken.
+    """One step: ``kind`` (``COPY``, ``REPEAT``, ``LITERAL`` or a place in ``KINDS``), bytes written, first one taken.
 
-    ``offset`` counts in the installed bundle and is 0 for a literal.
+    ``offset`` counts in the installed bundle; in the new one for ``REPEAT``; it is 0 for a literal.
     """
 
     kind: int
@@ -126,15 +130,18 @@ class Plan:
         if len(self.steps) > DELTA_STEPS_MAX:
             raise BundleError("delta-too-large", f"the delta would have more than {DELTA_STEPS_MAX} steps")
         kinds, lengths, offsets = bytearray(_varint(len(self.steps))), bytearray(), bytearray()
-        expected = 0
+        at = expected = 0
         for step in self.steps:
-            kinds.append(step.kind + 2)
+            kinds.append(step.kind - _FIRST_KIND)
             lengths += _varint(step.length)
-            if step.kind != LITERAL:
+            if step.kind == REPEAT:
+                offsets += _varint(at - step.offset)
+            elif step.kind != LITERAL:
                 distance = step.offset - expected
                 offsets += _varint(distance << 1 if distance >= 0 else ~distance << 1 | 1)
                 expected = step.offset
             expected += step.length  # a literal most often stands for as many bytes of the installed bundle
+            at += step.length
         runs = (_varint(n) for run in self.runs for n in (run.top, run.contexts, run.table_packed, run.words, run.bits))
         return bytes(kinds + lengths + offsets) + b"".join(runs)
 
@@ -144,15 +151,19 @@ class Plan:
         reader = _Reader(raw)
         count = reader.number()
         _hold(count <= DELTA_STEPS_MAX)
-        kinds = [code - 2 for code in reader.take(count)]
-        _hold(all(-2 <= kind < len(KINDS) for kind in kinds))
+        kinds = [code + _FIRST_KIND for code in reader.take(count)]
+        _hold(all(kind < len(KINDS) for kind in kinds))
         lengths = [reader.number() for _ in kinds]
         _hold(all(lengths) and sum(lengths) == header.new_size)
         steps: list[Step] = []
-        expected = 0
+        at = expected = 0
         for kind, length in zip(kinds, lengths, strict=True):
             if kind == LITERAL:
                 steps.append(Step(kind, length))
+            elif kind == REPEAT:
+                distance = reader.number()
+                _hold(length <= distance <= at)
+                steps.append(Step(kind, length, at - distance))
             else:
                 folded = reader.number()
                 offset = expected + ((folded >> 1) ^ -(folded & 1))
@@ -161,6 +172,7 @@ class Plan:
                 steps.append(Step(kind, length, offset))
                 expected = offset
             expected += length
+            at += length
         runs = [Run(*(reader.number() for _ in range(5))) for _ in run_lengths(steps)]
         _hold(all(1 <= run.contexts <= CONTEXTS_MAX and run.top < 256 for run in runs))
         _hold(reader.at_end())
@@ -178,26 +190,32 @@ def run_lengths(steps: tuple[Step, ...] | list[Step]) -> list[tuple[int, int]]:
     return lengths
 
 
+def compress(raw: bytes | bytearray) -> bytes:
+    """LZMA as ``Unpacker`` unpacks it."""
+    return lzma.compress(raw, lzma.FORMAT_RAW, filters=FILTERS)
+
+
 class Unpacker:
-    """Deflated bytes unpacked in portions: never more than is asked for, whatever the packed bytes would swell to."""
+    """LZMA unpacked in portions: never more than is asked for, whatever the packed bytes would swell to."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         """``read(n)`` gives the next packed bytes, fewer at their end."""
         self._read = read
-        self._zlib = zlib.decompressobj()
+        self._lzma = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
 
-    def take(self, count: int, portion: int) -> bytes:
-        """Exactly ``count`` bytes, reading ``portion`` packed bytes at a time; ``BundleError`` when they run out."""
+    def take(self, count: int) -> bytes:
+        """Exactly the next ``count`` bytes; ``BundleError`` when they run out."""
         out = bytearray()
         while len(out) < count:
-            packed = self._zlib.unconsumed_tail or self._read(portion)
+            packed = b""
+            if self._lzma.needs_input:
+                packed = self._read(_PORTION_BYTES)
+                if not packed:
+                    raise damaged()
             try:
-                fresh = self._zlib.decompress(packed, count - len(out))
-            except zlib.error as error:
+                out += self._lzma.decompress(packed, count - len(out))
+            except (lzma.LZMAError, EOFError, ValueError) as error:
                 raise damaged() from error
-            if not packed and not fresh:
-                raise damaged()
-            out += fresh
         return bytes(out)
 
 

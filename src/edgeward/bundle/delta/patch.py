@@ -7,12 +7,13 @@ bounded amount of work, and how many bytes are written is bounded before the fir
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeward.bundle.delta.form import HEADER_BYTES, LITERAL, Header, Plan, Run, Unpacker, damaged, run_lengths
+from edgeward.bundle.delta.form import HEADER_BYTES, LITERAL, REPEAT, Header, Plan, Run, Unpacker, damaged, run_lengths
 from edgeward.bundle.delta.rans import Decoder
 from edgeward.bundle.delta.residual import KINDS, BitReader, contexts_of, exponents, join
 from edgeward.kernel.errors import BundleError
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
     from edgeward.bundle.delta.residual import Kind
 
     class Sink(Protocol):
-        """Where the new bundle goes."""
+        """Where the new bundle goes, and what of it is already there comes from."""
 
         def write(self, block: memoryview, /) -> int:
             """Take some of ``block`` and say how many bytes."""
+
+        def seek(self, offset: int, /) -> int:
+            """Go to byte ``offset``."""
+
+        def read(self, count: int, /) -> bytes:
+            """The next ``count`` bytes, fewer at the end."""
 
 
 _BLOCK_ELEMENTS = DELTA_BLOCK_BYTES // 4
@@ -53,9 +60,10 @@ def apply_delta(
 ) -> str:
     """Write the new bundle to ``out`` from the installed one; returns its SHA-256 in lower-case hex.
 
-    ``old`` and ``delta`` can seek; ``out`` is written once, from its beginning. ``sha256`` is the hash that the new
-    bundle must have, from signed metadata; without it the delta's own word is taken, which finds damage but no malice.
-    ``progress(done, total)`` hears of bytes read and written. What is in ``out`` counts for nothing until this returns.
+    ``out`` is written from its beginning to its end; what repeats itself is read back from it. ``sha256`` is the hash
+    that the new bundle must have, from signed metadata; without it the delta's own word is taken, which finds damage
+    but no malice. ``progress(done, total)`` hears of bytes read and written. What is in ``out`` counts for nothing
+    until this returns.
 
     ``BundleError``: ``delta-not-delta``, ``delta-too-large``, ``delta-damaged``; ``delta-wrong-base`` when it was made
     for another installed bundle, ``delta-other-bundle`` when it makes another than ``sha256``. ``OSError``: the
@@ -71,17 +79,24 @@ def apply_delta(
     made = hashlib.sha256()
     literals = Unpacker(sections[1])
     streams = _streams(plan, sections[2:])
+    written = 0
     for step in plan.steps:
-        if step.kind != LITERAL:
+        if step.kind not in {LITERAL, REPEAT}:
             old.seek(step.offset)
         size = DELTA_BLOCK_BYTES if step.kind < 0 else _BLOCK_ELEMENTS * KINDS[step.kind].width
         for at in range(0, step.length, size):
             length = min(size, step.length - at)
-            block = literals.take(length, DELTA_BLOCK_BYTES) if step.kind == LITERAL else _read(old, length)
+            if step.kind == LITERAL:
+                block = literals.take(length)
+            elif step.kind == REPEAT:
+                block = _read_back(out, step.offset + at, length, written)
+            else:
+                block = _read(old, length)
             if step.kind >= 0:
                 block = streams[step.kind].make(block)
             made.update(block)
             _write(out, block)
+            written += length
             tell.add(length)
     if made.digest() != header.new_sha256:
         raise damaged()
@@ -104,7 +119,7 @@ class _Section:
 
 def _open(delta: BinaryIO, header: Header) -> tuple[Plan, list[_Section]]:
     packed = _Section(delta, HEADER_BYTES, header.plan_packed)
-    plan = Plan.unpack(Unpacker(packed).take(header.plan_size, DELTA_BLOCK_BYTES), header)
+    plan = Plan.unpack(Unpacker(packed).take(header.plan_size), header)
     sizes = [header.plan_packed, header.literals_packed]
     for run in plan.runs:
         sizes += [run.table_packed, run.words, run.bits]
@@ -163,10 +178,8 @@ class _Stream:
     def _begin(self) -> None:
         self._left, self._run, (table, words, bits) = next(self._runs)
         size = 2 * self._run.contexts * self._kind.symbols
-        frequencies = np.frombuffer(Unpacker(table).take(size, DELTA_BLOCK_BYTES), "<u2").reshape(
-            self._run.contexts, self._kind.symbols
-        )
-        self._decoder = Decoder(words, self._left, frequencies)
+        frequencies = np.frombuffer(Unpacker(table).take(size), "<u2")
+        self._decoder = Decoder(words, self._left, frequencies.reshape(self._run.contexts, self._kind.symbols))
         self._bits = BitReader(bits)
 
 
@@ -184,6 +197,15 @@ def _read(old: BinaryIO, length: int) -> bytes:
     block = old.read(length)
     if len(block) != length:
         raise BundleError("delta-wrong-base", "the installed bundle shrank while the delta was applied; try it again")
+    return block
+
+
+def _read_back(out: Sink, offset: int, length: int, written: int) -> bytes:
+    out.seek(offset)
+    block = out.read(length)
+    out.seek(written)
+    if len(block) != length:
+        raise OSError(errno.EIO, "what was just written does not read back")
     return block
 
 
