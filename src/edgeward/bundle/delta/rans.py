@@ -121,7 +121,8 @@ class Decoder:
 
     def _next(self, count: int) -> NDArray[np.uint32]:
         if self._at + count > len(self._words):
-            fresh = np.frombuffer(self._read(WORD_BYTES * DELTA_LANES_MAX * 8), "<u2").astype(np.uint32)
+            raw = self._read(WORD_BYTES * DELTA_LANES_MAX * 8)
+            fresh = np.frombuffer(raw, "<u2", len(raw) // WORD_BYTES).astype(np.uint32)
             self._words = np.concatenate((self._words[self._at :], fresh))
             self._at = 0
             if count > len(self._words):
