@@ -35,6 +35,7 @@ def patch(folder: Path, old: str = "old.ewb", *more: str) -> int:
 
 def test_diff_and_patch_give_the_new_bundle(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The patched file is the new bundle, and diff says what it saves."""
+    assert diff(files) == 0
     assert "ecg-beat 1.0.0 → ecg-beat 1.0.1" in capsys.readouterr().out
     assert patch(files) == 0
     assert (files / "made.ewb").read_bytes() == (files / "new.ewb").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -114,11 +115,11 @@ def run_patch(arguments: argparse.Namespace) -> int:
 
     if arguments.sha256 is not None and not _HASH.fullmatch(arguments.sha256):
         raise ConfigError("setting-malformed", "--sha256 takes the 64 lower-case hex digits of a SHA-256")
-    try:
-        old, delta = arguments.old.open("rb"), arguments.delta.open("rb")
-    except OSError as error:
-        raise BundleError("bundle-unreadable", f"cannot read {error.filename}: {error.strerror}") from error
-    with old, delta:
+    with contextlib.ExitStack() as opened:
+        try:
+            old, delta = (opened.enter_context(path.open("rb")) for path in (arguments.old, arguments.delta))
+        except OSError as error:
+            raise BundleError("bundle-unreadable", f"cannot read {error.filename}: {error.strerror}") from error
         try:
             with replacing(arguments.out) as draft:
                 made = apply_delta(old, delta, draft, sha256=arguments.sha256, progress=_shown("writing"))
