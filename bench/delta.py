@@ -1,6 +1,7 @@
 """Sizes of deltas beside other tools', and what applying one costs a device.
 
 python bench/delta.py [--networks ecg-beat resnet-18] [--without bsdiff4 …]   the table
+python bench/delta.py --coders                                                residuals alone, by every coder at hand
 python bench/delta.py --memory [--megabytes 64 256 1024]                      memory and time of applying, any size
 
 Needs the extras dev (bsdiff4, hdiffpatch, backports.zstd) and workshop (torch, onnx); says which tool is not there.
@@ -14,15 +15,17 @@ versions change as well.
 from __future__ import annotations
 
 import argparse
+import bz2
+import contextlib
 import copy
 import dataclasses
 import io
 import lzma
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +33,9 @@ import numpy as np
 
 import edgeward
 from edgeward.bundle.archive import Bundle, hash_members, read_bundle, write_bundle
-from edgeward.bundle.delta.diff import make_delta
+from edgeward.bundle.delta.diff import _run, make_delta
 from edgeward.bundle.delta.patch import apply_delta
+from edgeward.bundle.delta.residual import FP32, INT8, KINDS, split
 from edgeward.testing.bundles import tiny_bundle
 
 if TYPE_CHECKING:
@@ -273,6 +277,30 @@ def table(names: list[str], without: list[str]) -> None:
             )
 
 
+def coders() -> None:
+    """Residuals of 4 million normal weights moved by 3e-5, by element kind and coder: size ÷ size of the weights."""
+    rng = np.random.default_rng(0)
+    old = rng.normal(0, 0.02, 1 << 22).astype(np.float32)
+    new = (old + rng.normal(0, 3e-5, old.shape)).astype(np.float32)
+    for label, kind, step in (("FP32", KINDS[FP32], 0.0), ("INT8", KINDS[INT8], 6e-4)):
+        pair = [np.rint(each / step).clip(-127, 127).astype(np.int8) if step else each for each in (old, new)]
+        bits = [each.view(kind.dtype) for each in pair]
+        _, folded = split(kind, *bits)
+        planes = folded.astype(kind.dtype).view(np.uint8).reshape(-1, kind.width).T.tobytes()
+        run, _ = _run(kind, len(folded), iter([(bits[0], bits[1])]))
+        sizes = {
+            "rANS": run.size,
+            "LZMA -6": len(lzma.compress(planes, preset=6)),
+            "bzip2 -9": len(bz2.compress(planes)),
+            "deflate -9": len(zlib.compress(planes, 9)),
+        }
+        with contextlib.suppress(ImportError):
+            from backports import zstd
+
+            sizes["zstd -19"] = len(zstd.compress(planes, 19))
+        print(label, "  ".join(f"{name} {size / len(planes):.4f}" for name, size in sizes.items()), flush=True)
+
+
 def memory(megabytes: list[int]) -> None:
     """Apply deltas of ever larger networks, each in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -306,25 +334,34 @@ def synthesise(old_path: Path, delta_path: Path, size: int, dtype: np.dtype[Any]
 
 def apply_here(old: str, delta: str, new: str) -> None:
     """In a process of its own: how much its memory grows over the interpreter with its imports, and the time."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far counts from here (proc(5))
+    before = high_water_kib()
     begun = time.perf_counter()
     with Path(old).open("rb") as base, Path(delta).open("rb") as given, Path(new).open("wb") as out:
         apply_delta(base, given, out)
     taken = time.perf_counter() - begun
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = high_water_kib() - before
     print(f"apply {taken:6.2f} s, memory +{grown / 1024:.1f} MB over {before / 1024:.1f} MB")
+
+
+def high_water_kib() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["ecg-beat", "resnet-18"])
     parser.add_argument("--without", nargs="+", default=[], help="tools to leave out")
+    parser.add_argument("--coders", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--megabytes", nargs="+", type=int, default=[64, 256, 896])
     parser.add_argument("--apply", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.apply:
         apply_here(*arguments.apply)
+    elif arguments.coders:
+        coders()
     elif arguments.memory:
         memory(arguments.megabytes)
     else:
