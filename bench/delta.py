@@ -96,6 +96,17 @@ def ecg_beat() -> Iterator[tuple[str, bytes, bytes]]:
     yield "ecg-beat last layer", old, tuned(1e-4, lambda name: name.startswith("network.joint.3."))
 
 
+def layer() -> Iterator[tuple[str, bytes, bytes]]:
+    """A quarter of ResNet-18's last convolution, 128 × 512 × 3 × 3, as initialised, moved as ``ecg-beat`` is."""
+    rng = np.random.default_rng(0)
+    base = {"w": rng.normal(0, np.sqrt(2 / (512 * 9)), (128, 512, 3, 3)).astype(np.float32)}
+    scales = quantised(base, {})
+    for rate in RATES:
+        moved = {"w": adam(base["w"], rate, rng)}
+        for label, old, new in (("fp32", base, moved), ("int8", scales, quantised(moved, scales))):
+            yield f"layer {label} {rate:g}", packed("1.0.0", old), packed("1.0.1", new)
+
+
 def resnet_18() -> Any:
     """He et al., "Deep residual learning", 2016, with 10 classes; initialised and laid out as torchvision's."""
     import torch
@@ -142,13 +153,13 @@ def train(network: Any, rate: float, steps: int, seed: int) -> None:
 
     rng = torch.Generator().manual_seed(seed)
     adam_ = torch.optim.Adam([each for each in network.parameters() if each.requires_grad], rate)
-    place = torch.arange(32) / 32
+    place = torch.arange(64) / 64
     for _ in range(steps):
         label = torch.randint(0, 10, (8,), generator=rng)
         angle = label * torch.pi / 10
         grid = place[None, :, None] * angle.cos()[:, None, None] + place[None, None] * angle.sin()[:, None, None]
         image = torch.sin(40 * grid + 6.28 * torch.rand(8, 1, 1, generator=rng))[:, None]
-        image = image.expand(-1, 3, -1, -1) + torch.randn(8, 3, 32, 32, generator=rng)
+        image = image.expand(-1, 3, -1, -1) + torch.randn(8, 3, 64, 64, generator=rng)
         loss = torch.nn.functional.cross_entropy(network(image), label)
         adam_.zero_grad()
         loss.backward()
@@ -259,7 +270,7 @@ def table(names: list[str], without: list[str]) -> None:
         flush=True,
     )
     print("|---" * (len(used) + 5) + "|")
-    rows = {"ecg-beat": ecg_beat, "resnet-18": networks}
+    rows = {"ecg-beat": ecg_beat, "layer": layer, "resnet-18": networks}
     for name in names:
         for label, old, new in rows[name]():
             sizes = {tool: make(old, new) for tool, make in used.items()}
@@ -352,7 +363,7 @@ def high_water_kib() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=["ecg-beat", "resnet-18"])
+    parser.add_argument("--networks", nargs="+", default=["ecg-beat", "layer", "resnet-18"])
     parser.add_argument("--without", nargs="+", default=[], help="tools to leave out")
     parser.add_argument("--coders", action="store_true")
     parser.add_argument("--memory", action="store_true")
