@@ -37,6 +37,22 @@ BUNDLE_MEMBERS_MAX = 64
 MANIFEST_BYTES_MAX = 1 << 20
 GOLDEN_VECTORS_MAX = 256
 
+# --- delta: none of these is a delta's own choice, so a hostile one costs no more than an honest one
+DELTA_STEPS_MAX = 1 << 16
+"""Steps of one delta: copies, literals and tensors; a network has about two for each tensor."""
+DELTA_PLAN_BYTES_MAX = 1 << 20
+"""The steps and the directory of runs, unpacked."""
+DELTA_DICTIONARY_BYTES = 8 << 20
+"""LZMA's dictionary for literals: what unpacking holds, whatever the delta says."""
+DELTA_BLOCK_BYTES = 1 << 18
+"""Bytes that a device reads, unpacks or writes at a time."""
+DELTA_RUN_SYMBOLS = 1 << 24
+"""Tensor elements that share one set of frequencies."""
+DELTA_LANES_MAX = 2_048
+"""Coder states that advance together; a run of full length takes 8,192 turns."""
+DELTA_LANE_SYMBOLS = 4_096
+"""Elements of one lane in a run that is too short to use every lane."""
+
 # --- HL7v2
 HL7_MESSAGE_BYTES_MAX = 1 << 20
 """One message; twelve leads of one second as text are a tenth of it."""
@@ -62,3 +78,5 @@ assert 1000.0 / MODEL_RATE_HZ == ECG_BUDGET_MS, "the ECG budget is one sample pe
 assert RATE_HZ_MIN < MODEL_RATE_HZ < RATE_HZ_MAX
 assert ECG_BUDGET_MS < ENGINE_HANG_MS < NOTICE_MS_MAX
 assert MANIFEST_BYTES_MAX < BUNDLE_BYTES_MAX
+assert DELTA_LANES_MAX * DELTA_LANE_SYMBOLS <= DELTA_RUN_SYMBOLS, "a full run uses every lane"
+assert DELTA_PLAN_BYTES_MAX >= 15 * DELTA_STEPS_MAX, "a plan holds as many steps as it may name"

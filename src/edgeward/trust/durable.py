@@ -30,21 +30,47 @@ def fsync_folder(folder: Path) -> None:
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data``: write beside it → fsync → rename → fsync of the folder. Raises ``OSError``."""
-    draft = path.with_name(f".{path.name}.new")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with replacing(path, mode=mode) as draft:
+        view = memoryview(data)
+        while view:
+            view = view[draft.write(view) :]
+
+
+class Draft:
+    """What will replace a file: written from its beginning, beside it. Everything raises ``OSError``."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write some of ``data`` and say how many bytes."""
+        return os.write(self._handle, data)
+
+    def seek(self, offset: int) -> int:
+        """Go to byte ``offset``."""
+        return os.lseek(self._handle, offset, os.SEEK_SET)
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes of what was written."""
+        return os.read(self._handle, count)
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Draft]:
+    """Replace ``path`` by what the block writes to the draft; by nothing if it raises. Raises ``OSError``."""
+    beside = path.with_name(f".{path.name}.new")
+    handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
             os.fchmod(handle, mode)  # the umask may have narrowed or the draft of an earlier run widened it
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            yield Draft(handle)
             os.fsync(handle)
         finally:
             os.close(handle)
-        draft.replace(path)
+        beside.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            draft.unlink()
+            beside.unlink()
         raise
     fsync_folder(path.parent)
 
