@@ -91,6 +91,7 @@ def test_latency_leaves_interrupted_runs_out_and_counts_them() -> None:
     assert "3 were interrupted" in gate.note
     assert latency_facts({"int8": timed})["int8"]["all"]["max_us"] == 9000.0
     mostly = Timed(ns, np.arange(100) < 50)
+    assert latency_facts({"int8": mostly})["int8"]["undisturbed"]["p99_us"] is None
     assert not latency_gates(TASK, {"int8": mostly})[0].passed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from dataclasses import dataclass
@@ -89,17 +90,21 @@ def latency_gates(task: BundleTask, timed: Mapping[str, Timed]) -> list[Gate]:
 
 
 def latency_facts(timed: Mapping[str, Timed]) -> dict[str, Any]:
-    """Percentiles in microseconds per model: of undisturbed runs, and of all."""
+    """Percentiles in microseconds per model: of undisturbed runs (None where too few were), and of all."""
     names = {"p50_us": 50.0, "p95_us": 95.0, "p99_us": 99.0, "p999_us": 99.9, "max_us": 100.0}
     return {
         key: {
-            "undisturbed": {name: round(times.undisturbed(q) / 1e3, 1) for name, q in names.items()},
-            "all": {name: round(float(np.percentile(times.ns, q)) / 1e3, 1) for name, q in names.items()},
+            "undisturbed": {name: _microseconds(times.undisturbed(q)) for name, q in names.items()},
+            "all": {name: _microseconds(float(np.percentile(times.ns, q))) for name, q in names.items()},
             "runs": len(times.ns),
             "interrupted": int(times.preempted.sum()),
         }
         for key, times in timed.items()
     }
+
+
+def _microseconds(ns: float) -> float | None:
+    return round(ns / 1e3, 1) if math.isfinite(ns) else None
 
 
 def golden_window(task: BundleTask) -> dict[str, Array]:
