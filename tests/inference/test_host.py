@@ -375,8 +375,10 @@ def test_threads_take_turns(host: EngineHost, bundle: Bundle) -> None:
     assert min(good) > 0
 
 
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def _states(pid: int) -> set[str]:
+    """Of every thread: a process has stopped when the last of its threads has."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads}
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["serving", "stopped"])
@@ -403,7 +405,7 @@ def test_workers_do_not_outlive_their_host(bundle_file: Path, stopped: bool) -> 
             assert len(pids) == 2
             if stopped:
                 os.kill(pids[0], signal.SIGSTOP)
-                _until(lambda: _state(pids[0]) == "T")  # the kernel ends what has stopped when its host goes
+                _until(lambda: _states(pids[0]) == {"T"})  # the kernel ends what has stopped when its host goes
             parent.kill()
             parent.wait()
             _until(lambda: not any(_alive(pid) for pid in pids))
