@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.workshop.evidence import Gate
+from edgeward.bundle.archive import hash_members, read_bundle
+from edgeward.inference.engine import Engine
+from edgeward.workshop.evidence import Evidence, Gate, ModelFact, machine_facts
+from edgeward.workshop.pack import trial_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeward.bundle.archive import Bundle
     from edgeward.inference.backend import Array
-    from edgeward.inference.engine import Engine
+    from edgeward.workshop.pack import Golden, ModelFile
     from edgeward.workshop.task import BundleTask
 
 NsArray = npt.NDArray[np.int64]
@@ -43,6 +46,31 @@ class Timed:
         """Percentile over the runs that were not interrupted; infinite when half or more were."""
         quiet = self.ns[~self.preempted]
         return float(np.percentile(quiet, percentile)) if 2 * len(quiet) > len(self.ns) else float("inf")
+
+
+def on_device(
+    task: BundleTask, models: Sequence[ModelFile], golden: Golden, decision: Mapping[str, Any], runs: int
+) -> tuple[list[Gate], dict[str, Any]]:
+    """Golden vectors and latency of every model as a device runs it: the gates, and the latencies for people."""
+    bundle = read_bundle(trial_bundle(task, models, golden, version="0.0.0", decision=decision))
+    engines = {model.key: Engine.load(bundle, model.key) for model in models}
+    gates = golden_gates(bundle, engines)
+    timed = time_engines(engines, golden_window(task), runs)
+    return gates + latency_gates(task, timed), latency_facts(timed)
+
+
+def evidence_of(
+    task: BundleTask, models: Sequence[ModelFile], gates: Sequence[Gate], facts: Mapping[str, Any]
+) -> Evidence:
+    """The evidence of gates that were measured on ``models``, on this machine."""
+    present = hash_members({model.key: model.model for model in models})
+    return Evidence(
+        name=task.name,
+        models={m.key: ModelFact(present[m.key], len(m.model), m.precision) for m in models},
+        gates=tuple(gates),
+        machine=machine_facts(threads=1),
+        facts=facts,
+    )
 
 
 def golden_gates(bundle: Bundle, engines: Mapping[str, Engine]) -> list[Gate]:

@@ -23,22 +23,24 @@ from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_
 from edgeward.workshop.hypotension_alerts import Asked, threshold_at
 from edgeward.workshop.hypotension_cross import FOLDS, JOINED, Parts, choose, cross, prepare, read_parts, write_parts
 from edgeward.workshop.hypotension_points import Outcome
-from edgeward.workshop.hypotension_task import TASK
+from edgeward.workshop.hypotension_task import TASK, HypotensionTask
 from edgeward.workshop.hypotension_train import ForecasterTraining, Joined, TreesTraining, fit_trees, join
 from edgeward.workshop.hypotension_verify import Bounds, out_of_fold_facts, verify
 from edgeward.workshop.models.hypotension import Forest, HypotensionNet
-from edgeward.workshop.pack import Golden, ModelFile, by_last, make_golden, pack
+from edgeward.workshop.pack import ModelFile, by_last, make_golden, pack
 from edgeward.workshop.reference import reference_json
 from edgeward.workshop.scorer import Scorer
+from edgeward.workshop.steps import Steps, silent
 from edgeward.workshop.track import Tracker, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeward.workshop.folder import BuildFolder
     from edgeward.workshop.hypotension_cross import Prepared
     from edgeward.workshop.line import LineOptions
+    from edgeward.workshop.steps import Say
 
 KEYS = ("fp32", "int8")
 SHIPPED = "int8"
@@ -52,17 +54,13 @@ LSTM_OF_FOLD = 1
 trained on everybody would cost half of all folds again."""
 
 
-class HypotensionLine:
-    """One hypotension model's way through the workshop, in one build folder."""
+class HypotensionLine(Steps[HypotensionTask]):
+    """The hypotension model's way through the workshop."""
 
-    def __init__(
-        self, folder: BuildFolder, options: LineOptions, say: Callable[[str, str], None] = lambda _, __: None
-    ) -> None:
+    def __init__(self, folder: BuildFolder, options: LineOptions, say: Say = silent) -> None:
+        super().__init__(TASK, folder, options.version, say)
         torch.set_num_threads(1)  # the same weights on every machine, and the other processors left alone
-        self.task = TASK
-        self.folder = folder
         self.options = options
-        self.say = say
         usual, chosen = ForecasterTraining(), options.train
         seed = usual.seed if chosen.seed is None else chosen.seed
         epochs = usual.epochs if chosen.epochs is None else chosen.epochs
@@ -77,14 +75,6 @@ class HypotensionLine:
         if self._data is None:
             self._data = prepare([self.options.train.data], self.folder.cache, lambda text: self.say("data", text))
         return self._data
-
-    def build(self) -> Path:
-        """Every step whose inputs changed; the bundle's path. Raises ``GateFailed`` when a gate does not hold."""
-        self.train()
-        self.export()
-        self.compress()
-        self.verify()
-        return self.pack()
 
     # --- the steps
 
@@ -149,37 +139,28 @@ class HypotensionLine:
             latency_runs=self.options.latency_runs,
             data_sha256=self.data.sha256,
         )
-        self.folder.write("verify", "evidence.json", evidence.to_json())
-        self.folder.write("verify", "golden.npz", golden.member)
-        self.folder.write_json("verify", "golden.json", golden.to_dict())
-        self.folder.write("verify", "reference.json", self._reference(models[-1].model))
-        for gate in evidence.gates:
-            self.say("verify", gate.line())
-        evidence.require()
-        return evidence
+        self._keep(evidence, golden, self._reference(models[-1].model))
+        return self._require(evidence)
 
     def pack(self) -> Path:
         """Everything → ``pack/NAME-VERSION.ewb``. Refused unless every gate of the evidence holds."""
         whole = Evidence.from_json(self.folder.read("verify", "evidence.json"))
         evidence = replace(whole, models={SHIPPED: whole.models[SHIPPED]})
-        version, evaluation = self.options.version, self.options.evaluation
-        card = model_card(self.task, evidence, version=version, figures=card_figures(evidence, evaluation))
-        golden = Golden(self.folder.read("verify", "golden.npz"), **self.folder.read_json("verify", "golden.json"))
+        evaluation = self.options.evaluation
+        card = model_card(self.task, evidence, version=self.version, figures=card_figures(evidence, evaluation))
+        golden = self._golden()
         raw = pack(
             self.task,
             [model for model in self._models() if model.key == SHIPPED],
             replace(golden, tolerance={SHIPPED: golden.tolerance[SHIPPED]}),
-            version=version,
+            version=self.version,
             decision=self.folder.read_json("train", "facts.json")["decision"],
             evidence=evidence,
             reference=self.folder.read("verify", "reference.json"),
             card=card,
             evaluation=evaluation,
         )
-        self.folder.write("pack", "card.md", card)
-        path = self.folder.write("pack", f"{self.task.name}-{version}.ewb", raw)
-        self.say("pack", f"{path.name}, {len(raw)} bytes")
-        return path
+        return self._write(raw, card)
 
     # --- their parts
 

@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bundle.archive import hash_members, read_bundle
-from edgeward.inference.engine import Engine
-from edgeward.workshop.device_gates import (
-    LATENCY_RUNS,
-    golden_gates,
-    golden_window,
-    latency_facts,
-    latency_gates,
-    time_engines,
-)
-from edgeward.workshop.evidence import Evidence, Gate, ModelFact, machine_facts
+from edgeward.workshop.device_gates import LATENCY_RUNS, evidence_of, on_device
+from edgeward.workshop.evidence import Evidence, Gate
 from edgeward.workshop.export import PARITY_WINDOWS, parity_gate, random_inputs
 from edgeward.workshop.forecast_errors import forecast_errors
 from edgeward.workshop.hypotension_points import Outcome
-from edgeward.workshop.pack import trial_bundle
 from edgeward.workshop.ranking import Ranked
 from edgeward.workshop.scorer import Scorer
 
@@ -74,8 +64,6 @@ def verify(
     Never raises for a gate that does not hold: ask ``Evidence.require``.
     """
     bounds = bounds or Bounds()
-    bundle = read_bundle(trial_bundle(task, models, golden, version="0.0.0", decision=decision))
-    engines = {model.key: Engine.load(bundle, model.key) for model in models}
     some = points.take(np.linspace(0, len(points) - 1, min(JUDGED, len(points))).astype(np.intp))
     inputs = {"grid": some.grid.astype(np.float32), "features": some.features}
     few = {name: array[:PARITY_WINDOWS] for name, array in inputs.items()}
@@ -84,25 +72,13 @@ def verify(
         parity_gate(network, models[0].model, few, data="training", data_sha256=data_sha256),
     ]
     cost, cost_gates = int8_cost(models, some, inputs, float(decision["act"]), bounds)
-    gates += cost_gates + golden_gates(bundle, engines)
-    timed = time_engines(engines, golden_window(task), latency_runs)
-    gates += latency_gates(task, timed)
+    device_gates, latency = on_device(task, models, golden, decision, latency_runs)
+    gates += cost_gates + device_gates
     whole = len(models[0].model)
     gates += [Gate("size", m.key, len(m.model) / whole, "<=", bounds.int8_bytes_max, "of FP32") for m in models[1:]]
     gates += earned(facts["out_of_fold"], decision["shown"], bounds)
-    present = hash_members({model.key: model.model for model in models})
-    return Evidence(
-        name=task.name,
-        models={m.key: ModelFact(present[m.key], len(m.model), m.precision) for m in models},
-        gates=tuple(gates),
-        machine=machine_facts(threads=1),
-        facts={
-            **facts,
-            "int8_cost": cost,
-            "latency": latency_facts(timed),
-            "golden": {"vectors": golden.count, "tolerance": dict(golden.tolerance), "spread": dict(golden.spread)},
-        },
-    )
+    vectors = {"vectors": golden.count, "tolerance": dict(golden.tolerance), "spread": dict(golden.spread)}
+    return evidence_of(task, models, gates, {**facts, "int8_cost": cost, "latency": latency, "golden": vectors})
 
 
 def int8_cost(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,25 +22,24 @@ from edgeward.workshop.compress.quantise import METHODS, Quantised, best_method,
 from edgeward.workshop.device_gates import LATENCY_RUNS
 from edgeward.workshop.evidence import Evidence, machine_facts
 from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_gate, random_inputs, require
-from edgeward.workshop.pack import Golden, ModelFile, make_golden, pack
+from edgeward.workshop.pack import ModelFile, make_golden, pack
 from edgeward.workshop.reference import reference_json
 from edgeward.workshop.scorer import Scorer
+from edgeward.workshop.steps import Steps, silent
 from edgeward.workshop.track import Tracker, environment
 from edgeward.workshop.verify import Bounds, Judged, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeward.workshop.folder import BuildFolder
+    from edgeward.workshop.steps import Say
     from edgeward.workshop.task import ModelTask, TrainingData, TrainOptions
 
 KEYS = ("fp32", "int8")
 """Models of a bundle; each is its own precision."""
 _TRAINED = ("weights.pt", "facts.json")
-
-Say: TypeAlias = "Callable[[str, str], None]"
-"""Called with the step and a line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,12 @@ class LineOptions:
             raise ConfigError("setting-invalid", "--distil-steps must be 0 or more")
 
 
-def _silent(step: str, text: str) -> None:
-    del step, text
+class Line(Steps["ModelTask"]):
+    """A network's way through the workshop."""
 
-
-class Line:
-    """One model's way through the workshop, in one build folder."""
-
-    def __init__(self, task: ModelTask, folder: BuildFolder, options: LineOptions, say: Say = _silent) -> None:
-        self.task = task
-        self.folder = folder
+    def __init__(self, task: ModelTask, folder: BuildFolder, options: LineOptions, say: Say = silent) -> None:
+        super().__init__(task, folder, options.version, say)
         self.options = options
-        self.say = say
         self._data: TrainingData | None = None
 
     @property
@@ -100,14 +93,6 @@ class Line:
             shown = ", ".join(f"{name} {count}" for name, count in zip(self.task.classes, counts, strict=True))
             self.say("data", f"{len(self._data.training)} windows of recordings for training: {shown}")
         return self._data
-
-    def build(self) -> Path:
-        """Every step whose inputs changed; the bundle's path. Raises ``GateFailed`` when a gate does not hold."""
-        self.train()
-        self.export()
-        self.compress()
-        self.verify()
-        return self.pack()
 
     # --- the steps
 
@@ -193,33 +178,25 @@ class Line:
             if not evidence.failed:  # else it is measured again the next time
                 names = ("evidence.json", "golden.npz", "golden.json", "reference.json")
                 self.folder.finish("verify", inputs, names)
-        for gate in evidence.gates:
-            self.say("verify", gate.line())
-        evidence.require()
-        return evidence
+        return self._require(evidence)
 
     def pack(self) -> Path:
         """Everything → ``pack/NAME-VERSION.ewb``. Refused unless every gate of the evidence holds."""
         evidence = Evidence.from_json(self.folder.read("verify", "evidence.json"))
-        golden = self.folder.read_json("verify", "golden.json")
-        version = self.options.version
         evaluation = self.options.evaluation
-        card = model_card(self.task, evidence, version=version, figures=beat_figures(evidence, evaluation))
+        card = model_card(self.task, evidence, version=self.version, figures=beat_figures(evidence, evaluation))
         raw = pack(
             self.task,
             self._models(),
-            Golden(member=self.folder.read("verify", "golden.npz"), **golden),
-            version=version,
+            self._golden(),
+            version=self.version,
             decision=self.folder.read_json("train", "facts.json")["decision"],
             evidence=evidence,
             reference=self.folder.read("verify", "reference.json"),
             card=card,
             evaluation=evaluation,
         )
-        self.folder.write("pack", "card.md", card)
-        path = self.folder.write("pack", f"{self.task.name}-{version}.ewb", raw)
-        self.say("pack", f"{path.name}, {len(raw)} bytes")
-        return path
+        return self._write(raw, card)
 
     # --- their parts
 
@@ -336,10 +313,7 @@ class Line:
             self.task.classes,
             len(data.training.patient_ids()),
         )
-        self.folder.write("verify", "evidence.json", evidence.to_json())
-        self.folder.write("verify", "reference.json", reference)
-        self.folder.write("verify", "golden.npz", golden.member)
-        self.folder.write_json("verify", "golden.json", golden.to_dict())
+        self._keep(evidence, golden, reference)
         return evidence
 
 

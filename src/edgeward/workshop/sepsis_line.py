@@ -29,21 +29,23 @@ from edgeward.workshop.sepsis_members import BASELINE_MEMBER, COMPANIONS_MEMBER,
 from edgeward.workshop.sepsis_out_of_fold import at_bedside, cross, decision_of, figures
 from edgeward.workshop.sepsis_recipes import BASELINE, FULL, RECIPES, VITALS_ONLY
 from edgeward.workshop.sepsis_reference import reference_json
-from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK
+from edgeward.workshop.sepsis_task import HOURS_IN_MAX, TASK, SepsisTask
 from edgeward.workshop.sepsis_train import Forest, best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
 from edgeward.workshop.sepsis_verify import Judged, export_gates, verify
 from edgeward.workshop.stay_table import read_stays
+from edgeward.workshop.steps import Steps, silent
 from edgeward.workshop.track import Tracker, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeward.workshop.folder import BuildFolder
     from edgeward.workshop.line import LineOptions
     from edgeward.workshop.sepsis_train import Recipe
     from edgeward.workshop.stay_table import StayTable
+    from edgeward.workshop.steps import Say
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -55,12 +57,11 @@ KEYS = (FULL.name, VITALS_ONLY.name)
 """The models of the bundle, the default first."""
 
 
-class SepsisLine:
-    """One sepsis model's way through the workshop, in one build folder."""
+class SepsisLine(Steps[SepsisTask]):
+    """The sepsis model's way through the workshop."""
 
-    def __init__(
-        self, folder: BuildFolder, options: LineOptions, say: Callable[[str, str], None] = lambda _, __: None
-    ) -> None:
+    def __init__(self, folder: BuildFolder, options: LineOptions, say: Say = silent) -> None:
+        super().__init__(TASK, folder, options.version, say)
         train = options.train
         if options.weights or train.records or train.epochs or train.fold or options.decision or options.prune:
             raise ConfigError(
@@ -68,10 +69,7 @@ class SepsisLine:
                 "sepsis-risk takes --data and --seed: it crosses by itself, and its decision comes from that",
             )
         self.recipes = tuple(replace(recipe, seed=train.seed or 0) for recipe in RECIPES)
-        self.task = TASK
-        self.folder = folder
         self.options = options
-        self.say = say
         self._data: StayTable | None = None
 
     @property
@@ -89,14 +87,6 @@ class SepsisLine:
             self.say("data", text)
 
         return kept_features(self.data, self.task.feature_names, self.folder.cache, workers=WORKERS, say=say)
-
-    def build(self) -> Path:
-        """Every step whose inputs changed; the bundle's path. Raises ``GateFailed`` when a gate does not hold."""
-        self.train()
-        self.export()
-        self.compress()
-        self.verify()
-        return self.pack()
 
     # --- the steps
 
@@ -151,28 +141,22 @@ class SepsisLine:
             facts={"training": facts["training"], "out_of_fold": facts["out_of_fold"]},
             latency_runs=self.options.latency_runs,
         )
-        self.folder.write("verify", "evidence.json", evidence.to_json())
-        self.folder.write("verify", "golden.npz", golden.member)
-        self.folder.write_json("verify", "golden.json", golden.to_dict())
-        self.folder.write("verify", "reference.json", self._reference())
-        for gate in evidence.gates:
-            self.say("verify", gate.line())
-        evidence.require()
-        return evidence
+        self._keep(evidence, golden, self._reference())
+        return self._require(evidence)
 
     def pack(self) -> Path:
         """Everything → ``pack/NAME-VERSION.ewb``. Refused unless every gate of the evidence holds."""
         evidence = Evidence.from_json(self.folder.read("verify", "evidence.json"))
         facts = self.folder.read_json("train", "facts.json")
-        version, evaluation = self.options.version, self.options.evaluation
-        card = model_card(self.task, evidence, version=version, figures=card_figures(evidence, evaluation))
+        evaluation = self.options.evaluation
+        card = model_card(self.task, evidence, version=self.version, figures=card_figures(evidence, evaluation))
         seen = io.BytesIO()
         np.save(seen, np.sort(self.data.fingerprints()))
         raw = pack(
             self.task,
             self._models(),
-            Golden(member=self.folder.read("verify", "golden.npz"), **self.folder.read_json("verify", "golden.json")),
-            version=version,
+            self._golden(),
+            version=self.version,
             decision=facts["decision"],
             evidence=evidence,
             reference=self.folder.read("verify", "reference.json"),
@@ -184,10 +168,7 @@ class SepsisLine:
                 COMPANIONS_MEMBER: (json.dumps(facts["companions"], sort_keys=True) + "\n").encode(),
             },
         )
-        self.folder.write("pack", "card.md", card)
-        path = self.folder.write("pack", f"{self.task.name}-{version}.ewb", raw)
-        self.say("pack", f"{path.name}, {len(raw)} bytes")
-        return path
+        return self._write(raw, card)
 
     # --- their parts
 

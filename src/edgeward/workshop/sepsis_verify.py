@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bundle.archive import hash_members, read_bundle
 from edgeward.inference.backends.trees import read_trees
-from edgeward.inference.engine import Engine
 from edgeward.inference.tree_effects import TreeEffects
 from edgeward.signal.trees import NODES_MAX
-from edgeward.workshop.device_gates import (
-    LATENCY_RUNS,
-    golden_gates,
-    golden_window,
-    latency_facts,
-    latency_gates,
-    time_engines,
-)
-from edgeward.workshop.evidence import Evidence, Gate, ModelFact, machine_facts
-from edgeward.workshop.pack import trial_bundle
+from edgeward.workshop.device_gates import LATENCY_RUNS, evidence_of, on_device
+from edgeward.workshop.evidence import Evidence, Gate
 from edgeward.workshop.tree_onnx import table_scores
 
 if TYPE_CHECKING:
@@ -88,8 +78,6 @@ def verify(
 
     Never raises for a gate that does not hold: ask ``Evidence.require``.
     """
-    bundle = read_bundle(trial_bundle(task, models, golden, version="0.0.0", decision=decision))
-    engines = {model.key: Engine.load(bundle, model.key) for model in models}
     gates: list[Gate] = []
     nodes = {}
     for model, forest in zip(models, forests, strict=True):
@@ -97,23 +85,11 @@ def verify(
         nodes[model.key] = len(trees.feature)
         gates += export_gates(model.key, trees, forest, judged.sample)
         gates.append(Gate("nodes", model.key, float(len(trees.feature)), "<=", float(NODES_MAX), "nodes"))
-    gates += golden_gates(bundle, engines)
-    timed = time_engines(engines, golden_window(task), latency_runs)
-    gates += latency_gates(task, timed)
+    device_gates, latency = on_device(task, models, golden, decision, latency_runs)
+    gates += device_gates
     gates += worth(models[0].key, judged, bounds or Bounds())
-    present = hash_members({model.key: model.model for model in models})
-    return Evidence(
-        name=task.name,
-        models={m.key: ModelFact(present[m.key], len(m.model), m.precision) for m in models},
-        gates=tuple(gates),
-        machine=machine_facts(threads=1),
-        facts={
-            **facts,
-            "nodes": nodes,
-            "latency": latency_facts(timed),
-            "golden": {"vectors": golden.count, "tolerance": dict(golden.tolerance)},
-        },
-    )
+    vectors = {"vectors": golden.count, "tolerance": dict(golden.tolerance)}
+    return evidence_of(task, models, gates, {**facts, "nodes": nodes, "latency": latency, "golden": vectors})
 
 
 def worth(key: str, judged: Judged, bounds: Bounds) -> list[Gate]:

@@ -11,20 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeward.bundle.archive import hash_members, read_bundle
-from edgeward.inference.engine import Engine
-from edgeward.workshop.device_gates import (
-    LATENCY_RUNS,
-    golden_gates,
-    golden_window,
-    latency_facts,
-    latency_gates,
-    time_engines,
-)
-from edgeward.workshop.evidence import Evidence, Gate, ModelFact, machine_facts
+from edgeward.workshop.device_gates import LATENCY_RUNS, evidence_of, on_device
+from edgeward.workshop.evidence import Evidence, Gate
 from edgeward.workshop.export import PARITY_WINDOWS, parity_gate, random_inputs
 from edgeward.workshop.metrics import ClassFigures, class_figures, decide
-from edgeward.workshop.pack import trial_bundle
 from edgeward.workshop.scorer import Scorer
 from edgeward.workshop.windows import stratified
 
@@ -77,25 +67,13 @@ def verify(
     Never raises for a gate that does not hold: ask ``Evidence.require``.
     """
     bounds = bounds or Bounds()
-    bundle = read_bundle(trial_bundle(task, models, golden, version="0.0.0", decision=decision))
-    engines = {model.key: Engine.load(bundle, model.key) for model in models}
     gates = parity_gates(task, network, models[0], judged)
     accuracy, accuracy_gates = judge_accuracy(task, models, judged, decision, bounds, whole)
     gates += accuracy_gates
-    gates += golden_gates(bundle, engines)
-    latency = time_engines(engines, golden_window(task), latency_runs)
-    gates += latency_gates(task, latency)
-    gates += size_gates(models, bounds)
-    return Evidence(
-        name=task.name,
-        models={
-            model.key: ModelFact(hash_members({model.key: model.model})[model.key], len(model.model), model.precision)
-            for model in models
-        },
-        gates=tuple(gates),
-        machine=machine_facts(threads=1),
-        facts={**facts, "accuracy": accuracy, "latency": latency_facts(latency), "golden": _golden_facts(task, golden)},
-    )
+    device_gates, latency = on_device(task, models, golden, decision, latency_runs)
+    gates += device_gates + size_gates(models, bounds)
+    measured = {"accuracy": accuracy, "latency": latency, "golden": _golden_facts(task, golden)}
+    return evidence_of(task, models, gates, {**facts, **measured})
 
 
 def parity_gates(task: ModelTask, network: torch.nn.Module, model: ModelFile, judged: Judged) -> list[Gate]:
