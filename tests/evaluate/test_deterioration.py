@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,8 @@ import pytest
 
 for _library in ("lightgbm", "pyarrow", "onnx", "torch", "matplotlib"):
     pytest.importorskip(_library, reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
+
+from small_recipes import SMALL
 
 from edgeward.bundle.archive import read_bundle
 from edgeward.cli import evaluate as cli
@@ -37,17 +38,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.workshop
 RULES = ("threshold_alert", "news2_5", "news2_7", "qsofa_2")
-SMALL = tuple(
-    replace(
-        recipe,
-        parts=tuple(replace(part, rounds=25) for part in recipe.parts),
-        leaves=6,
-        rows_in_leaf_min=10,
-        l2=1.0,
-        well_share=0.9,
-    )
-    for recipe in sepsis_recipes.RECIPES
-)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ pytest.importorskip("pyarrow", reason="WORKSHOP EXTRA ABSENT: pip install 'edgew
 pytest.importorskip("onnx", reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 pytest.importorskip("torch", reason="WORKSHOP EXTRA ABSENT: pip install 'edgeward[workshop]'")
 
+from small_recipes import SMALL
+
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.inference.engine import Engine
 from edgeward.inference.host import EngineHost
@@ -25,7 +27,6 @@ from edgeward.workshop.evidence import GateFailed
 from edgeward.workshop.folder import BuildFolder
 from edgeward.workshop.line import LineOptions
 from edgeward.workshop.sepsis_line import SepsisLine
-from edgeward.workshop.sepsis_recipes import RECIPES
 from edgeward.workshop.sepsis_task import TASK
 from edgeward.workshop.sepsis_train import best_threshold, grow
 from edgeward.workshop.sepsis_utility import utility_of
@@ -37,17 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.workshop
-SMALL = tuple(
-    replace(
-        recipe,
-        parts=tuple(replace(part, rounds=25) for part in recipe.parts),
-        leaves=6,
-        rows_in_leaf_min=10,
-        l2=1.0,
-        well_share=0.9,
-    )
-    for recipe in RECIPES
-)
 EASY = sepsis_verify.Bounds(auroc_min=0.6, utility_min=0.0, calibration_error_max=0.2, auroc_gain_min=-0.2)
 
 

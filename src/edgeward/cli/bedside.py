@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from edgeward.bedside.feed import Population
 from edgeward.bedside.system import SystemClock
+from edgeward.cli.arguments import page_arguments, repository_arguments
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
 from edgeward.kernel.clock import NS_PER_S
@@ -52,22 +53,12 @@ def register(verbs: Any) -> None:
         "--trusted-root root.json",
     )
     run.add_argument("--source", help=SOURCE_HELP)
-    run.add_argument("--repository", help="folder or URL of the signed repository")
-    run.add_argument("--trusted-root", help="the repository's root.json, brought by hand at first use")
+    repository_arguments(run)
     run.add_argument("--bundle", help="name of the bundle to run (default: ecg-beat)")
     run.add_argument("--state-dir", type=Path, help="where slots and trust live (default: ~/.local/state/edgeward)")
     run.add_argument("--settings", type=Path, help="TOML file with a [bedside] table")
     run.add_argument("--bed", help="the bed's name on the page")
-    run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
-    run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
-    run.add_argument(
-        "--page-name",
-        dest="page_names",
-        action="append",
-        metavar="NAME",
-        help="a further name or address by which browsers ask for the page; may be repeated",
-    )
-    run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
+    page_arguments(run)
     run.add_argument(
         "--json-lines", metavar="FILE", help="write verdicts and notices as JSON lines; - for standard output"
     )

@@ -138,10 +138,7 @@ def load_hl7(path: Path | None) -> tuple[Hl7Settings, tuple[SiteCode, ...]]:
     table = table_of(found.get("hl7", {}), "hl7")
     plain = typed(_Hl7Table(), table, "hl7")
     certificate, key, ca = plain.tls_certificate, plain.tls_key, plain.tls_client_ca
-    if bool(certificate) != bool(key) or (ca and not certificate):
-        raise ConfigError(
-            "setting-incomplete", "[hl7] tls_certificate and tls_key belong together, tls_client_ca to them"
-        )
+    require_tls_whole(certificate, key, ca, "hl7", "tls_client_ca")
     tls = Hl7Tls(Path(certificate), Path(key), Path(ca) if ca else None) if certificate else None
     with within("[hl7]"):
         settings = Hl7Settings(
@@ -207,6 +204,14 @@ def table_of(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError("setting-invalid", f"{where} must be a table: write [{where}] and its settings below")
     return value
+
+
+def require_tls_whole(certificate: str, key: str, authority: str, where: str, name: str) -> None:
+    """``ConfigError`` where files of TLS are named without those they need; ``name``: the authority's key."""
+    if bool(certificate) != bool(key) or (authority and not certificate):
+        raise ConfigError(
+            "setting-incomplete", f"[{where}] tls_certificate and tls_key belong together, {name} to them"
+        )
 
 
 def words_of(value: object, where: str, name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.system import SystemClock
+from edgeward.cli.arguments import page_arguments, repository_arguments
 from edgeward.cli.bedside import say
 from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
 from edgeward.cli.ward_settings import WardSettings, load_ward
@@ -41,18 +42,8 @@ def register(verbs: Any) -> None:
     run.add_argument(
         "--ecg", action="append", default=[], metavar="BED=SOURCE", help="an ECG for a bed; may be repeated"
     )
-    run.add_argument("--repository", help="folder or URL of the signed repository")
-    run.add_argument("--trusted-root", help="the repository's root.json, brought by hand at first use")
-    run.add_argument("--page-host", help="address of the page (default: 127.0.0.1)")
-    run.add_argument("--page-port", type=int, help="port of the page, 0 for any free one (default: 8080)")
-    run.add_argument(
-        "--page-name",
-        dest="page_names",
-        action="append",
-        metavar="NAME",
-        help="a further name or address by which browsers ask for the page; may be repeated",
-    )
-    run.add_argument("--no-page", dest="page", action="store_const", const=False, help="do not serve the page")
+    repository_arguments(run)
+    page_arguments(run)
     run.add_argument(
         "--no-actions",
         dest="actions",

@@ -14,7 +14,7 @@ from edgeward.bedside.output.fhir import FhirOutSettings
 from edgeward.bedside.output.hl7 import Hl7OutSettings
 from edgeward.bedside.source.fhir import FhirSettings
 from edgeward.bedside.source.sdc_link import SdcAddress, sdc_address
-from edgeward.cli.settings import document, rows_of, table_of, typed, within, words_of, zone_of
+from edgeward.cli.settings import document, require_tls_whole, rows_of, table_of, typed, within, words_of, zone_of
 from edgeward.kernel.errors import ConfigError
 from edgeward.wire.entries import PREFER
 from edgeward.wire.fhir_out import Author
@@ -177,10 +177,7 @@ def _sdc(row: Mapping[str, Any]) -> SdcIn:
 
 
 def _tls(certificate: str, key: str, authority: str, where: str, name: str) -> TlsFiles | None:
-    if bool(certificate) != bool(key) or (authority and not certificate):
-        raise ConfigError(
-            "setting-incomplete", f"[{where}] tls_certificate and tls_key belong together, {name} to them"
-        )
+    require_tls_whole(certificate, key, authority, where, name)
     return TlsFiles(certificate, key, authority) if certificate else None
 
 

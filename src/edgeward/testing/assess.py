@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bedside.assess.port import Driver, Finding, Level, StayState, Window, Wording
+from edgeward.bedside.assess.port import Finding, Level, StayState, Window, Wording
 from edgeward.bedside.priority import Priority
 from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import EngineError, InputError
 from edgeward.signal.numeric import Kind, Numeric
+from edgeward.wire.entries import Driver
 
 if TYPE_CHECKING:
     from edgeward.bedside.feed import Admitted

@@ -43,7 +43,7 @@ def outcome_of(task: str) -> Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """A feature that moves a score: ``effect`` in log odds."""
+    """A feature that moves a score most: its value in ``unit`` (None: missing), its exact effect in log odds."""
 
     feature: str
     label: str

@@ -35,9 +35,10 @@ from edgeward.kernel.errors import EngineError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from edgeward.bedside.assess.port import Array, Driver, Forecast, Plan, StayState
+    from edgeward.bedside.assess.port import Array, Forecast, Plan, StayState
     from edgeward.bedside.fallback import Occurrence
     from edgeward.bedside.feed import Feed
+    from edgeward.wire.entries import Driver
 
 MODE_EVERY_NS = 5 * NS_PER_S
 _SPREAD = 0.618_033_988_75

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.priority import Priority
     from edgeward.bedside.verdict import Reason
     from edgeward.signal.numeric import Kind, Numeric
+    from edgeward.wire.entries import Driver
 
     Array = npt.NDArray[np.float32]
 
@@ -42,17 +43,6 @@ class Window:
     inputs: Mapping[str, Array]
     missing_share: float = 0.0
     stale_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """A feature that moves the score most: its value in ``unit`` (None: missing), its exact effect in log odds."""
-
-    feature: str
-    label: str
-    value: float | None
-    unit: str
-    effect: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeward.bedside.assess.port import Driver, Finding, Level, Window, Wording
+from edgeward.bedside.assess.port import Finding, Level, Window, Wording
 from edgeward.bedside.feed import Population
 from edgeward.bedside.priority import Priority
 from edgeward.bedside.verdict import Reason
@@ -22,6 +22,7 @@ from edgeward.kernel.errors import BundleError, EngineError
 from edgeward.signal.stay_channels import CHANNELS
 from edgeward.signal.stay_features import AGE_H_MAX, NAME, NAMES, StayFeatures
 from edgeward.signal.stay_labels import describe
+from edgeward.wire.entries import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
