@@ -269,17 +269,6 @@ class SdcMonitor:
             core.PatientType = pm_types.PatientType(category) if category else None
             state.CoreData = core
 
-    def add_patient(self, extension: str, *, root: str = "urn:oid:1.2.3") -> None:
-        """Associate one more patient beside the one there is: a mistake that a device must not make."""
-        with self._lock, self._mdib.context_state_transaction() as transaction:
-            state = transaction.mk_context_state("patient", set_associated=True)
-            state.Identification = [pm_types.InstanceIdentifier(root, extension_string=extension)]
-
-    def clear_patient(self) -> None:
-        """Nobody is associated any more."""
-        with self._lock, self._mdib.context_state_transaction() as transaction:
-            transaction.disassociate_all("patient")
-
     def set_location(self, *, poc: str = "", room: str = "", bed: str = "", facility: str = "") -> None:
         """Say where the device stands."""
         place = SdcLocation(fac=facility or None, poc=poc or None, rm=room or None, bed=bed or None)
