@@ -64,5 +64,5 @@ $(DEVICE)/.stamp: pyproject.toml
 
 $(DEV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --editable '.[workshop,sdc,dev]'
+	$(DEV)/bin/pip install --quiet --editable '.[workshop,fleet,sdc,dev]'
 	touch $@

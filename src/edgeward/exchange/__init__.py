@@ -1,1 +1,1 @@
-"""What a device and the fleet say to each other. Nothing is built here yet."""
+"""What a device and the fleet say to each other: typed, bounded, and free of PHI by type (``exchange.typed``)."""
