@@ -142,6 +142,21 @@ def test_a_killed_engine_costs_scores_and_no_alert(tmp_path: Path) -> None:
         assert ward.end() == 0
 
 
+def test_an_engine_that_hangs_between_two_scores_is_noticed_before_the_next(tmp_path: Path) -> None:
+    """Nobody asks it for seconds to come; the banner says why long before the next score would be due."""
+    with (
+        WardProcess(tmp_path, SETTINGS, toy_period_s=15.0) as ward,
+        Monitors([bed(number, hr=80.0) for number in (1, 2, 3)], ward.hl7_port, period_s=PERIOD_S),
+    ):
+        scored = ward.wait("score", accepted)
+        os.kill(ward.pid("engine"), signal.SIGSTOP)
+        down = ward.wait("mode", lambda m: m["mode"] == "THRESHOLD_ONLY", scored)
+        assert ward.heard[down][1]["reason"] == "engine_hung"
+        later = ward.wait("vitals", lambda m: m["bed"] == "ICU 1", down)
+        assert "score" not in [message["kind"] for _, message in ward.heard[scored + 1 : later]]
+        ward.wait("engine", lambda m: m["state"] == "ready" and m["restarts"] == 1, scored)
+
+
 def test_records_arrive_once_and_in_order_when_the_receiver_comes_back(tmp_path: Path) -> None:
     """Through a receiver that is down and a power cut; the ward page says what waits and why."""
     port = free_port()
