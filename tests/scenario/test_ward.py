@@ -16,63 +16,25 @@ import urllib.request
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from wards import PERIOD_S, SETTINGS, accepted, bed, free_port, get, until
 
 from edgeward.signal.numeric import Kind
-from edgeward.testing.gateway import SimulatedBed
 from edgeward.testing.ward_process import Monitors, Steady, WardProcess
 from edgeward.wire.hl7v2 import parse
 from edgeward.wire.hl7v2_encode import Person, Sender, adt, observation, oru_r01
 from edgeward.wire.mllp import Decoder, encode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
-PERIOD_S = 0.4
-SETTINGS = """
-[ward]
-tasks = ["sepsis-risk"]
-dwell_s = 3
-[thresholds.adult]
-spo2_delay_s = 0
-desat_delay_s = 0
-"""
 RISK = {80.0: "11.92", 90.0: "26.89", 100.0: "50.00", 110.0: "73.11"}
 """The toy's probability in percent by heart rate."""
 
 
 def out_to(port: int) -> str:
     return f'[out]\ndevice = "d"\n[out.hl7]\nhost = "127.0.0.1"\nport = {port}\n'
-
-
-def bed(number: int, **vitals: float | None) -> SimulatedBed:
-    return SimulatedBed(f"ICU^^{number}", Steady(**vitals), f"P{number}")
-
-
-def accepted(message: Any) -> bool:
-    return bool(message["outcome"] == "accepted")
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read().decode())
-
-
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
-    return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 class Receiver:

@@ -106,7 +106,7 @@ def live_modes(stay: Stay | None, now_ms: float) -> list[Mapping[str, Any]]:
 
 
 def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> str:
-    """The lowest rung that serves a bed, in few words; the reason where it is not the first, dashes where none is asked."""
+    """The lowest rung that serves a bed, with the reason where it is not the first, and dashes where none is asked."""
     if not modes:
         return f'<span class="rung" data-mode="UNKNOWN">{"AI not heard of" if tasks else "No AI installed"}</span>'
     mode = modes[0]
