@@ -79,7 +79,7 @@ class Rim:
             Beds(), sides, [self.heard], self.audit, clock, tasks=[TASK], hello=self._hello, updates=self.lives
         )
 
-    def _hello(self, plans: Any, pages: Any) -> dict[str, Any]:  # noqa: ARG002
+    def _hello(self, plans: Any, pages: Any) -> dict[str, Any]:
         charge = self.live.charge
         return {"tasks": [charge.version if charge else "-"]}
 
@@ -152,7 +152,7 @@ def test_a_candidate_that_agrees_takes_over_and_no_bed_notices(rim: Rim, tmp_pat
     assert {mode["mode"] for mode in rim.heard.of("mode", since)} <= {Mode.LOCAL.value}
     assert {score["outcome"] for score in rim.heard.of("score", since)} == {"accepted"}
     assert rim.heard.of("hello")[-1]["tasks"] == ["2.0.0"]
-    assert rim.live.serving().scores > 0
+    rim.until(lambda: rim.live.serving().scores > 0)
     (swap,) = rim.audited("swap")
     assert (swap["reason"], swap["from"], swap["version"], swap["sha256"]) == (
         "update",

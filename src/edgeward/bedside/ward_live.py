@@ -54,6 +54,8 @@ class WardLive:
         self._serving = Serving(charge.sha256 if charge is not None else "", down=True)
         self._counted = (0, 0)
         """Scores and failures of processes before this one, since the bundle took charge."""
+        self._lost = False
+        """The process failed, and the bundle in charge has not served since."""
         self._safe = False
         self._heard_ns: int | None = None
 
@@ -147,7 +149,7 @@ class WardLive:
     def heard(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Take a ``serving`` message; what is to be audited: a bundle took over."""
         sha256, turn = str(data["sha256"]), int(data["turn"])
-        scores, failures, down, safe = (data[name] for name in ("scores", "failures", "down", "safe"))
+        scores, failures, served, down, safe = (data[name] for name in ("scores", "failures", "served", "down", "safe"))
         with self._lock:
             if turn != self._turn:
                 return []  # it answers what was told before
@@ -162,18 +164,21 @@ class WardLive:
             if self._unaudited is not None and self._charge is not None and sha256 == self._charge.sha256:
                 told.append(self._unaudited)
                 self._unaudited, self._counted = None, (0, 0)
-            before = self._counted
-            self._serving = Serving(sha256, before[0] + int(scores), before[1] + int(failures), bool(down))
+            self._lost = self._lost and not served
+            before, down = self._counted, bool(down) or self._lost
+            self._serving = Serving(sha256, before[0] + int(scores), before[1] + int(failures), down)
             if data["shadow"] is not None and self._candidate is not None:
                 self._shadow = _shadow(data["shadow"])
             return told
 
     def lost(self, *, failed: bool) -> None:
-        """The process is gone: what it ran in the shadow is gone, and what is in charge serves nobody meanwhile."""
+        """The process is gone, and with it the shadow; one that ``failed`` counts against what is in charge."""
         with self._lock:
             self._begin_anew()
+            self._say()  # the next one may have been started before this was known
+            self._lost |= failed
             now = self._serving
-            self._serving = replace(now, failures=now.failures + failed, down=True)
+            self._serving = replace(now, failures=now.failures + failed, down=now.down or failed)
             self._counted = (self._serving.scores, self._serving.failures)
 
     # --- inside, with the lock held

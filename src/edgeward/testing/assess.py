@@ -58,8 +58,8 @@ class ToyPlan:
     levels: tuple[float, float] = (0.5, 0.8)
 
     def sees_as(self, other: Any) -> bool:
-        """Every toy sees the same."""
-        return isinstance(other, ToyPlan)
+        """Toys of one kind see the same."""
+        return type(other) is type(self)
 
     def fits(self, admitted: Admitted) -> Reason | None:
         """No children."""

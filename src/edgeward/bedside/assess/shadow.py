@@ -142,7 +142,7 @@ class Candidate:
         self.warm = warm
         self.sight: Sight | None = None
         self._bound: Bound | None = None
-        self._was_ready = False
+        self._has_run = False
         self._waiting: deque[_Asked] = deque()
         self._under_way: _Asked | None = None
         self._recent_ns: deque[int] = deque(maxlen=RECENT)
@@ -161,7 +161,7 @@ class Candidate:
 
     def saw(self, ask: Ask, scores: Array, now_ns: int) -> None:
         """LOCAL was asked, and gave ``scores``."""
-        if self._bound is None or not self._was_ready:
+        if not self._has_run:
             return
         if not self.warm.ready:
             self.failed += 1
@@ -177,7 +177,9 @@ class Candidate:
         ``next_due_ns``: when the next stay of any task is due. Call it after every turn, before anything else is fed:
         the windows that it cuts are those of this instant.
         """
-        if not self._begun(core):
+        begun = self._begun(core)
+        self._has_run |= self.ready
+        if not begun:
             return
         answer = self.warm.answer()
         if answer is not None and self._under_way is not None:
@@ -220,7 +222,6 @@ class Candidate:
         if self.sight is not None and not self.sight.whole:
             self.sight.begin_one(core.stays())
             return False
-        self._was_ready |= self.warm.ready
         return True
 
     def _cut(self, sight: Sight) -> None:

@@ -16,7 +16,7 @@ from edgeward.bedside.assess.shadow import Candidate, Sight
 from edgeward.bedside.assess.warm import take_charge
 from edgeward.bedside.fallback import Ladder, Mode, Trust, promoted, returned
 from edgeward.bedside.feed import TaskSettings
-from edgeward.kernel.clock import NS_PER_S
+from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,8 @@ class Task:
         self._client = client
         self.candidate: Candidate | None = None
         self._scores = self._failures = 0
+        self._served = False
+        self._took_ns: int | None = None
         self._told: tuple[Any, ...] = ()
         self._tell_ns = 0
 
@@ -219,6 +221,7 @@ class Task:
         others = tuple(rung for rung in local if rung is not Mode.LOCAL) + ((Mode.CLOUD,) if cloud is not None else ())
         self.engines.arrange(local, cloud)
         self._scores = self._failures = 0
+        self._served, self._took_ns = False, now_ns
         effects = self.core.adopt(
             model.plan, model.version, states, lambda ladder: exchange(ladder, others, now_ns), now_ns
         )
@@ -233,9 +236,10 @@ class Task:
 
     def _serving(self, now_ns: int) -> list[Message]:
         """Which bundle is in charge and how the candidate does: each second, and at once when that changes."""
-        down, safe = self.core.ladder.serving is not Mode.LOCAL, self.safe
+        serves, safe = self.core.ladder.serving is Mode.LOCAL, self.safe
+        self._served |= serves
         shadow = self.candidate.facts() if self.candidate is not None else None
-        state = (self._wanted.turn, self.current.sha256, down, safe, shadow and (shadow["running"], shadow["code"]))
+        state = (self._wanted.turn, self.current.sha256, serves, safe, shadow and (shadow["running"], shadow["code"]))
         if state == self._told and now_ns < self._tell_ns:
             return []
         self._told, self._tell_ns = state, now_ns + SERVING_EVERY_NS
@@ -246,7 +250,9 @@ class Task:
             "sha256": self.current.sha256,
             "scores": self._scores,
             "failures": self._failures,
-            "down": down,
+            "served": self._served,
+            "down": self._served and not serves,
+            "since_ms": None if self._took_ns is None else (now_ns - self._took_ns) // NS_PER_MS,
             "safe": safe,
             "shadow": shadow,
         }
