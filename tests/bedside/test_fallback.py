@@ -189,7 +189,7 @@ OCCURRENCES = st.lists(
 def test_a_takeover_is_no_way_up_the_ladder(
     before: tuple[Mode, ...], after: tuple[Mode, ...], past: list[Occurrence]
 ) -> None:
-    """LOCAL serves afterwards where LOCAL served, and nowhere else, whatever went before; a cloud proves itself anew."""
+    """LOCAL serves where LOCAL served, and nowhere else, whatever went before; a cloud proves itself anew."""
     ladder, now = Ladder.of(*before), 0
     for occurrence in past:
         now += 61 * S

@@ -53,7 +53,7 @@ def toy_bundle(version: str = "1.0.0", *, centre: float = CENTRE_HR, corrupt_fro
         "golden.npz": write_golden({"features": rates}, {"fp32": expected}),
     }
     manifest = Manifest(
-        name="toy",
+        name=TASK,
         version=version,
         task=TASK,
         inputs=(TensorSpec("features", (-1, 1)),),

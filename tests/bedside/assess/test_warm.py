@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgeward.bedside.assess import model as model_module
-from edgeward.bedside.assess.warm import WarmEngine, resident_kib, take_charge
+from edgeward.bedside.assess.warm import WarmEngine, take_charge
+from edgeward.bedside.trial import resident_kib
 from edgeward.bundle.archive import read_bundle
 from edgeward.testing.assess import ToyPlan
 from edgeward.testing.toy import CORRUPT_HR, TASK, toy_bundle
@@ -33,7 +34,7 @@ def until(what: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 
 def alive(pid: int | None) -> bool:
-    return pid is not None and resident_kib(pid) > 0
+    return resident_kib(pid) > 0
 
 
 def asked(warm: WarmEngine, rate: float) -> Answer:

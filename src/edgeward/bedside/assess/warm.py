@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgeward.bedside.assess.model import read_model
+from edgeward.bedside.trial import resident_kib
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import EdgewardError, InputError
 from edgeward.kernel.limits import ENGINE_HANG_MS
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.1
 MEMORY_EVERY_NS = 1_000_000_000
-_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,13 +193,6 @@ def _infer(engine: EngineHost, inputs: Mapping[str, Array], budget_s: float) -> 
         return Answer(None, 0)
     scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
     return Answer(scores, result.infer_ns)
-
-
-def resident_kib(pid: int) -> int:
-    """Resident set of a process; 0 where it has gone."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KIB
-    return 0
 
 
 def take_charge(engine: EngineHost) -> None:
