@@ -82,14 +82,18 @@ def judge_offer(offer: Offer, order: Order, active: Slot | None, refused: str) -
 
 
 def judge_trial(result: TrialResult, memory_kib_max: int = 0) -> Fails | None:
-    """What a trial that did not pass means; None for one that did, within ``memory_kib_max`` (0: any)."""
+    """What a trial that did not pass means; None for one that did, within ``memory_kib_max`` (0: any).
+
+    A device that is busy for a minute must not bar a bundle for ever: only a latency is measured again.
+    """
     evidence = result.evidence
     if result.passed and 0 < memory_kib_max < evidence.memory_kib:
         return Fails(Why.MEMORY, False, Why.MEMORY.value, _too_much(evidence.memory_kib, memory_kib_max), evidence)
     if result.passed and evidence.golden_vectors:
         return None
     code = result.code or "trial-failed"
-    return Fails(_TRIAL.get(code, Why.TRIAL_CRASHED), False, code, result.message, evidence)
+    why = _TRIAL.get(code, Why.TRIAL_CRASHED)
+    return Fails(why, why is Why.TOO_SLOW, code, result.message, evidence)
 
 
 def judge_shadow(
