@@ -167,7 +167,7 @@ def test_older_bundle_is_refused_unless_a_return_is_signed() -> None:
     [
         (TrialResult(False, "golden-failed", "no"), Why.GOLDEN_FAILED),
         (TrialResult(False, "trial-too-slow", "no", EVIDENCE), Why.TOO_SLOW),
-        (TrialResult(False, "trial-memory", "no", EVIDENCE), Why.MEMORY),
+        (TrialResult(True, evidence=replace(EVIDENCE, memory_kib=100_001)), Why.MEMORY),
         (TrialResult(False, "trial-hung", "no"), Why.TRIAL_CRASHED),
         (TrialResult(True), Why.TRIAL_CRASHED),  # one that measured nothing
     ],
@@ -175,6 +175,7 @@ def test_older_bundle_is_refused_unless_a_return_is_signed() -> None:
 def test_failed_gate_ends_it_and_is_remembered(result: TrialResult, why: Why) -> None:
     """A bundle that fails on this device never serves, is said with its evidence, and is not fetched again."""
     made = device()
+    made.rules = Rules(memory_kib_max=100_000)
     made.trial = lambda _path: result
     record = made.install(2)
     assert (record.state, record.why, record.evidence) == (S.FAILED, why, result.evidence)
@@ -367,11 +368,13 @@ def test_failures_within_the_bound_do_not_end_a_soak() -> None:
 
 
 def test_candidate_that_does_not_take_charge_is_taken_back() -> None:
-    """It was put in charge and the old one goes on serving: rolled back after a bounded time."""
+    """It was put in charge and the old one goes on serving: taken back after a bounded time, and not blamed."""
     made, live = device(), ScriptedLive(takes_charge=False)
     updater = soaked(made, live)
     record = made.until(updater, ended)
-    assert (record.state, record.why, live.said) == (S.ROLLED_BACK, Why.SOAK_FAILED, ["activate 1.1.0", "go back"])
+    assert (record.state, record.why) == (S.ROLLED_BACK, Why.NO_SAFE_MOMENT)
+    assert live.said == ["activate 1.1.0", "go back"]
+    assert made.slots.refused(record.order.sha256) == ""
 
 
 # --- the shadow

@@ -1,8 +1,8 @@
 """Power cuts at every step of an update's life, and what must hold after each: shared by tests and ``bench/power.py``.
 
 A story is one way through an update. ``points`` plays it once and names every mutating step. ``survive`` plays it to
-one of them and cuts the power; ``recover`` boots what is left; ``second_cuts`` cuts that too, at any step. After each boot
-the device must run a whole bundle that it may trust, and with power it must come to the story's end.
+one of them and cuts the power; ``recover`` boots what is left; ``second_cuts`` cuts that too, at any step. After each
+boot the device must run a whole bundle that it may trust, and with power it must come to the end of the story.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Story:
             if active is not None and active.version == NEW:
                 device.slots.revert("engine-crashed")
             return
-        updater.order(device.repository.order(2, shadow_s=30, soak_s=60))
+        updater.order(device.repository.order(2, shadow_s=2, soak_s=2))
         device.until(updater, lambda record: record.ended)
 
 

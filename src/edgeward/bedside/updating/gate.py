@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SHADOW_WINDOWS_MIN = 50
 """Fewer windows say nothing about a bound of some percent."""
-ACTIVATE_S_MAX = 30
-"""A candidate that was put in charge and has not taken charge by then is not waited for."""
+ACTIVATE_S_MAX = 300
+"""A candidate that was put in charge and has not taken charge by then is not waited for: its moment passed."""
 FAILURES_FREE = 1
 FAILURES_PER = 100
 """A candidate may fail once, and once more for every so many windows."""
@@ -31,7 +31,6 @@ FAILURES_PER = 100
 _TRIAL = {
     "golden-failed": Why.GOLDEN_FAILED,
     "trial-too-slow": Why.TOO_SLOW,
-    "trial-memory": Why.MEMORY,
 }
 _WHY = {
     "repository-unreachable": Why.UNREACHABLE,
@@ -82,12 +81,15 @@ def judge_offer(offer: Offer, order: Order, active: Slot | None, refused: str) -
     return Fails(Why.BUNDLE_OLDER, code=Why.BUNDLE_OLDER.value, message=told)
 
 
-def judge_trial(result: TrialResult) -> Fails | None:
-    """What a trial that did not pass means; None for one that did."""
-    if result.passed and result.evidence.golden_vectors:
+def judge_trial(result: TrialResult, memory_kib_max: int = 0) -> Fails | None:
+    """What a trial that did not pass means; None for one that did, within ``memory_kib_max`` (0: any)."""
+    evidence = result.evidence
+    if result.passed and 0 < memory_kib_max < evidence.memory_kib:
+        return Fails(Why.MEMORY, False, Why.MEMORY.value, _too_much(evidence.memory_kib, memory_kib_max), evidence)
+    if result.passed and evidence.golden_vectors:
         return None
     code = result.code or "trial-failed"
-    return Fails(_TRIAL.get(code, Why.TRIAL_CRASHED), False, code, result.message, result.evidence)
+    return Fails(_TRIAL.get(code, Why.TRIAL_CRASHED), False, code, result.message, evidence)
 
 
 def judge_shadow(
@@ -112,8 +114,8 @@ def judge_shadow(
         told = f"it failed on {shadow.failed} windows that the current one scored"
         return _shadow_fails(Why.SHADOW_FAILED, told, evidence)
     if 0 < memory_kib_max < shadow.memory_kib:
-        told = f"its engine holds {shadow.memory_kib >> 10} MiB, the limit is {memory_kib_max >> 10} MiB"
-        return _shadow_fails(Why.MEMORY, told, evidence)
+        told = _too_much(shadow.memory_kib, memory_kib_max)
+        return Fails(Why.MEMORY, False, Why.MEMORY.value, told, evidence)
     if elapsed_s < order.shadow_s:
         return None
     if shadow.windows < SHADOW_WINDOWS_MIN:
@@ -134,7 +136,8 @@ def judge_start(serving: Serving, order: Order, elapsed_s: float) -> Serves | Fa
         return Serves()
     if elapsed_s < ACTIVATE_S_MAX:
         return None
-    return _soak_fails("it was put in charge and did not take charge")
+    told = "it was put in charge and found no moment to take it; the bundle before stays in use"
+    return Fails(Why.NO_SAFE_MOMENT, False, Why.NO_SAFE_MOMENT.value, told)
 
 
 def judge_soak(serving: Serving, order: Order, evidence: Evidence, elapsed_s: float) -> Held | Fails | None:
@@ -152,6 +155,13 @@ def judge_soak(serving: Serving, order: Order, evidence: Evidence, elapsed_s: fl
 
 def _too_many(failures: int, of: int) -> bool:
     return failures > FAILURES_FREE + of // FAILURES_PER
+
+
+def _too_much(memory_kib: int, memory_kib_max: int) -> str:
+    return (
+        f"its engine holds {memory_kib >> 10} MiB on this device, the limit is {memory_kib_max >> 10} MiB; the bundle "
+        "in use stays in use, publish a smaller model for such devices, or raise the device's limit"
+    )
 
 
 def _shadow_fails(why: Why, told: str, evidence: Evidence) -> Fails:

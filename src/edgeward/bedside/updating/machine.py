@@ -287,7 +287,7 @@ class Updater:
             told = "the bundle is not the one that its signed entry describes; publish it again"
             return Fails(Why.BUNDLE_REFUSED, code="bundle-mismatch", message=told)
         result = self._measured(slot.path)
-        return judge_trial(result) or Passed(result.evidence)
+        return judge_trial(result, self._rules.memory_kib_max) or Passed(result.evidence)
 
     def _measured(self, path: Path) -> TrialResult:
         try:
