@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from edgeward.bedside.assess.core import Ask, Assessor
+from edgeward.bedside.assess.model import Model
 from edgeward.bedside.assess.process import Assessment
+from edgeward.bedside.assess.task import Task
 from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.audit import Audit
 from edgeward.bedside.side import Happening, What
@@ -97,9 +99,7 @@ class Hospital:
         )
 
     def _assessment(self) -> Assessment:
-        from edgeward.bedside.assess.process import Task
-
-        return Assessment([Task(Assessor(ToyPlan()), self.engines, {})])  # type: ignore[arg-type]
+        return Assessment([Task(Assessor(ToyPlan()), self.engines, Model(ToyPlan()))])  # type: ignore[arg-type]
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
@@ -342,6 +342,17 @@ def test_a_process_that_says_what_it_cannot_mean_is_replaced(hospital: Hospital)
     assert hospital.ward.odd == 1
     assert [one["what"] for one in hospital.heard.of("process") if one["name"] == ASSESS][-1] == "nonsense"
     assert hospital.heard.of("mode", "A")[-1]["mode"] == "THRESHOLD_ONLY"
+
+
+def test_a_refusal_is_handed_on_whoever_reads_it_first(hospital: Hospital) -> None:
+    """The tick and the loop's reader hear through the same door: neither may swallow it."""
+    refused: list[tuple[str, str]] = []
+    hospital.ward.refused = lambda task, code: refused.append((task, code))
+    hospital.assess._heard.append(("refused", {"task": "toy", "code": "golden-failed"}))
+    hospital.run(0.1)
+    hospital.assess._heard.append(("refused", {"task": "toy", "code": "bundle-damaged"}))
+    hospital.ward.hear(ASSESS)
+    assert refused == [("toy", "golden-failed"), ("toy", "bundle-damaged")]
 
 
 def test_a_ward_without_a_patient_is_not_silent(tmp_path: Path) -> None:

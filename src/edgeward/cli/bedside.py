@@ -255,7 +255,7 @@ def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
     Raises ``ConfigError`` (``root-unreadable``) now rather than behind a running stream.
     """
     from edgeward.bedside.model import try_bundle
-    from edgeward.bedside.update import UpdateKind, check_and_install
+    from edgeward.bedside.updating.local import update_now
     from edgeward.trust.fetch import TrustClient
 
     if not settings.repository:
@@ -267,14 +267,10 @@ def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
     client = TrustClient(settings.repository, settings.state_dir / "trust", root=root)
 
     def update(slots: SlotStore) -> str:
-        outcome = check_and_install(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads))
-        active = outcome.active
-        running = f"{active.name} {active.version} ({active.sha256[:8]})" if active else "no bundle"
-        if outcome.kind is UpdateKind.INSTALLED:
-            return f"update: installed {running}; signatures, golden vectors and latency hold on this device"
-        if outcome.kind is UpdateKind.UNCHANGED:
-            return f"update: nothing new, {running} stays"
-        return f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]"
+        outcome = update_now(
+            client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads), SystemClock()
+        )
+        return f"update: {outcome.told}"
 
     return update
 
@@ -370,14 +366,19 @@ def hello_of(settings: BedsideSettings, info: SourceInfo, served: Served) -> dic
 def show_slots(arguments: argparse.Namespace) -> int:
     """The verb ``bedside slots``."""
     from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.updating.journal import Journal
     from edgeward.cli.settings import default_state_dir
 
     root = (arguments.state_dir or default_state_dir()) / "slots"
     if not root.is_dir():
         raise ConfigError("slots-missing", f"no device has run on {root} yet; start one with 'edgeward bedside run'")
-    # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to undo.
+    # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to go on with.
     for label, slot in SlotStore(root).look().items():
         print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
+    record = Journal(root).read()
+    if record.order is not None:
+        why = f": {record.message or record.why} [{record.code or record.why}]" if record.why is not None else ""
+        print(f"{'update':9} {record.order.family} {record.order.version} {record.state}{why}")
     return 0
 
 
