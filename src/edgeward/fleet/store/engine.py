@@ -11,7 +11,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import create_engine, event, inspect, select, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import URL, Connection, Engine
+
+    from edgeward.fleet.store.models import Base
 
 BUSY_MS = 10_000
 """How long a writer waits for another one on SQLite."""
@@ -85,6 +89,13 @@ class Store:
     def close(self) -> None:
         """Let every connection go."""
         self.engine.dispose()
+
+
+def insert_missing(session: Session, model: type[Base], **values: Any) -> bool:
+    """Insert a row unless its key is there, whoever else does so at this moment; whether it was inserted."""
+    made = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    done = session.execute(made(model).values(**values).on_conflict_do_nothing().returning(*inspect(model).primary_key))
+    return done.first() is not None
 
 
 def unreachable(url: URL) -> ConfigError:
