@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
+from edgeward.fleet.logs import log
 from edgeward.fleet.store import audit
 from edgeward.kernel.errors import ConfigError
 
@@ -76,7 +77,9 @@ class Store:
         """A transaction: committed at the end of the block with its audit entries, undone when the block raises."""
         with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
-            audit.flush(session)
+            head = audit.flush(session)
+        if head is not None:  # committed: a log that leaves this machine is where heads are noted
+            log("audit", seq=head.seq, hash=head.hash)
 
     def check(self) -> None:
         """Ask the database for an answer; ``ConfigError`` (``store-unreachable``) without one."""
