@@ -33,6 +33,7 @@ _TABLES = {
     "beds": "[[beds]]",
     "thresholds": "[thresholds]",
     "cloud": "[cloud]",
+    "fleet": "[fleet]",
     "hl7": "[hl7]",
     "codes": "[[codes]]",
     "fhir": "[fhir]",
