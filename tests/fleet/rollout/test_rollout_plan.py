@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -10,6 +12,7 @@ import pytest
 
 from edgeward.exchange.typed import decode, encode
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage
+from edgeward.fleet.rollout.plan_text import plan_text, read_plan
 from edgeward.fleet.rollout.slots import Slot, any_open
 from edgeward.kernel.errors import RolloutError
 
@@ -92,3 +95,58 @@ def test_slots_follow_the_clock_on_the_wall() -> None:
     assert any_open(early, zone, autumn)
     assert any_open(early, zone, autumn + 3_600)  # the hour comes twice
     assert not any_open(early, zone, autumn + 7_200)
+
+
+def test_plan_is_read_as_people_write_it() -> None:
+    """Shares, times and days by the words of a plan's text; and what is written is read back."""
+    text = tomllib.loads(
+        """
+        silent = "2 h"
+        soak = "90 min"
+        zone = "Europe/Berlin"
+        [[stage]]
+        name = "canary"
+        count = 5
+        errors = "0 %"
+        [[stage]]
+        name = "tenth"
+        share = "10.5 %"
+        [[stage]]
+        name = "the rest"
+        success = "99.9 %"
+        [[slot]]
+        days = ["Fri"]
+        from = "22:00"
+        to = "04:00"
+        """
+    )
+    plan = read_plan(text)
+    assert (plan.silent_s, plan.soak_s) == (7_200, 5_400)
+    assert plan.stages[1].pick == Pick(share=105_000)
+    assert plan.stages[2].gate.success == 999_000
+    assert plan.slots == (Slot((4,), 1_320, 240),)
+    assert read_plan(plan_text(plan)) == plan
+    assert read_plan(plan_text(Plan())) == Plan()
+    assert read_plan({}) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ({"stages": []}, "'stages' is not one of"),
+        ({"stage": [{"count": 1}]}, "no name"),
+        ({"stage": [{"name": "a", "count": "10"}, {"name": "b"}]}, "whole number"),
+        ({"stage": [{"name": "a", "share": 0.1}, {"name": "b"}]}, "5 %"),
+        ({"stage": [{"name": "a", "count": 0}, {"name": "b"}]}, "count"),
+        ({"soak": "an hour"}, "90 min"),
+        ({"slot": [{"from": "22:00", "to": "24:00"}]}, "time of day"),
+        ({"slot": [{"days": ["Freitag"], "from": "22:00", "to": "23:00"}]}, "Mon"),
+        ({"stage": [{"name": "a", "success": "0 %"}]}, "success"),
+        ({"stage": "canary"}, "not a list"),
+    ],
+)
+def test_plan_text_that_cannot_be_read_says_where(text: dict[str, object], word: str) -> None:
+    """The message names the place and what is expected there."""
+    with pytest.raises(RolloutError, match=re.escape(word)) as caught:
+        read_plan(text)
+    assert caught.value.code == "plan-text"
