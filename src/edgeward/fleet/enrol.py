@@ -183,7 +183,7 @@ class Enrolments:
         waiting = session.scalar(select(func.count()).select_from(Enrolment).where(Enrolment.state == "pending")) or 0
         if waiting >= PENDING_MAX:
             old = delete(Enrolment).where(Enrolment.state == "pending", Enrolment.asked_s < now_s - FORGET_S)
-            forgotten = len(session.execute(old.way_back(Enrolment.fingerprint)).all())
+            forgotten = len(session.execute(old.returning(Enrolment.fingerprint)).all())
             if not forgotten:
                 raise RefusedError(
                     503, "enrolments-full", f"{PENDING_MAX} applications wait already; accept or reject some of them"

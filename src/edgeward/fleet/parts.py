@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeward.fleet.accounts import Accounts
 from edgeward.fleet.authority import Authority
 from edgeward.fleet.checkin import CheckIns
+from edgeward.fleet.conduct.book import Book
+from edgeward.fleet.conduct.desk import FolderDesk, NoDesk
 from edgeward.fleet.enrol import Enrolments
-from edgeward.fleet.ports import NoRollouts
 from edgeward.fleet.store.engine import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeward.fleet.conduct.desk import Desk
     from edgeward.fleet.ports import Rollouts
     from edgeward.fleet.settings import FleetSettings
 
@@ -36,6 +39,7 @@ class Fleet:
     check_ins: CheckIns
     rollouts: Rollouts
     now_s: Callable[[], int]
+    desk: Desk = field(default_factory=NoDesk)
 
     def close(self) -> None:
         """Finish what goes on and let the database go."""
@@ -49,7 +53,7 @@ def open_fleet(
     """The parts. Raises ``ConfigError`` for an authority or a store that cannot be used."""
     authority = Authority.load(*settings.authority_files)
     store = Store(settings.store_url)
-    port = rollouts or NoRollouts()
+    port = rollouts or Book()
     return Fleet(
         settings,
         store,
@@ -58,4 +62,12 @@ def open_fleet(
         CheckIns(store, port, now_s, check_in_s=settings.check_in_s),
         port,
         now_s,
+        desk_of(settings),
     )
+
+
+def desk_of(settings: FleetSettings) -> Desk:
+    """The repository, where it is a folder of this machine."""
+    if not settings.repository or "://" in settings.repository:
+        return NoDesk()
+    return FolderDesk(Path(settings.repository), settings.online_keys_folder)
