@@ -179,11 +179,14 @@ def evidence_of(row: RolloutDevice) -> dict[str, Any]:
 
 
 def releases(session: Session, desk: Desk) -> list[tuple[str, str, str]]:
-    """What can be rolled out: family, version and hash of every bundle that signed metadata name now."""
+    """What can be rolled out: family, version and hash of every bundle that signed metadata name now.
+
+    What the server has proven (``fleet.releases``); where it has no root to prove by, what the repository says: a
+    device proves it in any case.
+    """
     query = select(Release.family, Release.version, Release.sha256).where(Release.current.is_(True))
-    found = {(row[0], row[1], row[2]) for row in session.execute(query)}
-    found |= {(offer.name, offer.version, offer.sha256) for offer in desk.offers()}
-    return sorted(found)
+    proven = {(row[0], row[1], row[2]) for row in session.execute(query)}
+    return sorted(proven or {(offer.name, offer.version, offer.sha256) for offer in desk.offers()})
 
 
 def pulse(session: Session, number: int) -> int:
