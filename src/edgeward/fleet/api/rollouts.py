@@ -130,7 +130,7 @@ class RolloutView(BaseModel):
 
 
 class StageView(BaseModel):
-    """A stage; ``state``: waiting, open or passed."""
+    """A stage; ``state``: waiting, open, passed, stopped, or skipped where nobody was left for it."""
 
     name: str
     state: str

@@ -30,7 +30,7 @@ UNHEARD = "silent"
 
 @dataclass(frozen=True, slots=True)
 class StageSeen:
-    """A stage as people see it; ``state``: waiting, open, passed, or skipped where nobody was left for it."""
+    """A stage as people see it; ``state``: waiting, open, passed, stopped, or skipped where nobody was left for it."""
 
     name: str
     counts: Counts
@@ -120,7 +120,7 @@ def _state(rollout: Rollout, number: int) -> str:
         return "waiting"
     if number < rollout.stage or rollout.met_s:
         return "passed" if rollout.counts[number].total else "skipped"
-    return "open"
+    return "stopped" if rollout.withdraws else "open"
 
 
 def _reasons(session: Session, number: int) -> list[Reason]:

@@ -47,8 +47,14 @@ async def signed_in(request: Request, fleet: TheFleet) -> Response:
             fleet.accounts.sign_in, form.get("name", ""), form.get("password", ""), address=address, now_s=fleet.now_s()
         )
     except RefusedError as error:
-        shown = {"to": to, "message": str(error), "by_provider": fleet.oidc is not None}
-        return page(request, "login.html", status=status_of(error), **shown)
+        return page(
+            request,
+            "login.html",
+            status=status_of(error),
+            to=to,
+            message=str(error),
+            by_provider=fleet.oidc is not None,
+        )
     response = RedirectResponse(to, 303)
     set_cookie(response, fleet, made.secret)
     return response
