@@ -5,6 +5,7 @@ uvicorn does not give an application its peer's certificate; ``PeerProtocol`` do
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgeward.fleet.api.guard import PEER
+from edgeward.fleet.logs import log
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +63,33 @@ def tls_context(settings: FleetSettings) -> ssl.SSLContext:
     return context
 
 
+class _Certificate:
+    """The server's certificate, read again when its file is another one: new connections get the new one."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        self.context = tls_context(settings)
+        self._files = settings.server_files
+        self._stamp = self._stamped()
+
+    async def look(self) -> None:
+        """Look at the files; what cannot be used is logged, and the one in use stays in use."""
+        stamp = self._stamped()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self.context.load_cert_chain(*self._files)
+            log("server certificate read again")
+        except (OSError, ssl.SSLError):
+            log("server certificate unusable", level=logging.WARNING)
+
+    def _stamped(self) -> tuple[int, ...]:
+        try:
+            return tuple(path.stat().st_mtime_ns for path in self._files)
+        except OSError:
+            return ()
+
+
 def listen(settings: FleetSettings) -> socket.socket:
     """The socket that every worker accepts from; ``ConfigError`` (``fleet-port``)."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -88,8 +117,9 @@ def server_of(app: FastAPI, settings: FleetSettings) -> uvicorn.Server:
     """A server for ``app``; ``run(sockets=[listener])`` serves until it is told to stop."""
     more: dict[str, Any] = {}
     if settings.tls:
-        context = tls_context(settings)
-        more["ssl_context_factory"] = lambda _config, _default: context
+        certificate = _Certificate(settings)
+        more["ssl_context_factory"] = lambda _config, _default: certificate.context
+        more["callback_notify"] = certificate.look
     config = uvicorn.Config(
         app,
         http=PeerProtocol,
