@@ -1,4 +1,4 @@
-"""What a site says of its fleet server (``[fleet]``), and an operator's machine of how to reach it (``[fleet_client]``)."""
+"""What a site says of its fleet server (``[fleet]``), and an operator's machine of how to reach it."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def load_client(path: Path | None, arguments: Mapping[str, Any]) -> tuple[FleetC
     if not token or not token.isascii() or not token.isprintable():
         raise ConfigError(
             "token-missing",
-            "give an API token: --token-file FILE or $EDGEWARD_FLEET_TOKEN; on the server's machine edgeward fleet user "
-            "token NAME makes one",
+            "give an API token: --token-file FILE or $EDGEWARD_FLEET_TOKEN; on the server's machine "
+            "edgeward fleet user token NAME makes one",
         )
     return settings, token
 
