@@ -301,6 +301,47 @@ def test_rollouts_of_a_group_leave_others_alone(kit: FleetKit) -> None:
     assert {name for name, device in site.devices.items() if device.held == NEW} == icu
 
 
+def test_workers_and_clock_at_once_lose_nothing(kit: FleetKit) -> None:
+    """Check-ins on several workers and the clock, all at the same time: every device ends counted once."""
+    plan = replace(TWO, stages=(Stage("canary", Pick(count=2)), Stage("half", Pick(share=500_000)), Stage("the rest")))
+    site = Site(kit, 12)
+    number = site.draft(plan)
+    site.decide(number, "approve")
+    names = sorted(site.devices)
+    site.devices[names[0]].will = UpdateState.COMMITTED
+    failed: list[BaseException] = []
+
+    def worker(mine: list[str]) -> None:
+        try:
+            for _ in range(12):
+                for name in mine:
+                    site.devices[name].work()
+                    site.visit(name)
+        except BaseException as error:  # noqa: BLE001 - told by the assertion below
+            failed.append(error)
+
+    def clock() -> None:
+        try:
+            for _ in range(40):
+                site.clock.tick()
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [threading.Thread(target=worker, args=(names[start::3],)) for start in range(3)]
+    threads.append(threading.Thread(target=clock))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not failed
+    for _ in range(6):
+        site.round()
+    assert site.rollout(number).counts == site.tally(number)
+    assert site.rollout(number).total.committed == 12
+    assert site.rollout(number).status is Status.COMPLETED
+    actions(kit)
+
+
 def test_tables_are_what_the_migration_makes(kit: FleetKit) -> None:
     """The steps end in exactly the tables that the code declares."""
     from alembic.autogenerate import compare_metadata

@@ -53,14 +53,16 @@ def days_of(slot: Slot) -> str:
 
 def pick_words(pick: Pick) -> str:
     """Which devices a stage takes."""
-    limits = [f"{pick.count} devices" if pick.count != 1 else "1 device"] if pick.count is not None else []
+    limits = []
+    if pick.count is not None:
+        limits.append("at most 1 device" if pick.count == 1 else f"at most {pick.count} devices")
     if pick.share is not None:
-        limits.append(f"{share_text(pick.share)} of all so far")
+        limits.append(f"until {share_text(pick.share)} of all are chosen")
     kinds = [f"of group {pick.group}"] if pick.group is not None else []
     kinds += [f"with the tag {pick.tag}"] if pick.tag is not None else []
     if pick.is_rest:
         return "all that remain"
-    return " ".join([f"at most {' and '.join(limits)}" if limits else "all devices", *kinds])
+    return " ".join([" and ".join(limits) or "all devices", *kinds])
 
 
 def bar(counts: Counts) -> list[tuple[str, int, int, int]]:
