@@ -69,11 +69,14 @@ def download(
     dest: Path,
     *,
     timeout_s: float = TIMEOUT_S,
+    ca: str = "",
     progress: Callable[[int], None] | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
     pause: Callable[[float], None] = time.sleep,
 ) -> DownloadReport:
     """Put ``blob`` at ``dest``, resuming what an earlier call left; ``progress`` is told the bytes held so far.
+
+    ``ca`` as in ``trust.transport.opened``.
 
     Raises ``TrustError``: ``repository-unreachable`` (call again: it resumes), ``download-hash``,
     ``download-too-long``, ``download-refused``; ``ConfigError``: ``disk-full``, ``disk-error``. After any of them, and
@@ -87,7 +90,7 @@ def download(
         part = _Part(blob, dest)
         try:
             part.require_room()
-            loop = _Loop(blob, part, timeout_s, checkpoint_bytes, progress, pause)
+            loop = _Loop(blob, part, timeout_s, ca, checkpoint_bytes, progress, pause)
             loop.run()
         finally:
             part.close()
@@ -274,6 +277,7 @@ class _Loop:
         blob: Blob,
         part: _Part,
         timeout_s: float,
+        ca: str,
         checkpoint_bytes: int,
         progress: Callable[[int], None] | None,
         pause: Callable[[float], None],
@@ -281,6 +285,7 @@ class _Loop:
         self._blob = blob
         self._part = part
         self._timeout_s = timeout_s
+        self._ca = ca
         self._checkpoint_bytes = checkpoint_bytes
         self._progress = progress
         self._pause = pause
@@ -327,7 +332,7 @@ class _Loop:
             headers["Range"] = f"bytes={self._part.offset}-"
             if self._part.etag.startswith('"'):  # RFC 9110, 13.1.5: If-Range takes strong validators only
                 headers["If-Range"] = self._part.etag
-        with opened(self._blob.url, headers, timeout_s=self._timeout_s) as answer:
+        with opened(self._blob.url, headers, timeout_s=self._timeout_s, ca=self._ca) as answer:
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:

@@ -21,7 +21,8 @@ class TrustClient:
     """Asks one repository for bundles and keeps what it proved in ``trust_dir``.
 
     ``url_or_dir`` is a folder or a ``file``, ``http`` or ``https`` URL that holds ``metadata/`` and ``targets/``.
-    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry.
+    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry. ``ca``: a PEM
+    file with the authority of an https repository that has one of its own, such as the fleet's.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class TrustClient:
         root: bytes | None = None,
         wall: Callable[[], datetime] = wall_now,
         timeout_s: float = TIMEOUT_S,
+        ca: str = "",
     ) -> None:
         self._base = base_url(url_or_dir)
         self._timeout_s = timeout_s
+        self._ca = ca
         self._metadata = MetadataClient(
-            f"{self._base}metadata/", trust_dir / "metadata", trust_dir, root=root, wall=wall, timeout_s=timeout_s
+            f"{self._base}metadata/", trust_dir / "metadata", trust_dir, root=root, wall=wall, timeout_s=timeout_s, ca=ca
         )
 
     def latest(self, name: str) -> Offer:
@@ -53,7 +56,7 @@ class TrustClient:
         """Put the offered bundle at ``dest``, resuming an earlier try; errors as ``trust.download.download``."""
         url = f"{self._base}targets/{offer.sha256}.{offer.path}"
         blob = Blob(url, offer.length, offer.sha256)
-        return download(blob, dest, timeout_s=self._timeout_s, progress=progress)
+        return download(blob, dest, timeout_s=self._timeout_s, ca=self._ca, progress=progress)
 
 
 def fetch(
