@@ -39,7 +39,13 @@ class TrustClient:
         self._timeout_s = timeout_s
         self._ca = ca
         self._metadata = MetadataClient(
-            f"{self._base}metadata/", trust_dir / "metadata", trust_dir, root=root, wall=wall, timeout_s=timeout_s, ca=ca
+            f"{self._base}metadata/",
+            trust_dir / "metadata",
+            trust_dir,
+            root=root,
+            wall=wall,
+            timeout_s=timeout_s,
+            ca=ca,
         )
 
     def latest(self, name: str) -> Offer:
