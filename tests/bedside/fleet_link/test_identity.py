@@ -66,7 +66,11 @@ def test_a_certificate_for_another_key_is_not_taken() -> None:
     with identity:
         identity.request()
         other = Identity(Path("/other"), files)
-        for wrong in (ISSUER.certificate(other.request()), "no certificate", ISSUER.certificate(identity.request(), "x")):
+        for wrong in (
+            ISSUER.certificate(other.request()),
+            "no certificate",
+            ISSUER.certificate(identity.request(), "x"),
+        ):
             with pytest.raises(TrustError) as caught:
                 identity.accept(wrong)
             assert caught.value.code == "certificate-refused"

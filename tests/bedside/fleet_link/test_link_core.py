@@ -36,7 +36,9 @@ class Device:
                 return tenth / 10
         return None
 
-    def answered(self, next_s: int = 60, *orders: Order, renew: bool = False, due: bool = False) -> tuple[core.Effect, ...]:
+    def answered(
+        self, next_s: int = 60, *orders: Order, renew: bool = False, due: bool = False
+    ) -> tuple[core.Effect, ...]:
         return self.take(core.Answered(Answer(self.state.sequence, next_s, renew, orders), renewal_due=due))
 
 
