@@ -24,7 +24,20 @@ def build_parser() -> argparse.ArgumentParser:
     import argparse
 
     import edgeward
-    from edgeward.cli import bedside, bundle, cloud, demo, evaluate, hl7, publish, simulate, trust, ward, workshop
+    from edgeward.cli import (
+        bedside,
+        bundle,
+        cloud,
+        demo,
+        device,
+        evaluate,
+        hl7,
+        publish,
+        simulate,
+        trust,
+        ward,
+        workshop,
+    )
 
     parser = argparse.ArgumentParser(
         prog="edgeward",
@@ -34,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edgeward {edgeward.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for part in (demo, bedside, ward, hl7, evaluate, simulate, bundle, cloud, workshop, publish, trust):
+    for part in (demo, bedside, ward, device, hl7, evaluate, simulate, bundle, cloud, workshop, publish, trust):
         part.register(verbs)
     return parser
 

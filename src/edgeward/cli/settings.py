@@ -38,6 +38,7 @@ _TABLES = {
     "fhir": "[fhir]",
     "sdc": "[[sdc]]",
     "out": "[out]",
+    "fleet": "[fleet]",
 }
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9

@@ -21,8 +21,8 @@ class TrustClient:
     """Asks one repository for bundles and keeps what it proved in ``trust_dir``.
 
     ``url_or_dir`` is a folder or a ``file``, ``http`` or ``https`` URL that holds ``metadata/`` and ``targets/``.
-    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry. ``ca``: a PEM
-    file with the authority of an https repository that has one of its own, such as the fleet's.
+    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry. ``ca``: a
+    PEM file with the authority of an https repository that has one of its own, such as the fleet's.
     """
 
     def __init__(

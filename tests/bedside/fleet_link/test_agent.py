@@ -1,4 +1,4 @@
-"""The link at work, against a fleet on loopback: it says each thing once, goes on whatever it meets, and never raises."""
+"""The link at work, against a fleet on loopback: it says each thing once and goes on whatever it meets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import StubFleet
-
     from edgeward.exchange.checkin import FamilyReport
 
 SHA = "ab" * 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from edgeward.bedside.fleet_link.facts import Places, accelerator, facts_of, fre
 from edgeward.exchange.checkin import Facts
 from edgeward.exchange.typed import decode, encode
 from edgeward.exchange.words import Accelerator
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _machine(root: Path, *files: str) -> Places:
