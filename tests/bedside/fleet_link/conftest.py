@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from edgeward.testing.fleet_authority import Issuer
+from edgeward.testing.fleet.authority import Issuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

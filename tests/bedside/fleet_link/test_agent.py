@@ -20,7 +20,7 @@ from edgeward.exchange.checkin import PATH, Answer, CheckIn, Deed, Order
 from edgeward.exchange.enrol import ENROL_PATH, RENEW_PATH, Application, Credential, Renewal, Standing
 from edgeward.exchange.typed import decode, encode
 from edgeward.kernel.errors import ConfigError
-from edgeward.testing.fleet_authority import DEVICE
+from edgeward.testing.fleet.authority import DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from edgeward.cli import device as verbs
 from edgeward.cli.main import main
 from edgeward.exchange.enrol import Application, Credential, Standing
 from edgeward.exchange.typed import decode, encode
-from edgeward.testing.fleet_authority import DEVICE
+from edgeward.testing.fleet.authority import DEVICE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edgeward.bedside.fleet_link.identity import Identity, shown
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.files import After, MemoryFiles, PowerCut
-from edgeward.testing.fleet_authority import BEGINS, Issuer
+from edgeward.testing.fleet.authority import BEGINS, Issuer
 
 FOLDER = Path("/identity")
 ISSUER = Issuer()

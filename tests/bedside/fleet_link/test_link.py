@@ -16,7 +16,7 @@ from edgeward.exchange.checkin import ANSWER_BYTES_MAX, PATH, Answer
 from edgeward.exchange.enrol import Renewal
 from edgeward.exchange.typed import encode
 from edgeward.kernel.errors import ConfigError
-from edgeward.testing.fleet_authority import Issuer
+from edgeward.testing.fleet.authority import Issuer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,11 @@ def test_revocation_is_told_by_its_word(fleet: StubFleet) -> None:
     fleet.answer = lambda path, body, known: (403, b'{"code": "certificate-revoked"}', {})
     error = _trouble(fleet)
     assert (error.trouble, error.word) == (Trouble.NOT_TAKEN, "certificate-revoked")
+
+
+def test_a_token_that_is_used_up_is_named(fleet: StubFleet) -> None:
+    fleet.answer = lambda path, body, known: (403, b'{"code": "token-refused"}', {})
+    assert "one-time token" in str(_trouble(fleet))
 
 
 @pytest.mark.parametrize("body", [b'{"code": "Doe^Jane 1970"}', b"[", b"[1]", b'{"code": 7}', b"\xff" * 9_000])

@@ -52,6 +52,7 @@ class Trouble(StrEnum):
     UNKNOWN = "fleet-unknown"
     """Whoever answers at the address has no certificate of the authority that was given."""
     NOT_TAKEN = "certificate-not-taken"
+    TOKEN = "token-refused"
     BUSY = "fleet-busy"
     REFUSED = "fleet-refused"
     UNREADABLE = "fleet-unreadable"
@@ -66,6 +67,8 @@ _SENTENCES = {
     "both. Nothing was sent to it",
     Trouble.NOT_TAKEN: "the fleet does not take this device's certificate (revoked or expired); everything here goes "
     "on, but no new model comes. To belong to the fleet again: edgeward device enrol --again",
+    Trouble.TOKEN: "the one-time token is unknown, used or too old; ask the fleet's operator for another, or apply "
+    "without",
     Trouble.BUSY: "the fleet asks to be asked later; it is tried again",
     Trouble.REFUSED: "the fleet refuses what this device says; bring device and fleet to matching versions",
     Trouble.UNREADABLE: "the fleet's answer cannot be read; bring device and fleet to matching versions",
@@ -148,6 +151,8 @@ def _refusal(answer: http.client.HTTPResponse) -> LinkError:
         word = said if isinstance(said, str) and len(said) <= 64 and said.replace("-", "").isalnum() else ""
     except (ValueError, AttributeError, RecursionError):
         pass
+    if word == Trouble.TOKEN.value:
+        return LinkError(Trouble.TOKEN)
     if answer.status in {401, 403}:
         return LinkError(Trouble.NOT_TAKEN, word=word)
     if answer.status in {429, 500, 502, 503, 504}:
