@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeward.bedside.files import RealFiles
-from edgeward.bedside.slot import SlotStore
+from edgeward.bedside.slot import INTERRUPTIONS_MAX, SlotStore, checksum
 from edgeward.kernel.errors import BundleError, ConfigError
 from edgeward.testing.files import After, MemoryFiles, PowerCut
 from edgeward.testing.repository import tiny_bundle
@@ -17,7 +18,7 @@ from edgeward.testing.repository import tiny_bundle
 ROOT = Path("/device/slots")
 INBOX = Path("/inbox")
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "2.0.0")
-CUTS = [(After.LOST, 0), (After.KEPT, 0), *((After.TORN, seed) for seed in range(3))]
+CUTS = [(After.LOST, 0), (After.KEPT, 0), (After.REORDERED, 0), *((After.TORN, seed) for seed in range(3))]
 
 
 def disk_with(*installed: str) -> MemoryFiles:
@@ -45,9 +46,9 @@ def life(store: SlotStore, done: list[str | None]) -> None:
     done.append(version_of(store))
     install(store, "1.1.0")
     done.append(version_of(store))
-    store.stage(INBOX / "1.2.0.ewb")
+    refused = store.stage(INBOX / "1.2.0.ewb")
     done.append(version_of(store))
-    store.revert("golden-mismatch")
+    store.refuse(refused.sha256, "golden-mismatch")
     done.append(version_of(store))
     install(store, "1.3.0")
     done.append(version_of(store))
@@ -276,17 +277,69 @@ def test_damaged_active_slot_is_the_one_overwritten_not_the_previous() -> None:
         assert version_of(store) == "1.0.0"
 
 
-def test_trial_interrupted_twice_is_refused() -> None:
-    """A bundle whose trial takes the device down twice in a row is refused, once it may be tried again."""
+def test_trial_that_is_cut_short_is_kept_counted_and_at_last_refused() -> None:
+    """The old bundle runs, the trial may be taken up again, and the third cut in a row refuses its bundle."""
     files = disk_with("1.0.0")
-    for expected in ("", "trial-interrupted"):
-        with SlotStore(ROOT, files) as store:
-            slot = store.stage(INBOX / "1.1.0.ewb")
+    with SlotStore(ROOT, files) as store:
+        slot = store.stage(INBOX / "1.1.0.ewb")
+    for cut in range(1, INTERRUPTIONS_MAX + 1):
         store = SlotStore(ROOT, files)
         assert store.open().code == "trial-interrupted"
-        assert version_of(store) == "1.0.0"
-        assert store.refused(slot.sha256) == expected
+        assert (version_of(store), store.trial()) == ("1.0.0", slot)
+        last = cut == INTERRUPTIONS_MAX
+        assert store.resume(slot.sha256) == (None if last else slot)
+        assert store.refused(slot.sha256) == ("trial-interrupted" if last else "")
         store.close()
+    store = SlotStore(ROOT, files)
+    assert store.open().code == ""
+
+
+def test_trial_that_rested_is_not_counted() -> None:
+    """A device that stops in order takes its trial up again, however often; the next cut is its first."""
+    files = disk_with("1.0.0")
+    with SlotStore(ROOT, files) as store:
+        slot = store.stage(INBOX / "1.1.0.ewb")
+        store.rest()
+    for _ in range(5):
+        store = SlotStore(ROOT, files)
+        assert store.open().code == ""
+        assert store.resume(slot.sha256) == slot
+        store.rest()
+        store.close()
+
+
+def test_trial_whose_bytes_do_not_hold_is_not_taken_up() -> None:
+    """A damaged candidate is forgotten without a judgement on its bundle."""
+    files = disk_with("1.0.0")
+    with SlotStore(ROOT, files) as store:
+        slot = store.stage(INBOX / "1.1.0.ewb")
+    files.put(slot.path, b"dust")
+    with SlotStore(ROOT, files) as store:
+        assert store.resume(slot.sha256) is None
+        assert (store.trial(), store.refused(slot.sha256)) == (None, "")
+
+
+def test_return_while_another_is_on_trial_leaves_the_trial_alone() -> None:
+    """What is on trial lies where the previous bundle lay: there is nothing to return to, and nothing is refused."""
+    files = disk_with("1.0.0", "1.1.0")
+    with SlotStore(ROOT, files) as store:
+        slot = store.stage(INBOX / "1.2.0.ewb")
+        with pytest.raises(BundleError) as caught:
+            store.revert("engine-crashed")
+        assert caught.value.code == "no-previous"
+        assert (version_of(store), store.trial(), store.refused(slot.sha256)) == ("1.1.0", slot, "")
+
+
+def test_state_of_an_earlier_edgeward_is_read() -> None:
+    """A state without the later fields opens as if they said nothing."""
+    files = disk_with("1.0.0", "1.1.0")
+    for name in ("state.json", "state.copy.json"):
+        body = json.loads(files.read(ROOT / name))
+        for key in ("check", "interruptions", "resting"):
+            del body[key]
+        files.put(ROOT / name, json.dumps({**body, "check": checksum(body)}).encode())
+    with SlotStore(ROOT, files) as store:
+        assert version_of(store) == "1.1.0"
 
 
 def test_return_without_a_previous_bundle_is_refused() -> None:

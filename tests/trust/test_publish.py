@@ -184,7 +184,7 @@ def test_reader_never_sees_half_a_repository(tmp_path: Path, monkeypatch: pytest
         lab.publish("1.1.0")
         lab.publish("1.2.0")
         assert lab.client().latest(NAME).version == "1.2.0"
-    assert cut_points == 4  # bundle, targets, snapshot, timestamp
+    assert cut_points == 5  # bundle, delta, targets, snapshot, timestamp
 
 
 def test_init_that_was_cut_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,24 @@ class RealFiles:
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
         return lambda: os.close(handle)
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes the name ``path``."""
+    return path.with_name(f"{path.name}.new")
+
+
+def replace_file(files: FilePort, path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``, the old file or the new one at every instant, durable on return.
+
+    Raises ``OSError``; then ``path`` is what it was and no draft is left, but after a failed fsync of the folder.
+    """
+    draft = draft_of(path)
+    try:
+        files.write_new(draft, data)
+        files.rename(draft, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            files.unlink(draft)
+        raise
+    files.fsync_dir(path.parent)

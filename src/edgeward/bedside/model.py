@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.slot import Slot, SlotStore
-    from edgeward.bedside.update import TrialResult
+    from edgeward.bedside.trial import TrialResult
     from edgeward.bundle.archive import Bundle
 
 TASK = "ecg-beat-aami"

@@ -8,12 +8,15 @@
     root/a/bundle.ewb  root/b/bundle.ewb
     root/incoming/         where a download waits
 
-    stage → the inactive slot, on trial → commit: trial becomes active, active becomes previous
-                                        → revert: trial is refused, active never stopped being active
+    stage → the inactive slot, on trial → commit:  trial becomes active, active becomes previous
+                                        → refuse:  trial is refused, active never stopped being active
+                                        → abandon: trial ends without a judgement
+    revert: the active one is refused, the previous one becomes active
 
 At every instant, power cut included, the active slot is whole or the store says that none is: its bytes were durable
-before the state named them, and nothing removes them while it does. A trial that a power cut ended is undone when
-the store opens. A slot is believed only when its SHA-256 is the one in the state.
+before the state named them, and nothing removes them while it does. A bundle on trial is never active: after a power
+cut the device runs the one before, and whoever leads the trial takes it up again with ``resume``, which is counted. A
+slot is believed only when its SHA-256 is the one in the state. Changes may be made by several threads.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.files import FilePort, LockHeldError, RealFiles
+from edgeward.bedside.files import FilePort, LockHeldError, RealFiles, draft_of, replace_file
 from edgeward.bundle.archive import Bundle, read_bundle
-from edgeward.kernel.errors import BundleError, ConfigError
+from edgeward.kernel.errors import BundleError, ConfigError, EdgewardError
 from edgeward.trust.durable import storage_error
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 ROOM_BYTES = 1 << 20
 """Kept free beside a staged bundle, so that the state can always be written."""
 REFUSED_MAX = 16
+INTERRUPTIONS_MAX = 3
+"""A bundle whose trials were cut short so often in a row is refused: it may be what takes the device down."""
 _SCHEMA = 1
 _STATES = ("state.json", "state.copy.json")
 _BUNDLE = "bundle.ewb"
@@ -59,7 +65,8 @@ class Slot:
 class Opening:
     """What opening found. ``code`` is empty when all is well; else ``message`` says what was lost and what runs now.
 
-    Codes: ``trial-interrupted``, ``slot-damaged`` (the previous bundle runs, or none), ``state-unreadable``.
+    Codes: ``trial-interrupted`` (it is still on trial), ``slot-damaged`` (the previous bundle runs, or none),
+    ``state-unreadable``.
     """
 
     active: Slot | None
@@ -74,6 +81,8 @@ class _State:
     trial: Slot | None = None
     refused: tuple[tuple[str, str], ...] = ()  # (sha256, code), oldest first
     interrupted: str = ""  # sha256 of the last trial that a power cut ended
+    interruptions: int = 0  # how often in a row
+    resting: bool = False  # the device stopped in order: the trial was not cut short
 
 
 class SlotStore:
@@ -85,6 +94,7 @@ class SlotStore:
         self._state = _State()
         self._seq = 0
         self._unlock: Callable[[], None] | None = None
+        self._changing = threading.RLock()
 
     @property
     def incoming(self) -> Path:
@@ -94,7 +104,7 @@ class SlotStore:
     # --- opening
 
     def open(self) -> Opening:
-        """Take the lock, undo what a power cut left half done, and say which bundle may run.
+        """Take the lock, leave a damaged slot for the previous one, and say which bundle may run.
 
         Raises ``ConfigError``: ``slots-in-use`` (another device process holds them), ``disk-full``, ``disk-error``.
         """
@@ -137,8 +147,7 @@ class SlotStore:
         before, code, message = self._state, "", ""
         if unreadable:
             code, message = "state-unreadable", "both copies of the slots' state are damaged; install a bundle again"
-        if self._state.trial is not None:
-            self._undo_trial(self._state.trial)
+        if self._state.trial is not None and not self._state.resting:
             code, message = "trial-interrupted", "a trial was cut short; the bundle in use before it stays in use"
         found = self._recover()
         if found:
@@ -147,13 +156,6 @@ class SlotStore:
             with contextlib.suppress(OSError):  # a full disk must not keep the good slot from running
                 self._save(self._state)
         return Opening(self._state.active, code, message)
-
-    def _undo_trial(self, trial: Slot) -> None:
-        """Forget an interrupted trial; the second in a row of one bundle is a refusal, or it would loop forever."""
-        state = replace(self._state, trial=None, interrupted=trial.sha256)
-        if self._state.interrupted == trial.sha256:
-            state = _refuse(state, trial, "trial-interrupted")
-        self._state = state
 
     def _recover(self) -> str:
         """Leave the active slot only if its hash does not hold; returns what happened, empty when all is well."""
@@ -183,6 +185,10 @@ class SlotStore:
     def previous(self) -> Slot | None:
         """The slot to go back to; its bytes are checked when it is asked for."""
         return self._state.previous
+
+    def trial(self) -> Slot | None:
+        """The slot on trial."""
+        return self._state.trial
 
     def refused(self, sha256: str) -> str:
         """Why the bundle of this hash was refused on this device before, or empty."""
@@ -228,12 +234,20 @@ class SlotStore:
                 "the bundle in use stays in use",
             )
 
-    def clear_incoming(self, *, keep: str = "") -> None:
-        """Remove what lies in ``incoming``, but for the file named ``keep`` and its part and journal; never raises."""
-        with contextlib.suppress(OSError):
-            for name in self._files.list(self.incoming):
-                if not keep or name not in {keep, f"{keep}.part", f"{keep}.journal"}:
-                    self._files.unlink(self.incoming / name)
+    def collect(self, *, keep: str = "") -> None:
+        """Remove every bundle but those that are active, previous or on trial; never raises.
+
+        Of ``incoming`` the file named ``keep`` stays, with its part and journal.
+        """
+        state = self._state
+        kept = {slot.path for slot in (state.active, state.previous, state.trial) if slot is not None}
+        if keep:
+            kept |= {self.incoming / name for name in (keep, f"{keep}.part", f"{keep}.journal")}
+        with contextlib.suppress(EdgewardError), self._change("removing what is not needed"):
+            for folder in (self.incoming, self.root / "a", self.root / "b"):
+                for name in self._files.list(folder):
+                    if folder / name not in kept:
+                        self._files.unlink(folder / name)
 
     def stage(self, bundle_path: Path) -> Slot:
         """Copy a bundle into the inactive slot and put it on trial. The bundle is read and checked first.
@@ -241,7 +255,7 @@ class SlotStore:
         Raises ``BundleError`` (any), ``ConfigError`` (``disk-full``, ``disk-error``); the active slot is untouched
         either way, the previous one is given up when the copying begins.
         """
-        with self._explained("staging the bundle"):
+        with self._change("staging the bundle"):
             raw = self._files.read(bundle_path)
             manifest = read_bundle(raw).manifest
             self._recover()
@@ -252,11 +266,11 @@ class SlotStore:
             slot = Slot(
                 key, manifest.name, manifest.version, hashlib.sha256(raw).hexdigest(), len(raw), folder / _BUNDLE
             )
-            self._save(replace(self._state, previous=None, trial=None))
+            self._save(replace(self._state, previous=None, trial=None, resting=False))
             self._files.unlink(slot.path)
-            self._files.unlink(_draft(slot.path))
+            self._files.unlink(draft_of(slot.path))
             self._files.fsync_dir(folder)
-            self._replace(slot.path, raw)
+            replace_file(self._files, slot.path, raw)
             if not self._holds(slot):
                 raise BundleError("slot-damaged", "the disk did not keep the staged bundle; replace the disk")
             self._save(replace(self._state, trial=slot))
@@ -266,53 +280,71 @@ class SlotStore:
         """Make the slot on trial the active one, in one rename; the active one becomes the previous."""
         if self._state.trial != slot:
             raise ConfigError("slot-not-on-trial", "only the slot on trial can be committed; stage it again")
-        with self._explained("committing the bundle"):
+        with self._change("committing the bundle"):
             refused = tuple(item for item in self._state.refused if item[0] != slot.sha256)
             self._save(_State(active=slot, previous=self._state.active, refused=refused))
 
-    def revert(self, code: str) -> Slot | None:
-        """Refuse the bundle on trial because of ``code``; without a trial, refuse the active one and run the previous.
+    def resume(self, sha256: str) -> Slot | None:
+        """Take up the trial of ``sha256`` that ended without a verdict; None when there is none, or not any more.
 
-        Returns what runs now. Raises ``BundleError`` ``no-previous`` when there is nothing whole to go back to.
+        Each trial that was cut short is counted; ``INTERRUPTIONS_MAX`` in a row of one bundle refuse it with
+        ``trial-interrupted``. Raises ``ConfigError`` (``disk-full``, ``disk-error``): then it must not go on.
         """
-        state = self._state
-        with self._explained("returning to the bundle before"):
-            if state.trial is not None:
-                self._save(_refuse(replace(state, trial=None), state.trial, code))
-            elif state.active is not None and state.previous is not None and self._holds(state.previous):
-                back = replace(state, active=state.previous, previous=None)
-                # A damaged slot says nothing against the bundle: it may be installed again.
-                self._save(_refuse(back, state.active, code) if self._holds(state.active) else back)
-            else:
+        with self._change("taking the trial up again"):
+            state, trial = self._state, self._state.trial
+            if trial is None or trial.sha256 != sha256:
+                return None
+            if not self._holds(trial):
+                state = replace(state, trial=None)
+            elif not state.resting:
+                count = 1 + (state.interruptions if state.interrupted == sha256 else 0)
+                state = replace(state, interrupted=sha256, interruptions=count)
+                if count >= INTERRUPTIONS_MAX:
+                    state = _refuse(state, sha256, "trial-interrupted")
+            self._save(replace(state, resting=False))
+        return self._state.trial
+
+    def rest(self) -> None:
+        """The device stops in order: what is on trial goes on at the next start, uncounted. Never raises."""
+        if self._state.trial is not None:
+            with contextlib.suppress(EdgewardError), self._change("stopping"):
+                self._save(replace(self._state, resting=True))
+
+    def refuse(self, sha256: str, code: str) -> None:
+        """Never take the bundle of this hash again, because of ``code``; ends its trial if it is on trial."""
+        with self._change("refusing the bundle"):
+            self._save(_refuse(self._state, sha256, code))
+
+    def revert(self, code: str) -> Slot | None:
+        """Refuse the active bundle because of ``code`` and run the previous one.
+
+        Returns what runs now. Raises ``BundleError`` ``no-previous`` when there is nothing whole to go back to: while
+        another bundle is on trial, too, since it lies where the previous one lay.
+        """
+        with self._change("returning to the bundle before"):
+            state = self._state
+            if state.active is None or state.previous is None or not self._holds(state.previous):
                 raise BundleError(
                     "no-previous", "there is no whole previous bundle to return to; publish and install another"
                 )
+            back = replace(state, active=state.previous, previous=None)
+            # A damaged slot says nothing against the bundle: it may be installed again.
+            self._save(_refuse(back, state.active.sha256, code) if self._holds(state.active) else back)
         return self._state.active
 
     def abandon(self) -> None:
         """End a trial without a judgement on the bundle: it may be tried again."""
         if self._state.trial is not None:
-            with self._explained("ending the trial"):
-                self._save(replace(self._state, trial=None))
+            with self._change("ending the trial"):
+                self._save(replace(self._state, trial=None, resting=False))
 
     # --- the disk
-
-    def _replace(self, path: Path, data: bytes) -> None:
-        draft = _draft(path)
-        try:
-            self._files.write_new(draft, data)
-            self._files.rename(draft, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._files.unlink(draft)
-            raise
-        self._files.fsync_dir(path.parent)
 
     def _save(self, state: _State) -> None:
         self._seq += 1  # also after a save that failed: two different states must never carry one number
         raw = _encode(state, self._seq)
         for name in _STATES:
-            self._replace(self.root / name, raw)
+            replace_file(self._files, self.root / name, raw)
         self._state = state
 
     def _load(self) -> tuple[_State, bool]:
@@ -331,6 +363,11 @@ class SlotStore:
         return state, False
 
     @contextlib.contextmanager
+    def _change(self, what: str) -> Iterator[None]:
+        with self._changing, self._explained(what):
+            yield
+
+    @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
@@ -338,13 +375,10 @@ class SlotStore:
             raise storage_error(error, what) from error
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
-
-
-def _refuse(state: _State, slot: Slot, code: str) -> _State:
-    kept = [item for item in state.refused if item[0] != slot.sha256]
-    return replace(state, refused=(*kept, (slot.sha256, code))[-REFUSED_MAX:])
+def _refuse(state: _State, sha256: str, code: str) -> _State:
+    kept = [item for item in state.refused if item[0] != sha256]
+    trial = None if state.trial is not None and state.trial.sha256 == sha256 else state.trial
+    return replace(state, trial=trial, refused=(*kept, (sha256, code))[-REFUSED_MAX:])
 
 
 def _encode(state: _State, seq: int) -> bytes:
@@ -353,24 +387,30 @@ def _encode(state: _State, seq: int) -> bytes:
         "seq": seq,
         "refused": [list(item) for item in state.refused],
         "interrupted": state.interrupted,
+        "interruptions": state.interruptions,
+        "resting": state.resting,
     }
     for role in ("active", "previous", "trial"):
         slot: Slot | None = getattr(state, role)
         body[role] = None if slot is None else {k: v for k, v in asdict(slot).items() if k != "path"}
-    return (json.dumps({**body, "check": _check(body)}, sort_keys=True, indent=1) + "\n").encode()
+    return (json.dumps({**body, "check": checksum(body)}, sort_keys=True, indent=1) + "\n").encode()
 
 
 def _decode(raw: bytes, root: Path) -> tuple[int, _State]:
     body = json.loads(raw)
-    if not isinstance(body, dict) or body.pop("check", "") != _check(body) or body["schema"] != _SCHEMA:
+    if not isinstance(body, dict) or body.pop("check", "") != checksum(body) or body["schema"] != _SCHEMA:
         raise ValueError("not a whole state")
     slots = {
         role: None if body[role] is None else Slot(**body[role], path=root / body[role]["key"] / _BUNDLE)
         for role in ("active", "previous", "trial")
     }
     refused = tuple((str(sha), str(code)) for sha, code in body["refused"])
-    return int(body["seq"]), _State(**slots, refused=refused, interrupted=body["interrupted"])
+    interruptions, resting = int(body.get("interruptions", 0)), body.get("resting") is True
+    return int(body["seq"]), _State(
+        **slots, refused=refused, interrupted=body["interrupted"], interruptions=interruptions, resting=resting
+    )
 
 
-def _check(body: dict[str, Any]) -> str:
+def checksum(body: dict[str, Any]) -> str:
+    """SHA-256 over a small file's fields, so that a damaged one is not believed."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

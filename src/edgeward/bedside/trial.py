@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeward.bedside.update import TrialResult
 from edgeward.bundle.archive import Bundle, read_bundle
+from edgeward.exchange.checkin import Evidence
 from edgeward.inference.golden import read_golden
 from edgeward.inference.host import EngineHost
 from edgeward.inference.latency import LatencyHistogram
@@ -15,42 +17,94 @@ from edgeward.kernel.limits import ENGINE_HANG_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from edgeward.inference.golden import GoldenVectors
 
 _TRIAL_RUNS = 200
 _TRIAL_ROUNDS = 3
 
 
-def run_trial(path: Path, threads: int, deadline_ms_of: Callable[[Bundle], float]) -> TrialResult:
-    """Plan, golden vectors, and latency against the deadline that ``deadline_ms_of`` reads from the plan.
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What the device's own trial of a bundle found; ``code`` and ``message`` say why when it did not pass.
+
+    Codes: ``golden-failed``, ``trial-too-slow``, ``trial-memory``, ``trial-crashed``,
+    ``trial-hung``, ``trial-bad_output``, ``trial-not_ready``.
+    """
+
+    passed: bool
+    code: str = ""
+    message: str = ""
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+def run_trial(
+    path: Path, threads: int, deadline_ms_of: Callable[[Bundle], float], *, memory_kib_max: int = 0
+) -> TrialResult:
+    """Plan, golden vectors, latency against the deadline that ``deadline_ms_of`` reads from the plan, and memory.
 
     The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
-    job's burst does not refuse a good bundle.
+    job's burst does not refuse a good bundle. ``memory_kib_max``: most that the engine's process may hold after
+    them (resident set); 0: any. Raises what keeps an engine from starting (``EdgewardError``).
     """
     bundle = read_bundle(path.read_bytes())
     deadline_ms = deadline_ms_of(bundle)
     vectors = read_golden(bundle)
     with EngineHost(path, threads=threads, standby=False) as host:
-        golden = host.golden()
-        if not golden.passed:
+        if not host.golden().passed:
             return TrialResult(
                 False, "golden-failed", "the golden vectors do not give the expected scores on this device"
             )
         best_us = float("inf")
         for _ in range(_TRIAL_ROUNDS):
-            histogram = LatencyHistogram()
-            for run in range(_TRIAL_RUNS):
-                inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
-                result = host.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
-                if result.failure is not None:
-                    return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
-                histogram.record(result.infer_ns)
-            best_us = min(best_us, histogram.snapshot().p99_us)
+            round_us = _p99_us(host, vectors)
+            if isinstance(round_us, TrialResult):
+                return round_us
+            best_us = min(best_us, round_us)
             if best_us <= deadline_ms * 1000.0:
-                return TrialResult(True)
-    return TrialResult(
-        False,
-        "trial-too-slow",
-        f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {deadline_ms:g} ms; "
-        "publish a smaller model for such devices",
+                break
+        memory_kib = resident_kib(host.worker_pid)
+    evidence = Evidence(
+        golden_vectors=len(vectors),
+        latency_us=round(best_us),
+        deadline_us=round(deadline_ms * 1000.0),
+        memory_kib=memory_kib,
     )
+    if best_us > deadline_ms * 1000.0:
+        return TrialResult(
+            False,
+            "trial-too-slow",
+            f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {deadline_ms:g} ms; "
+            "publish a smaller model for such devices",
+            evidence,
+        )
+    if 0 < memory_kib_max < memory_kib:
+        return TrialResult(
+            False,
+            "trial-memory",
+            f"its engine holds {memory_kib >> 10} MiB on this device, the limit is {memory_kib_max >> 10} MiB; "
+            "publish a smaller model for such devices, or raise the device's limit",
+            evidence,
+        )
+    return TrialResult(True, evidence=evidence)
+
+
+def _p99_us(host: EngineHost, vectors: GoldenVectors) -> float | TrialResult:
+    """The p99 of one round, or how the engine failed."""
+    histogram = LatencyHistogram()
+    for run in range(_TRIAL_RUNS):
+        inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
+        result = host.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+        if result.failure is not None:
+            return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
+        histogram.record(result.infer_ns)
+    return histogram.snapshot().p99_us
+
+
+def resident_kib(pid: int | None) -> int:
+    """The resident set of a process in KiB, as the kernel says; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)

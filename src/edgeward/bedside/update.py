@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from edgeward.bedside.trial import TrialResult
 from edgeward.kernel.errors import BundleError, EdgewardError
 
 if TYPE_CHECKING:
@@ -36,15 +37,6 @@ class Fetcher(Protocol):
     def download(self, offer: Offer, dest: Path) -> DownloadReport:
         """Put the offered bundle at ``dest``, checked against the signed hash."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class TrialResult:
-    """What the device's own trial of a bundle found; ``code`` and ``message`` say why when it did not pass."""
-
-    passed: bool
-    code: str = ""
-    message: str = ""
 
 
 class UpdateKind(StrEnum):
@@ -137,7 +129,7 @@ def _standing(slots: SlotStore, offer: Offer, *, retry_refused: bool) -> UpdateO
 
 def _install(fetcher: Fetcher, slots: SlotStore, offer: Offer, trial: Callable[[Path], TrialResult]) -> UpdateOutcome:
     path = slots.incoming / f"{offer.sha256[:16]}.ewb"
-    slots.clear_incoming(keep=path.name)
+    slots.collect(keep=path.name)
     slots.room_for(offer.length, download=path)
     fetcher.download(offer, path)
     try:
@@ -147,18 +139,18 @@ def _install(fetcher: Fetcher, slots: SlotStore, offer: Offer, trial: Callable[[
         if result.passed:
             slots.commit(slot)
         else:
-            slots.revert(result.code)
+            slots.refuse(slot.sha256, result.code)
     except BundleError:
-        slots.clear_incoming()
+        slots.collect()
         raise
-    slots.clear_incoming()
+    slots.collect()
     kind = UpdateKind.INSTALLED if result.passed else UpdateKind.RETURNED
     return _outcome(slots, kind, offer, result.code, result.message)
 
 
 def _require_match(slots: SlotStore, slot: Slot, offer: Offer) -> None:
     if (slot.name, slot.version, slot.sha256) != (offer.name, offer.version, offer.sha256):
-        slots.revert("bundle-mismatch")
+        slots.refuse(slot.sha256, "bundle-mismatch")
         raise BundleError(
             "bundle-mismatch", "the bundle is not the one that its signed entry describes; publish it again"
         )

@@ -31,6 +31,8 @@ class After(StrEnum):
     KEPT = "kept"
     TORN = "torn"
     """By the seed: each name change kept or not, each content cut short or followed by zeros."""
+    REORDERED = "reordered"
+    """The newest name change reached the disk before all others, which are lost; contents are whole."""
 
 
 @dataclass
@@ -145,10 +147,12 @@ class MemoryFiles:
     def reboot(self) -> None:
         """Power again: what was not synced becomes what ``after`` says; nothing strikes any more."""
         dice = random.Random(f"{self.seed}/{self.steps}")
-        chance = {After.LOST: 0.0, After.TORN: 0.5, After.KEPT: 1.0}[self.after]
+        chance = {After.LOST: 0.0, After.TORN: 0.5, After.KEPT: 1.0, After.REORDERED: 0.0}[self.after]
         for _, change in self._pending:
             if dice.random() < chance:
                 change.apply(self._durable)
+        if self.after is After.REORDERED and self._pending:
+            self._pending[-1][1].apply(self._durable)
         for inode in self._durable.values():
             if not inode.synced:
                 inode.content = self._survivor(inode, dice)
@@ -162,7 +166,7 @@ class MemoryFiles:
     def _survivor(self, inode: _Inode, dice: random.Random) -> bytes:
         if self.after is After.LOST:
             return inode.durable
-        if self.after is After.KEPT:
+        if self.after in {After.KEPT, After.REORDERED}:
             return inode.content
         cut = dice.randrange(len(inode.content) + 1)
         return inode.content[:cut] + bytes(dice.choice((0, len(inode.content) - cut)))

@@ -17,7 +17,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.trust.durable import FULL, fsync_folder, storage_error
@@ -64,6 +64,23 @@ class DownloadReport:
     restarts: int
 
 
+class Pace(Protocol):
+    """What keeps a download to a rate."""
+
+    @property
+    def part_bytes(self) -> int:
+        """How much to read at a time."""
+        ...
+
+    def spend(self, count: int) -> None:
+        """``count`` bytes came: wait until they may have."""
+        ...
+
+
+class StoppedError(Exception):
+    """Raised by the caller's ``progress`` or ``pace`` to end a download: every byte that came is kept."""
+
+
 def download(
     blob: Blob,
     dest: Path,
@@ -71,12 +88,14 @@ def download(
     timeout_s: float = TIMEOUT_S,
     ca: str = "",
     progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
     pause: Callable[[float], None] = time.sleep,
 ) -> DownloadReport:
     """Put ``blob`` at ``dest``, resuming what an earlier call left; ``progress`` is told the bytes held so far.
 
-    ``ca`` as in ``trust.transport.opened``.
+    ``pace`` keeps it to a rate; it and ``progress`` may raise ``StoppedError``, which passes through. ``ca`` as in
+    ``trust.transport.opened``.
 
     Raises ``TrustError``: ``repository-unreachable`` (call again: it resumes), ``download-hash``,
     ``download-too-long``, ``download-refused``; ``ConfigError``: ``disk-full``, ``disk-error``. After any of them, and
@@ -90,7 +109,7 @@ def download(
         part = _Part(blob, dest)
         try:
             part.require_room()
-            loop = _Loop(blob, part, timeout_s, ca, checkpoint_bytes, progress, pause)
+            loop = _Loop(blob, part, timeout_s, ca, checkpoint_bytes, progress, pace, pause)
             loop.run()
         finally:
             part.close()
@@ -103,6 +122,34 @@ def download(
         discard(dest)  # what came is not the signed bundle, so there is nothing to resume
         raise
     return DownloadReport(part.resumed, loop.fetched, loop.restarts)
+
+
+def fetch_unsigned(
+    url: str,
+    dest: Path,
+    bytes_max: int,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    ca: str = "",
+    progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Put what lies at ``url`` at ``dest``, of whatever length up to ``bytes_max``, checked by nobody and not resumed.
+
+    For what is judged by what it makes (a delta). Raises ``UnreachableError``, ``TrustError`` (``download-refused``,
+    ``download-too-long``) and ``OSError``; ``progress``, ``pace`` and ``ca`` as ``download``.
+    """
+    with opened(url, timeout_s=timeout_s, ca=ca) as answer, dest.open("wb") as file:
+        if answer.status != 200:
+            raise _refused(f"HTTP {answer.status}")
+        clock, size = _Slowness(), 0
+        while chunk := answer.read(_part_bytes(pace)):
+            size += len(chunk)
+            if size > bytes_max:
+                raise _too_long()
+            file.write(chunk)
+            _tell(size, len(chunk), progress, pace)
+            clock.require_fast(size)
 
 
 def held_bytes(dest: Path) -> int:
@@ -280,6 +327,7 @@ class _Loop:
         ca: str,
         checkpoint_bytes: int,
         progress: Callable[[int], None] | None,
+        pace: Pace | None,
         pause: Callable[[float], None],
     ) -> None:
         self._blob = blob
@@ -288,6 +336,7 @@ class _Loop:
         self._ca = ca
         self._checkpoint_bytes = checkpoint_bytes
         self._progress = progress
+        self._pace = pace
         self._pause = pause
         self._connections = 0
         self.fetched = 0
@@ -302,12 +351,12 @@ class _Loop:
                 continue
             try:
                 self._connect()
-            except (UnreachableError, KeyboardInterrupt) as error:
+            except (UnreachableError, StoppedError, KeyboardInterrupt) as error:
                 self._part.checkpoint()
                 # A server that ignores Range or drips must not keep us here: only bytes never held before count.
                 idle = 0 if self._part.offset >= best + CHUNK_BYTES else idle + 1
                 best = max(best, self._part.offset)
-                if idle >= ATTEMPTS or isinstance(error, KeyboardInterrupt):
+                if idle >= ATTEMPTS or not isinstance(error, UnreachableError):
                     raise
                 self._pause(RETRY_PAUSE_S * idle)
         self._part.checkpoint()
@@ -360,14 +409,11 @@ class _Loop:
         self._stream(answer)
 
     def _stream(self, answer: Answer) -> None:
-        began, had = time.monotonic(), self.fetched
+        clock, had = _Slowness(), self.fetched
         while True:
-            chunk = answer.read(CHUNK_BYTES)
+            chunk = answer.read(_part_bytes(self._pace))
             if len(chunk) > self._blob.length - self._part.offset:
-                raise TrustError(
-                    "download-too-long",
-                    "the server sends more bytes than were signed; nothing was kept, tell the fleet operator",
-                )
+                raise _too_long()
             if not chunk:
                 if self._part.offset < self._blob.length:
                     raise UnreachableError("the answer ended early")
@@ -376,11 +422,39 @@ class _Loop:
             self.fetched += len(chunk)
             if self._part.unsaved() >= self._checkpoint_bytes:
                 self._part.checkpoint()
-            if self._progress:
-                self._progress(self._part.offset)
-            spent = time.monotonic() - began
-            if spent > SLOW_AFTER_S and self.fetched - had < RATE_MIN_BYTES_PER_S * spent:
-                raise UnreachableError(f"slower than {RATE_MIN_BYTES_PER_S} bytes per second")
+            _tell(self._part.offset, len(chunk), self._progress, self._pace)
+            clock.require_fast(self.fetched - had)
+
+
+class _Slowness:
+    """Notices a server that keeps a connection alive by drips."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def require_fast(self, fetched: int) -> None:
+        """``UnreachableError`` when ``fetched`` bytes are too few for the time since it was made."""
+        spent = time.monotonic() - self._began
+        if spent > SLOW_AFTER_S and fetched < RATE_MIN_BYTES_PER_S * spent:
+            raise UnreachableError(f"slower than {RATE_MIN_BYTES_PER_S} bytes per second")
+
+
+def _part_bytes(pace: Pace | None) -> int:
+    return CHUNK_BYTES if pace is None else min(CHUNK_BYTES, pace.part_bytes)
+
+
+def _tell(held: int, count: int, progress: Callable[[int], None] | None, pace: Pace | None) -> None:
+    if progress:
+        progress(held)
+    if pace:
+        pace.spend(count)
+
+
+def _too_long() -> TrustError:
+    return TrustError(
+        "download-too-long",
+        "the server sends more bytes than were signed; nothing was kept, tell the fleet operator",
+    )
 
 
 def _refused(why: str) -> TrustError:

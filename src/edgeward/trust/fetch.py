@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from edgeward.kernel.errors import TrustError
+from edgeward.bundle.delta.patch import apply_delta
+from edgeward.kernel.errors import EdgewardError, TrustError
 from edgeward.trust.client import STAY, MetadataClient
-from edgeward.trust.download import Blob, DownloadReport, download
-from edgeward.trust.offer import Offer, entry_path
+from edgeward.trust.download import Blob, DownloadReport, download, fetch_unsigned, held_bytes
+from edgeward.trust.durable import replacing
+from edgeward.trust.offer import Offer, delta_path, entry_path
 from edgeward.trust.roles import wall_now
 from edgeward.trust.transport import TIMEOUT_S, base_url
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
+
+    from edgeward.trust.download import Pace
 
 
 class TrustClient:
@@ -58,11 +63,46 @@ class TrustClient:
             raise TrustError("bundle-not-published", f"the repository names no bundle {name!r}; check the name, {STAY}")
         return Offer.from_entry(name, found.length, found.hashes, found.custom)
 
-    def download(self, offer: Offer, dest: Path, *, progress: Callable[[int], None] | None = None) -> DownloadReport:
+    def download(
+        self, offer: Offer, dest: Path, *, progress: Callable[[int], None] | None = None, pace: Pace | None = None
+    ) -> DownloadReport:
         """Put the offered bundle at ``dest``, resuming an earlier try; errors as ``trust.download.download``."""
         url = f"{self._base}targets/{offer.sha256}.{offer.path}"
         blob = Blob(url, offer.length, offer.sha256)
-        return download(blob, dest, timeout_s=self._timeout_s, ca=self._ca, progress=progress)
+        return download(blob, dest, timeout_s=self._timeout_s, ca=self._ca, progress=progress, pace=pace)
+
+    def patch(
+        self,
+        offer: Offer,
+        base: Path,
+        base_sha256: str,
+        dest: Path,
+        *,
+        progress: Callable[[int], None] | None = None,
+        pace: Pace | None = None,
+    ) -> bool:
+        """Make the offered bundle at ``dest`` from the installed one at ``base`` and a delta that lies beside it.
+
+        False when there is no delta, when one does not give exactly the signed bytes, or when a download of the whole
+        bundle has begun: fetch it whole then. Nothing is left at ``dest`` in that case. Only ``StoppedError`` of
+        ``progress`` or ``pace`` passes through.
+        """
+        if dest.exists() or held_bytes(dest):
+            return False
+        delta = dest.with_name(f"{dest.name}.delta")
+        url = f"{self._base}targets/{delta_path(base_sha256, offer.sha256)}"
+        try:
+            fetch_unsigned(
+                url, delta, offer.length, timeout_s=self._timeout_s, ca=self._ca, progress=progress, pace=pace
+            )
+            with base.open("rb") as old, delta.open("rb") as file, replacing(dest) as draft:
+                apply_delta(old, file, draft, sha256=offer.sha256)
+        except (EdgewardError, OSError):
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                delta.unlink(missing_ok=True)
+        return True
 
 
 def fetch(

@@ -71,6 +71,14 @@ def entry_path(name: str) -> str:
     return f"{name}{SUFFIX}"
 
 
+def delta_path(old_sha256: str, new_sha256: str) -> str:
+    """Where the delta between two bundles lies below ``targets/``: unsigned, since only the bundle it makes is trusted.
+
+    One name is one content for ever, as with bundles.
+    """
+    return f"deltas/{old_sha256[:16]}-{new_sha256[:16]}.ewd"
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """``MAJOR.MINOR.PATCH`` as numbers, for comparing."""
     return tuple(int(part) for part in version.split("."))

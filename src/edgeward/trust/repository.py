@@ -126,8 +126,10 @@ class RepositoryFolder:
     # --- the writing
 
     def put(self, name: str, data: bytes) -> None:
-        """Store a bundle under the name that readers will ask for once the metadata name it."""
-        write_durably(self.targets / name, data)
+        """Store a bundle, or a delta, under the name that readers will ask for once the metadata name the bundle."""
+        path = self.targets / name
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, data)
 
     def commit(self, state: State) -> None:
         """Write what changed, the timestamp last: its rename is the moment at which readers see the new state."""

@@ -1,7 +1,7 @@
 """A small static HTTP server for a repository: GET and HEAD, one byte range, ETags. Standard library only.
 
-It serves ``metadata/`` and ``targets/`` of one folder and nothing else: no listing, no dot files, no link that leads
-out. Bundles carry their SHA-256 as ETag (their name says it), metadata the hash of their content.
+It serves ``metadata/``, ``targets/`` and ``targets/deltas/`` of one folder and nothing else: no listing, no dot files,
+no link that leads out. Bundles carry their SHA-256 as ETag (their name says it), metadata the hash of their content.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class RepositoryHandler(BaseHTTPRequestHandler):
 
     def _find(self) -> Path | None:
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        if len(parts) != 2 or parts[0] not in {"metadata", "targets"} or not _NAME.fullmatch(parts[1]):
+        *folder, name = parts
+        if folder not in (["metadata"], ["targets"], ["targets", "deltas"]) or not _NAME.fullmatch(name):
             return None
-        path = (self.repo_dir / parts[0] / parts[1]).resolve()
+        path = self.repo_dir.joinpath(*parts).resolve()
         return path if path.is_relative_to(self.repo_dir) and path.is_file() else None
 
     def _answer(self, *, with_body: bool) -> None:
