@@ -47,12 +47,13 @@ _CHECKPOINT = re.compile(rb"(\d{1,12}) ([0-9a-f]{64,128})")
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What to download: signed metadata gave the length in bytes and the ``digest`` by ``algorithm``."""
+    """What to download: signed metadata gave the length in bytes and its ``digest``; ``ca`` as ``opened`` has it."""
 
     url: str
     length: int
     digest: str
     algorithm: str = "sha256"
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,6 @@ def download(
     dest: Path,
     *,
     timeout_s: float = TIMEOUT_S,
-    ca: str = "",
     progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
     checkpoint_bytes: int = CHECKPOINT_BYTES,
@@ -94,8 +94,7 @@ def download(
 ) -> DownloadReport:
     """Put ``blob`` at ``dest``, resuming what an earlier call left; ``progress`` is told the bytes held so far.
 
-    ``pace`` keeps it to a rate; it and ``progress`` may raise ``StoppedError``, which passes through. ``ca`` as in
-    ``trust.transport.opened``.
+    ``pace`` keeps it to a rate; it and ``progress`` may raise ``StoppedError``, which passes through.
 
     Raises ``TrustError``: ``repository-unreachable`` (call again: it resumes), ``download-hash``,
     ``download-too-long``, ``download-refused``; ``ConfigError``: ``disk-full``, ``disk-error``. After any of them, and
@@ -109,7 +108,7 @@ def download(
         part = _Part(blob, dest)
         try:
             part.require_room()
-            loop = _Loop(blob, part, timeout_s, ca, checkpoint_bytes, progress, pace, pause)
+            loop = _Loop(blob, part, timeout_s, checkpoint_bytes, progress, pace, pause)
             loop.run()
         finally:
             part.close()
@@ -324,7 +323,6 @@ class _Loop:
         blob: Blob,
         part: _Part,
         timeout_s: float,
-        ca: str,
         checkpoint_bytes: int,
         progress: Callable[[int], None] | None,
         pace: Pace | None,
@@ -333,7 +331,6 @@ class _Loop:
         self._blob = blob
         self._part = part
         self._timeout_s = timeout_s
-        self._ca = ca
         self._checkpoint_bytes = checkpoint_bytes
         self._progress = progress
         self._pace = pace
@@ -381,7 +378,7 @@ class _Loop:
             headers["Range"] = f"bytes={self._part.offset}-"
             if self._part.etag.startswith('"'):  # RFC 9110, 13.1.5: If-Range takes strong validators only
                 headers["If-Range"] = self._part.etag
-        with opened(self._blob.url, headers, timeout_s=self._timeout_s, ca=self._ca) as answer:
+        with opened(self._blob.url, headers, timeout_s=self._timeout_s, ca=self._blob.ca) as answer:
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:

@@ -68,8 +68,8 @@ class TrustClient:
     ) -> DownloadReport:
         """Put the offered bundle at ``dest``, resuming an earlier try; errors as ``trust.download.download``."""
         url = f"{self._base}targets/{offer.sha256}.{offer.path}"
-        blob = Blob(url, offer.length, offer.sha256)
-        return download(blob, dest, timeout_s=self._timeout_s, ca=self._ca, progress=progress, pace=pace)
+        blob = Blob(url, offer.length, offer.sha256, ca=self._ca)
+        return download(blob, dest, timeout_s=self._timeout_s, progress=progress, pace=pace)
 
     def patch(
         self,
