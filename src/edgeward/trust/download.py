@@ -335,9 +335,7 @@ class _Loop:
         self._progress = progress
         self._pace = pace
         self._pause = pause
-        self._connections = 0
-        self.fetched = 0
-        self.restarts = 0
+        self._connections = self.fetched = self.restarts = 0
 
     def run(self) -> None:
         """Fetch until the hash holds. Raises ``TrustError``; every byte that came is saved first."""

@@ -52,7 +52,7 @@ class Trouble(StrEnum):
     UNKNOWN = "fleet-unknown"
     """Whoever answers at the address has no certificate of the authority that was given."""
     NOT_TAKEN = "certificate-not-taken"
-    TOKEN = "token-refused"
+    TOKEN = "token-refused"  # noqa: S105
     BUSY = "fleet-busy"
     REFUSED = "fleet-refused"
     UNREADABLE = "fleet-unreadable"

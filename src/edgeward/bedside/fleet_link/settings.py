@@ -14,10 +14,10 @@ RATE_KIB_S_MAX = 1 << 20
 class FleetSettings:
     """``url``: https://HOST[:PORT] of the fleet; ``ca``: PEM file of its authority, brought by hand.
 
-    ``folder``: where key and certificate lie, empty for ``fleet`` in the state folder; ``windows``: when this device may
-    fetch, try and swap ("Mon-Fri 02:00-05:00"), none for always, by the clock of ``zone``; ``rate_kib_s``: most that a
-    download may take, 0 for no limit; ``first_s``: the first check-in comes within so many seconds of the start.
-    Raises ``ConfigError``.
+    ``folder``: where key and certificate lie, empty for ``fleet`` in the state folder; ``windows``: when this device
+    may fetch, try and swap ("Mon-Fri 02:00-05:00"), none for always, by the clock of ``zone``; ``rate_kib_s``: most
+    that a download may take, 0 for no limit; ``first_s``: the first check-in comes within so many seconds of the
+    start. Raises ``ConfigError``.
     """
 
     url: str

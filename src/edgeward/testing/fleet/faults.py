@@ -29,9 +29,9 @@ class Faults:
 
     ``bad``: on which the bundles in ``bad_versions`` fail their health gates, evenly at each of ``stages``; ``silent``:
     that never check in again once they have taken an order up; ``slow``: whose link gives ``slow_kib_s``, the others
-    ``link_kib_s``; ``reboots``: power cuts per device and hour; ``wrong_clocks``: whose clock jumps ten years, forward or
-    back, so that no certificate is valid any more by it; ``lost`` and ``doubled``: of all messages, answers that never
-    arrive and check-ins that arrive twice.
+    ``link_kib_s``; ``reboots``: power cuts per device and hour; ``wrong_clocks``: whose clock jumps ten years, forward
+    or back, so that no certificate is valid any more by it; ``lost`` and ``doubled``: of all messages, answers that
+    never arrive and check-ins that arrive twice.
     """
 
     bad: float = 0.0
