@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.fleet_link.identity import Credentials, Identity
     from edgeward.bedside.fleet_link.link import Link
-    from edgeward.bedside.fleet_link.settings import FleetSettings
+    from edgeward.bedside.fleet_link.settings import LinkSettings
     from edgeward.exchange.checkin import Facts
     from edgeward.exchange.enrol import Credential
 
@@ -115,12 +115,12 @@ def run_status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fleet_of(arguments: argparse.Namespace) -> FleetSettings:
+def _fleet_of(arguments: argparse.Namespace) -> LinkSettings:
     """Settings of the link; arguments over the file."""
-    from edgeward.cli.ward_settings import load_fleet
+    from edgeward.cli.ward_settings import load_link
 
     given = {name: getattr(arguments, name) for name in ("url", "ca", "folder") if getattr(arguments, name)}
-    settings = load_fleet(arguments.settings, given)
+    settings = load_link(arguments.settings, given)
     if settings is None:
         raise ConfigError("setting-incomplete", "name the fleet: --url and --ca, or a [fleet] table in --settings")
     return settings

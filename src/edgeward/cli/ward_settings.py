@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.cloud import CloudSettings
 from edgeward.bedside.feed import Population
-from edgeward.bedside.fleet_link.settings import FleetSettings
+from edgeward.bedside.fleet_link.settings import LinkSettings
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
 from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, within, words_of, zone_of
 from edgeward.cli.ward_ways import Ways, load_ways
@@ -59,7 +59,7 @@ class WardSettings:
     thresholds: ThresholdSettings = field(default_factory=ThresholdSettings)
     cloud: CloudSettings | None = None
     ways: Ways = field(default_factory=Ways)
-    fleet: FleetSettings | None = None
+    fleet: LinkSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("page_port", "ecg_page_port"):
@@ -129,7 +129,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             plans.append(BedPlan(bed, places=(bed,)))
     given = {key: value for key, value in arguments.items() if value is not None}
     thresholds = _thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits)
-    cloud, ways, fleet = _cloud(found), load_ways(path), load_fleet(path, {})
+    cloud, ways, fleet = _cloud(found), load_ways(path), load_link(path, {})
     with within("[ward]"):
         return replace(
             settings,
@@ -202,7 +202,7 @@ def _cloud(found: Mapping[str, Any]) -> CloudSettings | None:
         return typed(CloudSettings(str(table.get("url", ""))), table, "cloud")
 
 
-def load_fleet(path: Path | None, given: Mapping[str, Any]) -> FleetSettings | None:
+def load_link(path: Path | None, given: Mapping[str, Any]) -> LinkSettings | None:
     """``[fleet]`` with ``given`` over it; None where neither says anything: such a device belongs to no fleet."""
     found = document(path)
     table = table_of(found.get("fleet", {}), "fleet")
@@ -211,7 +211,7 @@ def load_fleet(path: Path | None, given: Mapping[str, Any]) -> FleetSettings | N
     whole = {**table, **given}
     windows = words_of(whole.pop("windows", []), "fleet", "windows")
     with within("[fleet]"):
-        settings = typed(FleetSettings(str(whole.get("url", "")), str(whole.get("ca", ""))), whole, "fleet")
+        settings = typed(LinkSettings(str(whole.get("url", "")), str(whole.get("ca", ""))), whole, "fleet")
         zone_of(settings.zone, "fleet")
         return replace(settings, windows=windows)
 

@@ -11,7 +11,7 @@ RATE_KIB_S_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class FleetSettings:
+class LinkSettings:
     """``url``: https://HOST[:PORT] of the fleet; ``ca``: PEM file of its authority, brought by hand.
 
     ``folder``: where key and certificate lie, empty for ``fleet`` in the state folder; ``windows``: when this device

@@ -1,0 +1,1 @@
+"""The server's REST interface: what devices call (``device``) and what people and programs call (``/api/v1``)."""

@@ -1,0 +1,1 @@
+"""What the fleet knows, in SQLite or PostgreSQL: tables, transactions, migrations."""

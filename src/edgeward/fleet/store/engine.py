@@ -1,0 +1,118 @@
+"""Transactions on SQLite (one file) or PostgreSQL (one URL), the same for whoever uses them.
+
+SQLite runs in WAL with ``synchronous=FULL``: what was committed survives a power cut. A writing transaction takes its
+lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way. On
+PostgreSQL rows are locked as they are touched; the audit's lock comes last in every transaction (``audit.flush``), so
+two of them cannot wait for each other over it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from edgeward.fleet.store import audit
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import URL, Connection, Engine
+
+BUSY_MS = 10_000
+"""How long a writer waits for another one on SQLite."""
+POOL = 8
+"""Connections that one worker keeps open; as many again for a moment."""
+_WRITING = "edgeward_writing"
+
+
+class Store:
+    """The fleet's memory at ``url``: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
+
+    Raises ``ConfigError`` (``store-url``) for any other. Nothing is connected until it is used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine: Engine = create_engine(
+            self.url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=not self.is_sqlite, hide_parameters=True
+        )
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self.writer = self.engine.execution_options(**{_WRITING: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that changes nothing; all of it sees one state on SQLite, each query its own on PostgreSQL."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction: committed at the end of the block with its audit entries, undone when the block raises."""
+        with Session(self.writer, expire_on_commit=False) as session, session.begin():
+            yield session
+            audit.flush(session)
+
+    def check(self) -> None:
+        """Ask the database for an answer; ``ConfigError`` (``store-unreachable``) without one."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(select(text("1")))
+        except OperationalError as error:
+            raise unreachable(self.url) from error
+
+    def close(self) -> None:
+        """Let every connection go."""
+        self.engine.dispose()
+
+
+def unreachable(url: URL) -> ConfigError:
+    """What to say when the database does not answer; the password is not in it."""
+    return ConfigError(
+        "store-unreachable",
+        f"the database {url.render_as_string(hide_password=True)} does not answer; start it, or correct its URL",
+    )
+
+
+def _url(text_: str) -> URL:
+    try:
+        url = make_url(text_)
+        if url.drivername in {"postgresql", "postgres"}:
+            url = url.set(drivername="postgresql+psycopg")
+        good = url.drivername == "postgresql+psycopg" or (
+            url.drivername == "sqlite" and bool(url.database) and url.database != ":memory:"
+        )
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise _bad_url() from error
+    if not good:
+        raise _bad_url()
+    return url
+
+
+def _bad_url() -> ConfigError:
+    return ConfigError(
+        "store-url", "the store must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; correct it"
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get(_WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
