@@ -17,6 +17,7 @@ import heapq
 import itertools
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +28,7 @@ from edgeward.exchange.typed import decode, encode
 from edgeward.kernel.errors import EdgewardError, InputError, TrustError
 from edgeward.testing.fleet.device import SimulatedDevice, template_of
 from edgeward.testing.fleet.faults import Faults, draw
-from edgeward.testing.fleet.report import Figures, Traffic, figures
+from edgeward.testing.fleet.report import Figures, Traffic, figures, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +179,14 @@ class SimulatedFleet:
             speed=self._plan.speed,
             authenticated=self._exchange.name,
         )
+
+    def glance(self) -> str:
+        """How it goes, in a line."""
+        versions = Counter(slot.version for device in self.devices if (slot := device.slots.active()) is not None)
+        running = ", ".join(f"{version} on {count:,}" for version, count in sorted(versions.items()))
+        lately = self.traffic.ms[-1_000:]
+        failed = sum(self.traffic.failures.values())
+        return f"{running}; {len(self.traffic.ms):,} check-ins, p99 {percentile(lately, 0.99):g} ms, failed {failed:,}"
 
     async def run(self, is_over: Callable[[], bool]) -> None:
         """Until ``is_over``, which is asked some times a second."""
