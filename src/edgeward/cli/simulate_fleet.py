@@ -33,9 +33,9 @@ def register(subjects: Any) -> None:
         "fleet",
         help="thousands of devices against a real fleet server, with faults that a seed repeats",
         description="Every device runs the real link core, updater, slots and journal on a disk in memory; links, "
-        "wards, trials' verdicts and faults are simulated. Signed metadata are proven once, by the real client, for all. With "
-        "a server at http:// devices are named by a header, as behind a balancer that ends TLS (the server must trust "
-        "this address as a proxy); with https:// each has mutual TLS of its own, for some dozens.",
+        "wards, trials' verdicts and faults are simulated. Signed metadata are proven once, by the real client, for "
+        "all. With a server at http:// devices are named by a header, as behind a balancer that ends TLS (the server "
+        "must trust this address as a proxy); with https:// each has mutual TLS of its own, for some dozens.",
         epilog="Example: edgeward simulate fleet --devices 1000 --server http://127.0.0.1:8470 --tokens tokens.txt "
         "--repository repository --trusted-root 1.root.json --bad 0.3 --bad-version 1.2.0 --for 300",
     )
