@@ -19,6 +19,8 @@ from edgeward.bedside.fallback import (
     Occurrence,
     RungFailed,
     banner,
+    promoted,
+    returned,
     transition,
 )
 from edgeward.bedside.verdict import Reason
@@ -174,3 +176,50 @@ def test_the_cloud_is_asked_once_proven_and_not_while_a_local_rung_answers() -> 
     ladder = transition(ladder, GoldenPassed(), S, CLIMB)
     ladder = transition(ladder, GoodResult(), 2 * S, CLIMB)
     assert ladder.asked == (Mode.LOCAL,)
+
+
+OTHERS = st.sets(st.sampled_from(RUNGS[1:])).map(tuple)
+OCCURRENCES = st.lists(
+    st.one_of(st.builds(RungFailed, _WHY, _RUNG), st.builds(GoldenPassed, _RUNG), st.builds(GoodResult, _RUNG)),
+    max_size=30,
+)
+
+
+@given(OTHERS, OTHERS, OCCURRENCES)
+def test_a_takeover_is_no_way_up_the_ladder(
+    before: tuple[Mode, ...], after: tuple[Mode, ...], past: list[Occurrence]
+) -> None:
+    """LOCAL serves where LOCAL served, and nowhere else, whatever went before; a cloud proves itself anew."""
+    ladder, now = Ladder.of(*before), 0
+    for occurrence in past:
+        now += 61 * S
+        ladder = transition(ladder, occurrence, now, CLIMB)
+    taken = promoted(ladder, after, now)
+    assert set(taken.rungs) == {Mode.LOCAL, *after}
+    assert (taken.serving is Mode.LOCAL) == (ladder.serving is Mode.LOCAL)
+    assert taken.serving in (Mode.LOCAL, Mode.THRESHOLD_ONLY)
+    assert (taken.why is None) == (taken.serving is Mode.LOCAL)
+    assert taken.trust(Mode.LOCAL).golden
+    if Mode.CLOUD in after:
+        assert not taken.trust(Mode.CLOUD).golden
+    if Mode.LOCAL_PREVIOUS in after:
+        assert taken.trust(Mode.LOCAL_PREVIOUS) == ladder.trust(Mode.LOCAL)
+
+
+@given(OTHERS, OCCURRENCES)
+def test_a_return_trusts_the_engine_before_as_far_as_it_had_earned(
+    others: tuple[Mode, ...], past: list[Occurrence]
+) -> None:
+    """One whose golden vectors did not pass since it failed serves nobody, wherever it stood."""
+    ladder, now = Ladder.of(*others), 0
+    for occurrence in past:
+        now += 61 * S
+        ladder = transition(ladder, occurrence, now, CLIMB)
+    back = returned(ladder, (), now)
+    assert back.rungs == (Mode.LOCAL,)
+    own = ladder.trust(Mode.LOCAL_PREVIOUS) if Mode.LOCAL_PREVIOUS in ladder.rungs else None
+    served = ladder.serving in (Mode.LOCAL, Mode.LOCAL_PREVIOUS)
+    assert (back.serving is Mode.LOCAL) == (served and (own is None or own.golden))
+    assert (back.why is None) == (back.serving is Mode.LOCAL)
+    if own is not None and back.serving is Mode.THRESHOLD_ONLY and ladder.serving is Mode.THRESHOLD_ONLY:
+        assert (back.trust(Mode.LOCAL).good, back.dropped_at_ns) == (own.good, ladder.dropped_at_ns)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from edgeward.bedside.assess.core import Ask, Assessor
+from edgeward.bedside.assess.model import Model
 from edgeward.bedside.assess.process import Assessment
+from edgeward.bedside.assess.task import Task
 from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.audit import Audit
 from edgeward.bedside.side import Happening, What
@@ -97,9 +99,7 @@ class Hospital:
         )
 
     def _assessment(self) -> Assessment:
-        from edgeward.bedside.assess.process import Task
-
-        return Assessment([Task(Assessor(ToyPlan()), self.engines, {})])  # type: ignore[arg-type]
+        return Assessment([Task(Assessor(ToyPlan()), self.engines, Model(ToyPlan()))])  # type: ignore[arg-type]
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):

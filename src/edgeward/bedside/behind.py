@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgeward.bedside.feed import LINE_BYTES_MAX, decode
 from edgeward.kernel.clock import NS_PER_MS
@@ -59,6 +59,15 @@ class Core(Protocol):
         ...
 
 
+@runtime_checkable
+class Unhurried(Protocol):
+    """A core with work that nobody waits for."""
+
+    def afterwards(self, now_ns: int) -> None:
+        """All that was said is on its way: do a little of what can wait."""
+        ...
+
+
 class Lines:
     """Bytes in, whole lines out; one beyond ``LINE_BYTES_MAX`` comes out empty: it counts, and holds nothing."""
 
@@ -85,6 +94,7 @@ class Loop:
 
     def __init__(self, core: Core, read_fd: int, write_fd: int, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._core = core
+        self._unhurried = core if isinstance(core, Unhurried) else None
         self._read_fd = read_fd
         self._write_fd = write_fd
         self._now_ns = now_ns
@@ -136,6 +146,8 @@ class Loop:
             out.append(self._line((ALIVE, {"taken": self._taken, "refused": self.refused})))
         if out:
             _write_all(self._write_fd, b"".join(out))
+        if self._unhurried is not None:
+            self._unhurried.afterwards(self._now_ns())
 
     def _line(self, message: Message) -> bytes:
         kind, data = message

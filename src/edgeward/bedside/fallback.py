@@ -18,9 +18,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Mode(StrEnum):
@@ -157,6 +161,46 @@ def transition(ladder: Ladder, occurrence: Occurrence, now_ns: int, climb: Climb
                 return ladder
             good = min(trust.good + 1, climb.good_results)
             return _climbed(_with(ladder, rung, replace(trust, good=good)), now_ns, climb)
+
+
+def promoted(ladder: Ladder, others: tuple[Mode, ...], now_ns: int) -> Ladder:
+    """LOCAL is another engine, which passed its golden vectors and served beside the one before as a shadow.
+
+    It serves where LOCAL served, and earns its way where it did not. The one before takes its trust along to
+    LOCAL_PREVIOUS, where that is among ``others``, the further rungs that exist now; a cloud has to prove itself anew.
+    """
+    before, served = ladder.trust(Mode.LOCAL), ladder.serving is Mode.LOCAL
+    local = Trust() if served else Trust(why=before.why)
+    return _rebuilt(ladder, others, {Mode.LOCAL: local, Mode.LOCAL_PREVIOUS: before}, served=served, now_ns=now_ns)
+
+
+def returned(ladder: Ladder, others: tuple[Mode, ...], now_ns: int) -> Ladder:
+    """LOCAL is the engine of the bundle before again: it was LOCAL_PREVIOUS, or stayed warm beside the ladder.
+
+    It serves at once where LOCAL or itself served; where nobody did, what it earned as LOCAL_PREVIOUS counts.
+    """
+    own = ladder.trust(Mode.LOCAL_PREVIOUS) if Mode.LOCAL_PREVIOUS in ladder.rungs else Trust()
+    served = ladder.serving in (Mode.LOCAL, Mode.LOCAL_PREVIOUS) and own.golden
+    local = Trust() if served else replace(own, why=own.why or ladder.why or Reason.PROBATION)
+    return _rebuilt(ladder, others, {Mode.LOCAL: local}, served=served, now_ns=now_ns)
+
+
+def _rebuilt(
+    ladder: Ladder, others: tuple[Mode, ...], trusts: Mapping[Mode, Trust], *, served: bool, now_ns: int
+) -> Ladder:
+    """A ladder of LOCAL and ``others``; a rung without a trust of its own has yet to prove what it runs."""
+    rungs = tuple(rung for rung in RUNGS if rung is Mode.LOCAL or rung in others)
+    made = replace(
+        ladder,
+        rungs=rungs,
+        trusts=tuple(trusts.get(rung, Trust(golden=False, why=Reason.CLOUD_DOWN)) for rung in rungs),
+        serving=Mode.LOCAL,
+    )
+    if served:
+        return made
+    if ladder.serving is Mode.THRESHOLD_ONLY:
+        return replace(made, serving=Mode.THRESHOLD_ONLY)
+    return _dropped(made, now_ns)
 
 
 def _with(ladder: Ladder, rung: Mode, trust: Trust) -> Ladder:

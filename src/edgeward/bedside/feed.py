@@ -11,7 +11,7 @@ fed nonsense must say so and live.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -101,7 +101,27 @@ class Resumed:
     memory: Any
 
 
-Feed = Admitted | Moved | Discharged | Measured | Acknowledged | Suspended | Resumed
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """Which bundles a task of the assessment has, as files with their SHA-256 ("" where there is none).
+
+    ``bundle`` is in charge, ``previous`` is the one before, ``shadow`` runs beside it and is shown to nobody. Told at
+    the start, and again whenever it changes: the process then brings itself to what is told. ``at_once``: do not wait
+    for a safe moment. ``turn`` counts what was told, so that an answer is known by what it answers.
+    """
+
+    task: str
+    bundle: str = ""
+    sha256: str = ""
+    previous: str = ""
+    previous_sha256: str = ""
+    shadow: str = ""
+    shadow_sha256: str = ""
+    at_once: bool = False
+    turn: int = 0
+
+
+Feed = Admitted | Moved | Discharged | Measured | Acknowledged | Suspended | Resumed | TaskSettings
 
 
 def encode(message: Feed) -> bytes:
@@ -121,6 +141,8 @@ def encode(message: Feed) -> bytes:
             row = ["suspended", stay, until_ns, at_ns]
         case Resumed(stay, memory):
             row = ["resumed", stay, memory]
+        case TaskSettings():
+            row = ["task", *astuple(message)]
     return json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
@@ -158,6 +180,12 @@ def _admitted(
     return Admitted(int(stay), str(bed), int(at_ns), Population(population), age, sex, int(scale), bool(simulated))
 
 
+def _task(task: str, *rest: Any) -> TaskSettings:
+    bundle, sha256, previous, previous_sha256, shadow, shadow_sha256, at_once, turn = rest
+    files = (str(bundle), str(sha256), str(previous), str(previous_sha256), str(shadow), str(shadow_sha256))
+    return TaskSettings(str(task), *files, bool(at_once), int(turn))
+
+
 _READERS: dict[str, Any] = {
     "measured": _measured,
     "admitted": _admitted,
@@ -166,4 +194,5 @@ _READERS: dict[str, Any] = {
     "acknowledged": lambda stay, alert, at_ns: Acknowledged(int(stay), str(alert), int(at_ns)),
     "suspended": lambda stay, until_ns, at_ns: Suspended(int(stay), int(until_ns), int(at_ns)),
     "resumed": Resumed,
+    "task": _task,
 }

@@ -12,7 +12,17 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Resumed, Suspended
+from edgeward.bedside.feed import (
+    Acknowledged,
+    Admitted,
+    Discharged,
+    Feed,
+    Measured,
+    Moved,
+    Resumed,
+    Suspended,
+    TaskSettings,
+)
 
 if TYPE_CHECKING:
     from edgeward.signal.numeric import Kind, Numeric
@@ -57,6 +67,8 @@ class Recall:
     def fed(self, message: Feed) -> None:
         """``message`` is the next line for the process, whether or not there is one to read it now."""
         self._line += 1
+        if isinstance(message, TaskSettings):
+            return  # what a process is started with says it
         if isinstance(message, Admitted):
             self._admit(message)
             return

@@ -168,9 +168,13 @@ class SideProcess:
             child.reap(_REAP_S_MAX)
         self._dying = []
 
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """The settings of the next process, should this one have to be replaced."""
+        self._argument = json.dumps({**json.loads(self._argument), "settings": settings})
+
     def restart(self, settings: Mapping[str, Any]) -> None:
         """Replace the process by one with other settings; it is told again what the one before was told."""
-        self._argument = json.dumps({**json.loads(self._argument), "settings": settings})
+        self.settle(settings)
         if self._child is not None:
             self._bury(self._child)
         if not self._stopped:

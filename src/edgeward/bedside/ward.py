@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgeward.bedside.assess.core import score_data
 from edgeward.bedside.ecg_beds import TASK, EcgBeds
 from edgeward.bedside.fallback import Mode
-from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Suspended
+from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Suspended, TaskSettings
 from edgeward.bedside.health import StageLatency
 from edgeward.bedside.held import HeldStay, empty_bed
 from edgeward.bedside.side import CHECK_MS, What
@@ -74,8 +74,32 @@ class Side(Protocol):
         """What happened to it."""
         ...
 
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """The settings of the next process, should this one have to be replaced."""
+        ...
+
     def distrust(self) -> None:
         """It said what it cannot have meant: have the next ``check`` replace it."""
+        ...
+
+
+class Updates(Protocol):
+    """What an update of the assessment's bundles tells the process and hears of it (``ward_live.Lives``)."""
+
+    def due(self) -> list[TaskSettings]:
+        """What the process has to be told, once."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What the next process is started with."""
+        ...
+
+    def heard(self, kind: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Take what the process said; what is to be audited: a bundle took over."""
+        ...
+
+    def lost(self, *, failed: bool) -> None:
+        """The process is gone: it ``failed``, or it is replaced on purpose."""
         ...
 
 
@@ -83,7 +107,8 @@ class Ward:
     """The rim.
 
     ``sides``: THRESHOLDS first, then ASSESS; ``tasks``: those that the assessment runs; ``ecg``: beds with an ECG
-    stream; ``hello``: what the ward says of itself with these beds, and with the ECG pages that are known by bed.
+    stream; ``hello``: what the ward says of itself with these beds, and with the ECG pages that are known by bed;
+    ``updates``: where the assessment's bundles may change while beds are watched.
     """
 
     def __init__(
@@ -98,6 +123,7 @@ class Ward:
         ecg: Iterable[str] = (),
         thresholds: ThresholdSettings | None = None,
         hello: Callable[[Sequence[BedPlan], Mapping[str, str]], dict[str, Any]] | None = None,
+        updates: Updates | None = None,
     ) -> None:
         self._beds = beds
         self._sides = sides
@@ -107,6 +133,9 @@ class Ward:
         self._tasks = tuple(tasks)
         self._thresholds = thresholds or ThresholdSettings()
         self._hello = hello
+        self._updates = updates
+        self.refused: Callable[[str, str], None] | None = None
+        """Called with task and code when the assessment refuses a bundle."""
         self._known = len(beds.plans)
         self._stays: dict[int, HeldStay] = {}
         self._empty_since: dict[str, int] = {}
@@ -186,11 +215,22 @@ class Ward:
         heard = self._sides[name].hear()
         for kind, data in heard:
             try:
+                if name == ASSESS:
+                    self._of_bundles(kind, data)
                 self.said(kind, data)
             except ODD:  # a message, and not one of ours: whoever says such things is replaced
                 self.odd += 1
                 self._sides[name].distrust()
         return heard
+
+    def arrange(self) -> None:
+        """Tell the assessment which bundles it shall have, where that has changed. Never waits."""
+        side = self._sides.get(ASSESS)
+        if self._updates is None or side is None:
+            return
+        for told in self._updates.due():
+            side.settle(self._updates.settings())
+            side.feed(told)
 
     def streamed(self, bed: str, kind: str, data: dict[str, Any]) -> None:
         """Take what the ECG stream of ``bed`` said: it is about whoever lies there now."""
@@ -243,6 +283,7 @@ class Ward:
     def tick(self) -> None:
         """What must happen now and then: call it every 100 ms."""
         now = self._clock.monotonic_ns()
+        self.arrange()
         for name, side in self._sides.items():
             self.hear(name)
             for happening in side.check(now):
@@ -268,6 +309,17 @@ class Ward:
             self._tell("latency", self._latency.message(CHECK_MS))
 
     # --- inside
+
+    def _of_bundles(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Audit that a bundle took over, and greet anew with it; hand on that one is refused."""
+        if kind == "refused" and self.refused is not None:
+            self.refused(str(data["task"]), str(data["code"]))
+        if self._updates is None:
+            return
+        for swap in self._updates.heard(kind, data):
+            self._sides[ASSESS].settle(self._updates.settings())
+            self._audit.record("swap", swap)
+            self._greet()
 
     def _greet(self) -> None:
         """Beds or pages are new: whoever shows the ward must know a bed before anything is said of it."""
@@ -353,6 +405,8 @@ class Ward:
         if happening.what is What.BACK:
             self._unassessed = None
             return
+        if self._updates is not None:
+            self._updates.lost(failed=True)
         self._unassessed = Reason.ENGINE_HUNG if happening.what is What.HUNG else Reason.ENGINE_CRASHED
         for stay, held in self._stays.items():
             self._say_unassessed(stay, held, self._unassessed)

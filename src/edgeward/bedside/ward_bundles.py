@@ -1,7 +1,8 @@
 """The bundles of a ward: slots per task, updates behind the beds, and what the assessment process is told of them.
 
-A bundle that is fetched while beds are watched runs from the next start; only where a task has none at all does the
-assessment take it at once.
+What lies in the slots is the disk's matter and waits for it, under ``lock``; which bundle is in charge while beds are
+watched is ``lives``' (``ward_live``), which never waits. A bundle that is fetched while beds are watched runs from the
+next start; only where a task has none at all does the assessment take it at once.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeward.bedside.assess.plans import plan_of
-from edgeward.bedside.assess.process import AssessSettings, TaskSettings
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
 from edgeward.bedside.update import UpdateKind, check_and_install
+from edgeward.bedside.ward_live import Lives
 from edgeward.kernel.errors import ConfigError, EdgewardError
 from edgeward.trust.fetch import TrustClient
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.cloud import CloudSettings
     from edgeward.bedside.slot import Slot
+    from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
+    from edgeward.kernel.clock import Clock
 
 _END_S = 5.0
 
@@ -36,6 +39,7 @@ class WardBundles:
         state_dir: Path,
         tasks: Sequence[str],
         say: Callable[[str], None],
+        clock: Clock,
         *,
         dwell_s: float = 60.0,
         threads: int = 1,
@@ -43,11 +47,12 @@ class WardBundles:
     ) -> None:
         self._state_dir = state_dir
         self._say = say
-        self._dwell_s = dwell_s
         self._threads = threads
-        self._cloud = cloud
+        self.lives = Lives(clock, dwell_s=dwell_s, threads=threads, cloud=cloud)
+        """Which bundles are in charge, by task."""
         self._slots = {task: SlotStore(state_dir / "slots" / task) for task in tasks}
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Whoever changes a slot holds it, however long that takes; never the loop's thread."""
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -59,6 +64,7 @@ class WardBundles:
                 opened.append(slots)
                 if opening.code:
                     self._say(f"slots of {task}: {opening.message} [{opening.code}]")
+                self.lives.add(task, slots.active(), slots.previous())
         except BaseException:
             for slots in opened:
                 slots.close()
@@ -71,27 +77,42 @@ class WardBundles:
         for slots in self._slots.values():
             slots.close()
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task, in the order of the site's settings."""
+        return tuple(self._slots)
+
+    def slots(self, task: str) -> SlotStore:
+        """The open slots of ``task``; change them under ``lock``."""
+        return self._slots[task]
+
+    def live(self, task: str) -> WardLive:
+        """The beds that are watched with bundles of ``task``, for whoever updates it."""
+        return self.lives.of(task)
+
     def settings(self) -> dict[str, Any]:
-        """What the assessment process is started with: the bundles that lie in the slots now."""
-        with self._lock:
-            tasks = tuple(_task(task, slots.active(), slots.previous()) for task, slots in self._slots.items())
-        return AssessSettings(tasks, self._dwell_s, self._threads, self._cloud).to_json()
+        """What the assessment process is started with: the bundles that are in charge now."""
+        return self.lives.settings()
 
     def shown(self) -> list[dict[str, str]]:
-        """Every task with its bundle, for people."""
+        """Every task with the bundle in charge, for people."""
         rows = []
-        with self._lock:
-            for task, slots in self._slots.items():
-                slot = slots.active()
-                named = ("-", "-", "-") if slot is None else (slot.name, slot.version, slot.sha256[:8])
-                rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
+        for task in self._slots:
+            slot = self.lives.of(task).charge
+            named = ("-", "-", "-") if slot is None else (slot.name, slot.version, slot.sha256[:8])
+            rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
         return rows
 
     def refused(self, task: str, code: str) -> dict[str, Any] | None:
         """The active bundle of ``task`` cannot run here: return to the one before; None where there is none."""
+        live, slots = self.lives.of(task), self._slots[task]
         try:
-            with self._lock:
-                slot = self._slots[task].revert(code)
+            with self.lock:
+                active, charge = slots.active(), live.charge
+                if active is None or charge is None or active.sha256 != charge.sha256:
+                    return None  # a candidate on trial: whoever updates sees it fail and goes back
+                slot = slots.revert(code)
+                live.placed(slot, slots.previous())
         except EdgewardError as error:
             self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
             return None
@@ -112,7 +133,9 @@ class WardBundles:
         def run() -> None:
             missing = False
             for task, slots in self._slots.items():
-                missing |= self._update(client, task, slots)
+                if self._update(client, task, slots):
+                    self.lives.of(task).placed(slots.active(), slots.previous())
+                    missing = True
             if missing:
                 changed(self.settings())
 
@@ -126,7 +149,7 @@ class WardBundles:
         def deadline_ms(bundle: Bundle) -> float:
             return plan_of(bundle.manifest, task).deadline_ms
 
-        with self._lock:
+        with self.lock:
             outcome = check_and_install(client, slots, task, lambda path: run_trial(path, self._threads, deadline_ms))
         running = _named(outcome.active)
         if outcome.kind is UpdateKind.INSTALLED:
@@ -142,12 +165,3 @@ class WardBundles:
 
 def _named(slot: Slot | None) -> str:
     return f"{slot.name} {slot.version} ({slot.sha256[:8]})" if slot else "no bundle"
-
-
-def _task(task: str, active: Slot | None, previous: Slot | None) -> TaskSettings:
-    settings = TaskSettings(task)
-    if active is not None:
-        settings = TaskSettings(task, str(active.path), active.sha256)
-    if active is not None and previous is not None:
-        settings = TaskSettings(task, str(active.path), active.sha256, str(previous.path), previous.sha256)
-    return settings

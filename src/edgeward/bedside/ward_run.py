@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.side import SideProcess
     from edgeward.bedside.stream import EcgStream
     from edgeward.bedside.ward import Ward
+    from edgeward.bedside.ward_live import Lives
     from edgeward.kernel.clock import Clock
 
 ACT_S = 2.0
@@ -46,7 +47,8 @@ class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
     ``refused``: called with task and code, off the loop's thread, when a bundle cannot be what it should be; what it
-    returns are the assessment's new settings, None for no change. ``news``: asked at each tick what to tell besides.
+    returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds are
+    watched. ``news``: asked at each tick what to tell besides.
     """
 
     ward: Ward
@@ -56,6 +58,7 @@ class WardLoop:
     clock: Clock
     end_ns: int | None = None
     refused: Callable[[str, str], dict[str, Any] | None] | None = None
+    lives: Lives | None = None
     news: Sequence[Callable[[int], list[Message]]] = ()
     _loop: asyncio.AbstractEventLoop | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,6 +67,9 @@ class WardLoop:
     async def run(self, started: Callable[[], None] | None = None) -> None:
         """Serve; raises what a listener raises at its start (``ConfigError``)."""
         self._loop = loop = asyncio.get_running_loop()
+        self.ward.refused = self._refused
+        if self.lives is not None:
+            self.lives.wake = lambda: self._from_thread(self.ward.arrange)
         async with contextlib.AsyncExitStack() as stack:
             for side in self.sides.values():
                 side.start()
@@ -86,6 +92,10 @@ class WardLoop:
     def stop(self) -> None:
         """End the ward; from the loop's thread (a signal handler of the loop)."""
         self._stop.set()
+
+    def restart_assessment(self, settings: dict[str, Any]) -> None:
+        """Start the assessment anew with other settings; from any thread."""
+        self._from_thread(self._restart, settings)
 
     def act(self, action: str, bed: str, stay: int, alert: str = "", minutes: float = 0.0) -> None:
         """``Ward.act`` for another thread (the page's). Raises what it raises; ``EngineError`` where nobody answers."""
@@ -116,18 +126,31 @@ class WardLoop:
                 await asyncio.wait_for(self._stop.wait(), CHECK_MS / 1000.0)
 
     def _heard(self, name: str) -> None:
-        for kind, data in self.ward.hear(name):
-            if kind == "refused" and self.refused is not None and self._loop is not None:
-                work = self._loop.create_task(self._return(str(data["task"]), str(data["code"])))
-                self._work.add(work)
-                work.add_done_callback(self._work.discard)
+        self.ward.hear(name)
+
+    def _refused(self, task: str, code: str) -> None:
+        if self.refused is not None and self._loop is not None:
+            work = self._loop.create_task(self._return(task, code))
+            self._work.add(work)
+            work.add_done_callback(self._work.discard)
 
     async def _return(self, task: str, code: str) -> None:
         """A bundle turned out to be none for this device: go back to the one before, off the loop (the disk waits)."""
         assert self.refused is not None
         settings = await asyncio.to_thread(self.refused, task, code)
         if settings is not None:
-            self.sides["assess"].restart(settings)
+            self._restart(settings)
+
+    def _restart(self, settings: dict[str, Any]) -> None:
+        if self.lives is not None:
+            self.lives.lost(failed=False)
+        self.sides["assess"].restart(settings)
+
+    def _from_thread(self, call: Callable[..., None], *values: Any) -> None:
+        """Have the loop call it; when the ward has ended meanwhile nobody needs it."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *values)
 
     def _streamed(self, stream: EcgStream) -> None:
         for kind, data in stream.hear():

@@ -85,6 +85,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
                 settings.state_dir,
                 settings.tasks,
                 say,
+                clock,
                 dwell_s=settings.dwell_s,
                 threads=settings.threads,
                 cloud=settings.cloud,
@@ -112,6 +113,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
             ecg=settings.ecg,
             thresholds=settings.thresholds,
             hello=lambda plans, pages: hello_of(settings, plans, pages, bundles),
+            updates=bundles.lives,
         )
         ways = ways_in(settings, arguments.settings, arguments.hl7_port, ward, clock)
         loop = WardLoop(
@@ -122,6 +124,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
             clock,
             end_after(clock, settings.run_for_s),
             bundles.refused,
+            bundles.lives,
             records.news,
         )
         if settings.page:
@@ -155,9 +158,6 @@ async def _serve(loop: WardLoop, ways: list[Way], settings: WardSettings, bundle
     def started() -> None:
         say("; ".join(["watching: threshold alerts run", *filter(None, (way.says() for way in ways))]))
         if settings.repository:
-            bundles.update(settings.repository, Path(settings.trusted_root), changed)
-
-    def changed(values: dict[str, Any]) -> None:
-        running.call_soon_threadsafe(loop.sides["assess"].restart, values)
+            bundles.update(settings.repository, Path(settings.trusted_root), loop.restart_assessment)
 
     await loop.run(started)

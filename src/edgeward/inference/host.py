@@ -174,6 +174,15 @@ class EngineHost:
                 os.close(self._bundle_fd)
                 self._bundle_fd = -1
 
+    def stand_by(self, wanted: bool) -> None:
+        """From now on keep a warm standby beside the worker in place, or none; never waits."""
+        with self._lock:
+            self._with_standby = wanted
+            if not wanted and self._active is not None and self._next is not None:
+                self._bury(self._next)
+                self._next = None
+            self._tend()
+
     def infer(self, inputs: Mapping[str, Array], *, budget_s: float) -> Result:
         """Scores of one window, or why there are none, within ``budget_s`` (to the millisecond, at least 1 ms).
 

@@ -55,10 +55,11 @@ class ToyPlan:
     ttl_ns: int = 60 * NS_PER_S
     deadline_ms: float = 500.0
     wording: Wording = field(default_factory=lambda: Wording("toy-high", "Toy risk high", Priority.MEDIUM, 2, 3))
+    levels: tuple[float, float] = (0.5, 0.8)
 
     def sees_as(self, other: Any) -> bool:
-        """Every toy sees the same."""
-        return isinstance(other, ToyPlan)
+        """Toys of one kind see the same."""
+        return type(other) is type(self)
 
     def fits(self, admitted: Admitted) -> Reason | None:
         """No children."""

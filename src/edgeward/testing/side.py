@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.behind import MEMORY
+from edgeward.bedside.behind import MEMORY, Unhurried
 from edgeward.bedside.recall import Care, Recall
 from edgeward.bedside.side import Happening, What
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edgeward.bedside.behind import Core
     from edgeward.bedside.feed import Feed, Message
@@ -29,6 +29,7 @@ class LocalSide:
         self._happened = [Happening(name, What.BACK, clock.monotonic_ns())]
         self._taken = 0
         self.restarts = 0
+        self.settled: Mapping[str, Any] = {}
 
     @property
     def caught_up(self) -> bool:
@@ -56,6 +57,8 @@ class LocalSide:
         """Let its time pass; returns what happened."""
         if self._core is not None:
             self._hear(self._core.tick(now_ns))
+            if isinstance(self._core, Unhurried):
+                self._core.afterwards(now_ns)
         happened, self._happened = self._happened, []
         return happened
 
@@ -64,6 +67,10 @@ class LocalSide:
         self._core = None
         self.restarts += 1
         self._happened.append(Happening(self.name, what, self._clock.monotonic_ns(), how))
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """The settings of the next core, where ``make`` looks at ``settled``."""
+        self.settled = settings
 
     def distrust(self) -> None:
         """It said nonsense: it is gone, as if it had been killed for it."""

@@ -20,6 +20,8 @@ from edgeward.inference.golden import write_golden
 
 TASK = "sepsis-risk"
 """The task that the toy stands in for."""
+CENTRE_HR = 100.0
+"""The heart rate at which the toy's probability is a half."""
 CORRUPT_HR, LATE_HR = 260.0, 290.0
 """Heart rates at which the toy's output is NaN, and at which it computes for seconds."""
 _CORRUPT_FROM, _LATE_FROM = 250.0, 280.0
@@ -39,16 +41,19 @@ if "edgeward.cli.main" in sys.orig_argv or "edgeward.bedside.assess.process" in 
 """
 
 
-def toy_bundle(version: str = "1.0.0") -> bytes:
-    """A bundle of ``TASK``: heart rate (−1, 1) → probability (−1, 1)."""
-    rates = np.array(_GOLDEN_HR, np.float32).reshape(-1, 1)
-    expected = (1.0 / (1.0 + np.exp(-(rates - 100.0) / 10.0))).astype(np.float32)
+def toy_bundle(version: str = "1.0.0", *, centre: float = CENTRE_HR, corrupt_from: float = _CORRUPT_FROM) -> bytes:
+    """A bundle of ``TASK``: heart rate (−1, 1) → probability (−1, 1).
+
+    ``centre``: the heart rate at which the probability is a half; from ``corrupt_from`` on the output is NaN.
+    """
+    rates = np.array([rate for rate in _GOLDEN_HR if rate < corrupt_from], np.float32).reshape(-1, 1)
+    expected = (1.0 / (1.0 + np.exp(-(rates - centre) / 10.0))).astype(np.float32)
     members = {
-        "models/fp32.onnx": _toy_model(),
+        "models/fp32.onnx": _toy_model(centre, corrupt_from),
         "golden.npz": write_golden({"features": rates}, {"fp32": expected}),
     }
     manifest = Manifest(
-        name="toy",
+        name=TASK,
         version=version,
         task=TASK,
         inputs=(TensorSpec("features", (-1, 1)),),
@@ -66,14 +71,14 @@ def toy_bundle(version: str = "1.0.0") -> bytes:
     return write_bundle(manifest, members)
 
 
-def _toy_model() -> bytes:
+def _toy_model(centre: float, corrupt_from: float) -> bytes:
     """Logistic in the heart rate. √(limit − rate) · 0 is NaN above one limit; above the other a loop takes seconds."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     constants = {
-        "centre": np.float32(100.0),
+        "centre": np.float32(centre),
         "scale": np.float32(10.0),
-        "corrupt_from": np.float32(_CORRUPT_FROM),
+        "corrupt_from": np.float32(corrupt_from),
         "late_from": np.float32(_LATE_FROM),
         "rounds": np.float32(_LATE_ROUNDS),
         "zero": np.float32(0.0),

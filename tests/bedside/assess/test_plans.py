@@ -10,8 +10,8 @@ import pytest
 
 from edgeward.bedside.assess.hypotension import HypotensionPlan
 from edgeward.bedside.assess.plans import plan_of
-from edgeward.bedside.assess.process import Assessment, AssessSettings, TaskSettings, make
-from edgeward.bedside.feed import Admitted, Measured, Population
+from edgeward.bedside.assess.process import Assessment, AssessSettings, make
+from edgeward.bedside.feed import Admitted, Measured, Population, TaskSettings
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.kernel.errors import BundleError

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ward_messages import BEDS, alert, bed, hello, mode, news2, of, outbox, score, vitals
+from ward_messages import BEDS, alert, bed, hello, mode, news2, of, outbox, score, serving, vitals
 
 from edgeward.bedside.page.request import Request
 from edgeward.bedside.page.ward_screen import WardScreen
@@ -37,6 +37,7 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("peer", {"source": "hl7", "peer": "a", "connected": True}),
     ("process", {"name": "assess", "what": "crashed"}),
     ("outbox", outbox()),
+    ("serving", serving(since_ms=4_000, shadow={"version": "2.0.0", "code": "golden-failed"})),
     ("hello", hello()),
 ]
 CAUGHT = (InputError, TypeError, ValueError, LookupError, AttributeError)

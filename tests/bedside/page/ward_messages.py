@@ -66,3 +66,9 @@ def outbox(destinations: list[dict[str, Any]] | None = None, **more: Any) -> dic
     usual = {"waiting": 0, "oldest_ms": 0, "unsaved": 0, "fault": "", "expired": 0, "dropped": 0}
     usual |= {"unidentified": 0, "failed": 0, "destinations": [one] if destinations is None else destinations}
     return {**usual, **more}
+
+
+def serving(**more: Any) -> dict[str, Any]:
+    """Which bundle of the sepsis task is in charge; nothing runs beside it."""
+    usual = {"task": "sepsis", "turn": 0, "version": "1.0.0", "sha256": "a" * 64, "scores": 3, "failures": 0}
+    return {**usual, "served": True, "down": False, "since_ms": None, "safe": True, "shadow": None, **more}

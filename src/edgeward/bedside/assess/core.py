@@ -33,7 +33,7 @@ from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import EngineError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from edgeward.bedside.assess.port import Array, Forecast, Plan, StayState
     from edgeward.bedside.fallback import Occurrence
@@ -47,12 +47,17 @@ _SPREAD = 0.618_033_988_75
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
-    """Please score ``inputs`` on ``rung`` and say so with ``answered(sequence, …)`` by ``deadline_ns``."""
+    """Please score ``inputs`` on ``rung`` and say so with ``answered(sequence, …)`` by ``deadline_ns``.
+
+    ``stay``, ``window``: whose they are, and what they were cut from.
+    """
 
     sequence: int
     rung: Mode
     inputs: Mapping[str, Array]
     deadline_ns: int
+    stay: int
+    window: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,60 @@ class Assessor:
         held = self._stays.get(stay)
         return None if held is None else {"state": held.state.memory(), "advice": held.advice.memory()}
 
+    # --- another bundle
+
+    @property
+    def quiet(self) -> bool:
+        """Whether another bundle could take over and take nothing from a bed.
+
+        No advisory stands or is about to be raised, no answer is awaited, and no rung serves that would have to go.
+        """
+        calm = all(not held.advice.active and not held.advice.acting for held in self._stays.values())
+        return calm and not self._pending and self.ladder.serving in (Mode.LOCAL, Mode.THRESHOLD_ONLY)
+
+    def stays(self) -> dict[int, tuple[Admitted, StayState]]:
+        """Every stay with its state."""
+        return {stay: (held.admitted, held.state) for stay, held in self._stays.items()}
+
+    def due_ns(self) -> int | None:
+        """When the next stay is due; None without any."""
+        return min((held.due_ns for held in self._stays.values()), default=None)
+
+    @property
+    def plan(self) -> Plan:
+        """That of the bundle in charge."""
+        return self._plan
+
+    def adopt(
+        self,
+        plan: Plan,
+        version: str,
+        states: Mapping[int, StayState],
+        exchanged: Callable[[Ladder], Ladder],
+        now_ns: int,
+    ) -> list[Effect]:
+        """Go on with another bundle: the stays, their banners and their advisories stay as they are.
+
+        ``states``: stay states where the other bundle sees other windows; ``exchanged``: what becomes of the ladder.
+        """
+        effects: list[Effect] = []
+        for sequence in list(self._pending):  # a scoring server's: it was asked for the other bundle's scores
+            effects += self.answered(sequence, None, Reason.CLOUD_DOWN, now_ns)
+        recoded = plan.wording.code != self._plan.wording.code
+        for stay, held in self._stays.items():
+            if recoded and held.advice.active:
+                held.advice.active = False
+                effects.append(self._advisory(stay, held, now_ns))
+            held.advice = Advice(plan.wording) if recoded else Advice.of(plan.wording, held.advice.memory())
+            held.state = states.get(stay, held.state)
+            held.unfit = plan.fits(held.admitted)
+        self._plan, self._version = plan, version
+        self._budget_ns |= dict.fromkeys((Mode.LOCAL, Mode.LOCAL_PREVIOUS), round(plan.deadline_ms * NS_PER_MS))
+        self.ladder = exchanged(self.ladder)
+        for stay, held in self._stays.items():
+            effects += self._see(stay, held, held.lost, now_ns)
+        return effects
+
     # --- stays
 
     def _admit(self, admitted: Admitted, now_ns: int) -> list[Effect]:
@@ -242,7 +301,7 @@ class Assessor:
             deadline_ns = now_ns + self._budget_ns[rung]
             expected = rung is serving
             self._pending[self._sequence] = _Pending(stay, rung, window, now_ns, deadline_ns, expected)
-            effects.append(Ask(self._sequence, rung, window.inputs, deadline_ns))
+            effects.append(Ask(self._sequence, rung, window.inputs, deadline_ns, stay, window))
         if serving not in RUNGS:
             effects.append(self._unjudged(stay, held, Outcome.FALLBACK, self._not_serving, window))
         return effects

@@ -57,6 +57,11 @@ class Engines:
         self._cloud = cloud
         self._golden_key = 0  # keys of asks are positive sequences; golden requests take the negative ones
 
+    def arrange(self, local: Mapping[Mode, EngineHost], cloud: Cloud | None) -> None:
+        """Other engines stand on the rungs from now on; those that left belong to the caller again."""
+        self._local = dict(local)
+        self._cloud = cloud
+
     def ask(self, ask: Ask, now_ns: int) -> tuple[np.ndarray | None, Reason | None] | None:
         """Scores or why there are none; None where the answer comes later."""
         if ask.rung is Mode.CLOUD:

@@ -117,7 +117,11 @@ def read(scores: npt.NDArray[np.floating], layout: Layout) -> Reading:
     for column, name in enumerate(layout.vitals):
         low, mid, high = (scales[name].mean + scales[name].spread * table[:, :, column]).tolist()
         courses[name] = Course(layout.minutes, tuple(low), tuple(mid), tuple(high))
-    return Reading(odds, 1.0 / (1.0 + math.exp(-max(odds, -700.0))), courses)
+    return Reading(odds, _probability(odds), courses)
+
+
+def _probability(odds: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(odds, -700.0)))
 
 
 def measured(grid: Grid, now_ns: int, layout: Layout) -> dict[str, Kind]:
@@ -179,6 +183,11 @@ class HypotensionPlan:
         hold = self.hold_min * 60 * NS_PER_S // self.period_ns
         text = "Low blood pressure likely within 30 to 60 min"
         return Wording("hypotension-ahead", text, Priority.MEDIUM, raise_after=2, clear_after=hold)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The probabilities from which the level is WATCH and ACT."""
+        return _probability(self.watch), _probability(self.act)
 
     def sees_as(self, other: AnyPlan) -> bool:
         """Whether both cut the same windows."""

@@ -59,6 +59,7 @@ class NoBundle:
     ttl_ns: int = 4 * PERIOD_NS
     deadline_ms: float = 1000.0
     wording: Wording = _NO_WORDING
+    levels: tuple[float, float] = (1.0, 1.0)
 
     def sees_as(self, other: Plan) -> bool:  # noqa: ARG002
         """Nothing is seen."""

@@ -124,6 +124,11 @@ class Plan(Protocol):
         """How long the engine may take."""
         ...
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The probabilities from which the level is WATCH and ACT."""
+        ...
+
     def sees_as(self, other: Plan) -> bool:
         """Whether both cut the same windows, so that one stay state serves both bundles."""
         ...

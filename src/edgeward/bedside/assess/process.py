@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.assess.core import Ask, Assessor
+from edgeward.bedside.assess.core import Assessor
 from edgeward.bedside.assess.engines import Cloud, Engines
-from edgeward.bedside.assess.plans import NoBundle, plan_of
+from edgeward.bedside.assess.model import model_or_none
+from edgeward.bedside.assess.task import Task
+from edgeward.bedside.assess.warm import WarmEngine
 from edgeward.bedside.behind import MEMORY, run
 from edgeward.bedside.cloud import CloudClient, CloudSettings
 from edgeward.bedside.fallback import Climb, Mode
-from edgeward.bedside.feed import Admitted, Discharged
+from edgeward.bedside.feed import Admitted, Discharged, TaskSettings
 from edgeward.bedside.system import SystemClock
 from edgeward.bedside.verdict import Reason
-from edgeward.bundle.archive import read_bundle
-from edgeward.inference.golden import read_golden
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EdgewardError
@@ -30,26 +30,13 @@ from edgeward.kernel.errors import BundleError, EdgewardError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeward.bedside.assess.core import Effect
-    from edgeward.bedside.assess.port import Plan
+    from edgeward.bedside.assess.model import Model
     from edgeward.bedside.feed import Feed
     from edgeward.bedside.messages import Message
-    from edgeward.bundle.archive import Bundle
 
 MEMORY_EVERY_NS = 60 * NS_PER_S
 """How much of a stay's history a restart has to take from the rim again, at most."""
 ENGINE_LOOK_NS = NS_PER_S // 5
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSettings:
-    """One task. ``bundle`` and ``previous``: files with their SHA-256 ("" where there is none)."""
-
-    task: str
-    bundle: str = ""
-    sha256: str = ""
-    previous: str = ""
-    previous_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +60,12 @@ class AssessSettings:
         return cls(tasks, float(values["dwell_s"]), int(values["threads"]), cloud)
 
 
-@dataclass(slots=True)
-class Task:
-    """A task at work: its pure core and its engines."""
-
-    core: Assessor
-    engines: Engines
-    local: Mapping[Mode, EngineHost]
-    told: tuple[str, ...] = ()
-
-
 class Assessment:
     """The core behind the rim (``behind.Core``): every task over every stay."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks = tasks
+        self._engines_told: dict[str, str] = {}
         self._memory_due: dict[int, int] = {}
         self._next_look_ns = 0
 
@@ -99,7 +77,7 @@ class Assessment:
             self._memory_due.pop(message.stay, None)
         told: list[Message] = []
         for task in self._tasks:
-            told += self._carried(task, task.core.take(message, now_ns), now_ns)
+            told += task.take(message, now_ns)
         return told
 
     def tick(self, now_ns: int) -> list[Message]:
@@ -110,59 +88,49 @@ class Assessment:
             self._next_look_ns = now_ns + ENGINE_LOOK_NS
         for task in self._tasks:
             if look:
-                told += self._carried(task, task.engines.look(now_ns), now_ns)
-                told += _engine_news(task)
-            told += self._carried(task, task.core.tick(now_ns), now_ns)
+                told += task.look(now_ns)
+                told += self._engine_news(task)
+            told += task.tick(now_ns)
         for stay in [stay for stay, due_ns in self._memory_due.items() if now_ns >= due_ns]:
             self._memory_due[stay] = now_ns + MEMORY_EVERY_NS
             kept = {task.core.task: task.core.memory(stay) for task in self._tasks}
             told.append((MEMORY, {"stay": stay, "memory": kept}))
         return told
 
+    def afterwards(self, now_ns: int) -> None:
+        """Everything of this moment is on its way: the turn of the candidates (``behind.Unhurried``)."""
+        due_ns = min((due for task in self._tasks if (due := task.core.due_ns()) is not None), default=None)
+        for task in self._tasks:
+            task.afterwards(due_ns, now_ns)
+
     def close(self) -> None:
         """Stop the engines."""
         for task in self._tasks:
-            task.engines.close()
+            task.close()
 
-    @staticmethod
-    def _carried(task: Task, effects: list[Effect], now_ns: int) -> list[Message]:
-        """Carry out what follows; local engines answer at once, so their answers are followed up here too."""
-        told: list[Message] = []
-        waiting = list(effects)
-        while waiting:
-            effect = waiting.pop(0)
-            if not isinstance(effect, Ask):
-                told.append((effect.kind, effect.data))
-                continue
-            answer = task.engines.ask(effect, now_ns)
-            if answer is not None:
-                scores, why = answer
-                waiting += task.core.answered(effect.sequence, scores, why, now_ns)
-        return told
-
-
-def _engine_news(task: Task) -> list[Message]:
-    """Who serves, whenever that changes; and a bundle that cannot run here, once."""
-    news: list[Message] = []
-    state = tuple(
-        f"{rung.value}:{engine.worker_pid}:{engine.state.readiness.value}:{engine.state.restarts}"
-        for rung, engine in task.local.items()
-    )
-    if state == task.told:
+    def _engine_news(self, task: Task) -> list[Message]:
+        """Who serves, whenever that changes; and a bundle that cannot run here, once."""
+        news: list[Message] = []
+        local = task.local
+        state = " ".join(
+            f"{rung.value}:{engine.worker_pid}:{engine.state.readiness.value}:{engine.state.restarts}"
+            for rung, engine in local.items()
+        )
+        if state == self._engines_told.get(task.core.task, ""):
+            return news
+        self._engines_told[task.core.task] = state
+        for rung, engine in local.items():
+            held = engine.state
+            data = {"task": task.core.task, "rung": rung.value, "pid": engine.worker_pid, "state": held.readiness.value}
+            news.append(("engine", {**data, "restarts": held.restarts, "last_exit": held.last_exit}))
+            error = engine.start_error
+            if (
+                rung is Mode.LOCAL
+                and error is not None
+                and (isinstance(error, BundleError) or error.code == "golden-failed")
+            ):
+                news.append(("refused", {"task": task.core.task, "code": error.code}))
         return news
-    task.told = state
-    for rung, engine in task.local.items():
-        held = engine.state
-        data = {"task": task.core.task, "rung": rung.value, "pid": engine.worker_pid, "state": held.readiness.value}
-        news.append(("engine", {**data, "restarts": held.restarts, "last_exit": held.last_exit}))
-        error = engine.start_error
-        if (
-            rung is Mode.LOCAL
-            and error is not None
-            and (isinstance(error, BundleError) or error.code == "golden-failed")
-        ):
-            news.append(("refused", {"task": task.core.task, "code": error.code}))
-    return news
 
 
 def make(values: Any) -> Assessment:
@@ -172,48 +140,50 @@ def make(values: Any) -> Assessment:
 
 
 def _task(told: TaskSettings, settings: AssessSettings) -> Task:
-    climb = Climb(dwell_ns=round(settings.dwell_s * NS_PER_S))
     clock = SystemClock()
-    plan, bundle = _planned(told.task, told.bundle, told.sha256)
-    local: dict[Mode, EngineHost] = {}
-    if bundle is not None:
-        _start(local, Mode.LOCAL, told.bundle, settings.threads, standby=True)
-    before, previous = _planned(told.task, told.previous, told.previous_sha256)
-    if bundle is not None and previous is not None and before.sees_as(plan):
-        _start(local, Mode.LOCAL_PREVIOUS, told.previous, settings.threads, standby=False)
-    cloud = None
-    if settings.cloud is not None and bundle is not None:
+    current = _started(model_or_none(told.task, told.bundle, told.sha256), told.bundle, settings.threads, standby=True)
+    before = model_or_none(told.task, told.previous, told.previous_sha256)
+    local: dict[Mode, EngineHost] = {} if current.engine is None else {Mode.LOCAL: current.engine}
+    if current.sha256 and before.sha256 and before.plan.sees_as(current.plan):
+        before = _started(before, told.previous, settings.threads, standby=False)
+        if before.engine is not None:
+            local[Mode.LOCAL_PREVIOUS] = before.engine
+    client, cloud = None, None
+    if settings.cloud is not None:
         with contextlib.suppress(EdgewardError):
-            cloud = Cloud(CloudClient(settings.cloud, clock), bundle.sha256, read_golden(bundle))
+            client = CloudClient(settings.cloud, clock)
+    if client is not None and current.vectors is not None:
+        cloud = Cloud(client, current.sha256, current.vectors)
     others = [rung for rung in local if rung is not Mode.LOCAL] + ([Mode.CLOUD] if cloud is not None else [])
     budget_ns = {Mode.CLOUD: round(settings.cloud.budget_s * NS_PER_S) + NS_PER_S} if settings.cloud else {}
     core = Assessor(
-        plan,
-        version=bundle.manifest.version if bundle is not None else "-",
+        current.plan,
+        version=current.version,
         others=others,
         budget_ns=budget_ns,
-        climb=climb,
+        climb=Climb(dwell_ns=round(settings.dwell_s * NS_PER_S)),
         why_down=Reason.ENGINE_NOT_READY if Mode.LOCAL in local else Reason.NO_BUNDLE,
         now_ns=clock.monotonic_ns(),
     )
-    return Task(core, Engines(core, local, cloud), local)
+    return Task(
+        core,
+        Engines(core, local, cloud),
+        current,
+        before if before.engine is not None else None,
+        told=told,
+        warm=lambda name, sha256: WarmEngine(told.task, name, sha256, settings.threads),
+        client=client,
+    )
 
 
-def _planned(task: str, name: str, sha256: str) -> tuple[Plan, Bundle | None]:
-    """The plan of the bundle in a slot; that of no bundle where there is none, or it is not the one that was named."""
-    if name:
-        with contextlib.suppress(OSError, EdgewardError):
-            bundle = read_bundle(Path(name).read_bytes())
-            if bundle.sha256 == sha256:
-                return plan_of(bundle.manifest, task), bundle
-    return NoBundle(task), None
-
-
-def _start(local: dict[Mode, EngineHost], rung: Mode, name: str, threads: int, *, standby: bool) -> None:
-    engine = EngineHost(Path(name), threads=threads, standby=standby)
-    with contextlib.suppress(EdgewardError):
-        engine.start(wait=False)  # the rim must not wait for a model to load
-        local[rung] = engine
+def _started(model: Model, name: str, threads: int, *, standby: bool) -> Model:
+    """The model with its engine, which starts behind the caller: the rim must not wait for a model to load."""
+    if model.sha256:
+        engine = EngineHost(Path(name), threads=threads, standby=standby)
+        with contextlib.suppress(EdgewardError):
+            engine.start(wait=False)
+            return replace(model, engine=engine)
+    return model
 
 
 if __name__ == "__main__":

@@ -169,6 +169,11 @@ class SepsisPlan:
     period_ns: int = PERIOD_NS
     ttl_ns: int = TTL_NS
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The probabilities from which the level is WATCH and ACT."""
+        return self.decision.decide(self.decision.watch)[0], self.decision.decide(self.decision.act)[0]
+
     def sees_as(self, other: AnyPlan) -> bool:
         """Whether both cut the same windows."""
         mine = (self.names, self.hours_in_max)

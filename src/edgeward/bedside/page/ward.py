@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from edgeward.bedside.page.bundles import BundlesSaid
 from edgeward.bedside.page.datum import TEXT_MAX, age_ms, real, real_or_none, require, words
 from edgeward.bedside.page.outbox import OutboxSaid
 from edgeward.bedside.page.stay import TAKERS, TASKS_MAX, Stay, steady
@@ -30,7 +31,7 @@ SOURCES_MAX, PEERS_MAX = 8, 256
 """Kinds of sources, and connections of one, that are counted."""
 
 _HERE = frozenset({"0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104  # recognised, not listened on
-_OF_THE_DEVICE = frozenset({"latency", "outbox", "peer", "process"})
+_OF_THE_DEVICE = frozenset({"latency", "outbox", "peer", "process", "serving"})
 _BED = {"bed": str}
 _NOTE = {**_BED, "id": (str, Integral), "text": str, "priority": str, "active": bool}
 _REQUIRED: Mapping[str, Mapping[str, Any]] = {
@@ -39,6 +40,7 @@ _REQUIRED: Mapping[str, Mapping[str, Any]] = {
     "peer": {"source": str, "peer": str, "connected": bool},
     "outbox": {"waiting": Integral, "oldest_ms": Real, "fault": str, "destinations": list},
     "process": {"name": str, "what": str},
+    "serving": {"task": str, "version": str},
     "source": {"source": str, "refused": str},
     "bed": {**_BED, "state": str},
     "vitals": {**_BED, "values": dict},
@@ -94,13 +96,18 @@ class Device:
         self.down: dict[str, str] = {}
         self.refusal: dict[str, Any] | None = None
         self.outbox: OutboxSaid | None = None
+        self.bundles: dict[str, BundlesSaid] = {}
 
     def take(self, kind: str, data: Mapping[str, Any], now_ms: float) -> None:
-        """Take an ``outbox``, ``peer``, ``process``, ``source`` or ``latency``."""
+        """Take an ``outbox``, ``peer``, ``process``, ``serving``, ``source`` or ``latency``."""
         if kind == "source":
             self.refusal = _refusal(data, now_ms)
         elif kind == "outbox":
             self.outbox = OutboxSaid.read(data, now_ms, self.outbox)
+        elif kind == "serving":
+            task = words(data["task"])
+            if task in self.bundles or len(self.bundles) < TASKS_MAX:
+                self.bundles[task] = BundlesSaid.read(data, now_ms, self.bundles.get(task))
         elif kind == "peer":
             source, peer = words(data["source"]), words(data["peer"])
             peers = self.peers.get(source, set())

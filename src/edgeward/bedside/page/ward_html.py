@@ -7,6 +7,7 @@ from html import escape
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
+from edgeward.bedside.page.bundles import BUNDLES_TTL_MS
 from edgeward.bedside.page.html import MARKS
 from edgeward.bedside.page.need import Need, is_silent
 from edgeward.bedside.page.outbox import OUTBOX_TTL_MS
@@ -24,11 +25,12 @@ from edgeward.bedside.page.pieces import (
 )
 from edgeward.bedside.page.stay import SERVING
 from edgeward.bedside.page.vitals import TILE, marks_of, shown_first
-from edgeward.bedside.page.words import mode_title, outbox_words, reason_words
+from edgeward.bedside.page.words import mode_title, outbox_words, reason_words, task_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeward.bedside.page.bundles import BundlesSaid
     from edgeward.bedside.page.outbox import OutboxSaid
     from edgeward.bedside.page.pieces import Moment
     from edgeward.bedside.page.stay import Stay
@@ -194,15 +196,27 @@ def ward_mode(state: WardState, moment: Moment) -> str:
 
 
 def device(state: WardState, moment: Moment) -> str:
-    """For those who look after the device: what is connected, down, waiting to leave, refused."""
+    """For those who look after the device: what is connected, down, in charge, waiting to leave, refused."""
     told = state.device
     said = [f"{escape(source)}: {len(peers)} connected" for source, peers in told.peers.items()]
     said += [f"<b>{escape(name)} {escape(what)}</b>" for name, what in told.down.items()]
+    said += [
+        _bundles(task, one, moment) for task, one in told.bundles.items() if moment.now_ms - one.t_ms <= BUNDLES_TTL_MS
+    ]
     if told.outbox is not None:
         said.append(_outbox(told.outbox, moment))
     if told.refusal is not None:
         said.append(f"last refused: {refused_words(told.refusal, moment)}")
     return " · ".join(said)
+
+
+def _bundles(task: str, told: BundlesSaid, moment: Moment) -> str:
+    """Which version of a task's bundle is in charge, and which one runs beside it, shown to nobody."""
+    since = "" if told.since_at_ms is None else f" for {moment.age(told.since_at_ms)}"
+    said = f"{escape(task_words(task))} {escape(told.version)}{since}"
+    if told.shadow:
+        said += f", {escape(told.shadow)} in its shadow"
+    return f"{said} does not run ({escape(told.code)})" if told.code else said
 
 
 def _outbox(told: OutboxSaid, moment: Moment) -> str:

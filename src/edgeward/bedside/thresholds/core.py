@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Resumed, Suspended
+from edgeward.bedside.feed import (
+    Acknowledged,
+    Admitted,
+    Discharged,
+    Feed,
+    Measured,
+    Moved,
+    Resumed,
+    Suspended,
+    TaskSettings,
+)
 from edgeward.bedside.thresholds.stay import StayWatch
 
 if TYPE_CHECKING:
@@ -31,6 +41,8 @@ class ThresholdCore:
         """Take one message of the rim; returns what follows from it."""
         if isinstance(message, Admitted):
             self._admit(message)
+            return []
+        if isinstance(message, TaskSettings):  # the assessment's
             return []
         watch = self._stays.get(message.stay)
         if watch is None:

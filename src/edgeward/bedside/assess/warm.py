@@ -1,0 +1,204 @@
+"""The engine of a bundle that is not in charge, behind a thread: loaded, warmed and asked without anybody waiting.
+
+``WarmEngine`` reads the bundle, starts its engine and answers one window after another, all in a thread of its own and
+in the scheduler's class for batch work, which never takes the processor from a process that wakes up. Whoever puts the
+bundle in charge takes the engine over with ``release``, as warm as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from edgeward.bedside.assess.model import read_model
+from edgeward.bedside.trial import resident_kib
+from edgeward.inference.host import EngineHost
+from edgeward.kernel.errors import EdgewardError, InputError
+from edgeward.kernel.limits import ENGINE_HANG_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeward.bedside.assess.model import Model
+    from edgeward.bedside.assess.port import Array
+
+LOOK_S = 0.1
+MEMORY_EVERY_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Scores (n,), or None where the engine gave none; ``infer_ns``: the whole call."""
+
+    scores: Array | None
+    infer_ns: int
+
+
+class Warm(Protocol):
+    """The engine of one bundle, warm beside the one in charge. No call waits."""
+
+    @property
+    def model(self) -> Model | None:
+        """The bundle with its engine, once it was read."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine passed its golden vectors and can be asked."""
+        ...
+
+    @property
+    def error(self) -> str:
+        """The code of what keeps it from running; "" for nothing."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be asked now."""
+        ...
+
+    @property
+    def memory_kib(self) -> int:
+        """Resident set of the engine's process; 0 while there is none."""
+        ...
+
+    def ask(self, inputs: Mapping[str, Array]) -> None:
+        """Please score ``inputs``; only while it is ``idle``."""
+        ...
+
+    def answer(self) -> Answer | None:
+        """What it answered since the last call, once."""
+        ...
+
+    def release(self) -> bool:
+        """Let go of the engine, which belongs to the caller from now on; False while it is being asked."""
+        ...
+
+    def stop(self) -> None:
+        """Stop the engine, behind the caller."""
+        ...
+
+
+class WarmEngine:
+    """The bundle ``name`` of a task, in a thread of its own; see ``Warm``."""
+
+    def __init__(self, task: str, name: str, sha256: str, threads: int = 1) -> None:
+        self._named = (task, name, sha256)
+        self._threads = threads
+        self._changed = threading.Condition()
+        self._asked: Mapping[str, Array] | None = None
+        self._answer: Answer | None = None
+        self._at_work = True
+        self._released = self._stopping = False
+        self._marked: int | None = None
+        self._memory_at_ns = 0
+        self.model: Model | None = None
+        self.ready = False
+        self.error = ""
+        self.memory_kib = 0
+        threading.Thread(target=self._run, name="shadow", daemon=True).start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be asked now."""
+        with self._changed:
+            return self.ready and self._asked is None and self._answer is None
+
+    def ask(self, inputs: Mapping[str, Array]) -> None:
+        """Please score ``inputs``; only while it is ``idle``."""
+        with self._changed:
+            self._asked = inputs
+            self._changed.notify()
+
+    def answer(self) -> Answer | None:
+        """What it answered since the last call, once."""
+        with self._changed:
+            answer, self._answer = self._answer, None
+            return answer
+
+    def release(self) -> bool:
+        """Let go of the engine, which belongs to the caller from now on; False while it is being asked."""
+        with self._changed:
+            if self._at_work or not self.ready or self._stopping:
+                return False
+            self._released = True
+            self._changed.notify()
+        return True
+
+    def stop(self) -> None:
+        """Stop the engine, behind the caller."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # of this thread and of every process that it starts
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        try:
+            model = read_model(*self._named)
+            engine = EngineHost(Path(self._named[1]), threads=self._threads, standby=False)
+            engine.start(wait=False)
+        except EdgewardError as error:
+            self.error = error.code
+            return
+        except OSError:
+            self.error = "bundle-unreadable"
+            return
+        self.model = replace(model, engine=engine)
+        budget_s = min(ENGINE_HANG_MS, model.plan.deadline_ms) / 1000.0
+        while True:
+            self._look(engine)
+            with self._changed:
+                self._at_work = False
+                if self._asked is None and not (self._stopping or self._released):
+                    self._changed.wait(LOOK_S)
+                if self._released:
+                    return
+                if self._stopping:
+                    break
+                asked, self._at_work = self._asked, True
+            if asked is not None:
+                answer = _infer(engine, asked, budget_s)
+                with self._changed:
+                    self._asked, self._answer = None, answer
+        engine.stop()
+
+    def _look(self, engine: EngineHost) -> None:
+        engine.check()
+        error = engine.start_error
+        self.error = error.code if error is not None else ""
+        pid = engine.worker_pid
+        self.ready = pid is not None
+        now_ns = time.monotonic_ns()
+        if pid is None:
+            self.memory_kib = 0
+        elif now_ns - self._memory_at_ns >= MEMORY_EVERY_NS or not self.memory_kib:
+            self._memory_at_ns = now_ns
+            self.memory_kib = resident_kib(pid)
+
+
+def _infer(engine: EngineHost, inputs: Mapping[str, Array], budget_s: float) -> Answer:
+    try:
+        result = engine.infer(inputs, budget_s=budget_s)
+    except InputError:  # the window is not what the model takes
+        return Answer(None, 0)
+    scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
+    return Answer(scores, result.infer_ns)
+
+
+def take_charge(engine: EngineHost) -> None:
+    """Put an engine that was warm beside the one in charge into the ordinary class, and have a standby beside it."""
+    for pid in (engine.worker_pid, engine.standby_pid):
+        if pid is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+    engine.stand_by(True)

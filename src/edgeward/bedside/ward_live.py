@@ -1,0 +1,269 @@
+"""The rim's end of an update while beds are watched: what is in charge, what shall be, and what was heard of it.
+
+``WardLive`` is the port ``updating.live.Live`` of one task. Whoever updates calls it from a thread of its own: every
+call sets what shall be, or reads what was heard, and never waits. The loop takes what is new with ``Lives.due``, tells
+the assessment process, and gives back what that says with ``Lives.heard``. What the rim knows of this is what the
+process is started with should it die: a shadow ends with the process, what is in charge stays in charge.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from edgeward.bedside.assess.process import AssessSettings
+from edgeward.bedside.assess.task import SERVING
+from edgeward.bedside.feed import TaskSettings
+from edgeward.bedside.updating.live import Serving, Shadow
+from edgeward.kernel.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgeward.bedside.cloud import CloudSettings
+    from edgeward.bedside.slot import Slot
+    from edgeward.kernel.clock import Clock
+
+HEARD_NS_MAX = 3 * NS_PER_S
+"""A process that has not said for so long which bundle is in charge cannot vouch for a safe moment."""
+
+
+class WardLive:
+    """One task; see ``updating.live.Live`` for what each call of the first group means.
+
+    ``charge`` and ``before``: the bundles in the slots at the start; ``wake``: called when there is something to tell.
+    """
+
+    def __init__(
+        self, task: str, charge: Slot | None, before: Slot | None, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        self.task = task
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._charge, self._before = charge, before
+        self._candidate: Slot | None = None
+        self._wanted: Slot | None = None
+        """What shall take over from ``_charge`` and was not yet heard to have done so."""
+        self._at_once = False
+        self._turn = 0
+        self._untold = False
+        self._unaudited: dict[str, Any] | None = None
+        self._shadow = Shadow()
+        self._serving = Serving(charge.sha256 if charge is not None else "", down=True)
+        self._counted = (0, 0)
+        """Scores and failures of processes before this one, since the bundle took charge."""
+        self._lost = False
+        """The process failed, and the bundle in charge has not served since."""
+        self._safe = False
+        self._heard_ns: int | None = None
+
+    # --- from the thread that updates
+
+    def begin_shadow(self, candidate: Slot) -> None:
+        """Start the candidate's engine and let it score what the current one scores, its scores shown to nobody."""
+        with self._lock:
+            self._candidate, self._wanted = candidate, None
+            self._shadow = Shadow()
+            self._say()
+        self._wake()
+
+    def shadow(self) -> Shadow:
+        """How it compares since ``begin_shadow``."""
+        with self._lock:
+            return self._shadow
+
+    def end_shadow(self) -> None:
+        """Stop the candidate's engine, if one runs that is not in charge; call off a takeover that did not come."""
+        with self._lock:
+            if self._candidate is None and self._wanted is None:
+                return
+            self._candidate = self._wanted = None
+            self._shadow = replace(self._shadow, running=False)
+            self._say()
+        self._wake()
+
+    def safe(self) -> bool:
+        """Whether a swap now would take nothing from a bed, as far as the process has said in the last seconds."""
+        with self._lock:
+            heard_ns = self._heard_ns
+            return self._safe and heard_ns is not None and self._clock.monotonic_ns() - heard_ns <= HEARD_NS_MAX
+
+    def activate(self, candidate: Slot) -> None:
+        """Put the candidate in charge at the next safe moment; ``serving`` tells when it is."""
+        with self._lock:
+            if self._charge is not None and candidate.sha256 == self._charge.sha256:
+                return
+            self._wanted = candidate
+            self._say()
+        self._wake()
+
+    def serving(self) -> Serving:
+        """What is in charge now, and how it did since it took charge."""
+        with self._lock:
+            return self._serving
+
+    def go_back(self) -> None:
+        """Put the one before in charge again, at once, and stop the candidate; a takeover under way is undone."""
+        with self._lock:
+            if self._wanted is None:
+                if self._before is None:
+                    return
+                self._unaudited = _swap(self.task, self._charge, self._before, "returned")
+                self._charge, self._before = self._before, None
+            self._candidate = self._wanted = None
+            self._shadow = replace(self._shadow, running=False)
+            self._say(at_once=True)
+        self._wake()
+
+    # --- from the rim's loop
+
+    def due(self) -> TaskSettings | None:
+        """What the process has to be told, once."""
+        with self._lock:
+            if not self._untold:
+                return None
+            self._untold = False
+            if self._wanted is None:
+                return self._settings(self._candidate)
+            return replace(self._settings(None), bundle=str(self._wanted.path), sha256=self._wanted.sha256)
+
+    def settings(self) -> TaskSettings:
+        """What a new process is started with: what is in charge, and the one before."""
+        with self._lock:
+            return self._settings(None)
+
+    def placed(self, charge: Slot | None, before: Slot | None) -> None:
+        """Other bundles are in charge, and the process is started anew with them."""
+        with self._lock:
+            self._charge, self._before = charge, before
+            self._begin_anew()
+
+    @property
+    def charge(self) -> Slot | None:
+        """The bundle that is in charge."""
+        with self._lock:
+            return self._charge
+
+    def heard(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Take a ``serving`` message; what is to be audited: a bundle took over."""
+        sha256, turn = str(data["sha256"]), int(data["turn"])
+        scores, failures, served, down, safe = (data[name] for name in ("scores", "failures", "served", "down", "safe"))
+        with self._lock:
+            if turn != self._turn:
+                return []  # it answers what was told before
+            self._heard_ns, self._safe = self._clock.monotonic_ns(), bool(safe)
+            told = []
+            if self._wanted is not None and sha256 == self._wanted.sha256:
+                told.append(_swap(self.task, self._charge, self._wanted, "update"))
+                self._before, self._charge = self._charge, self._wanted
+                self._wanted = self._candidate = None
+                self._counted = (0, 0)
+                self._shadow = replace(self._shadow, running=False)
+            if self._unaudited is not None and self._charge is not None and sha256 == self._charge.sha256:
+                told.append(self._unaudited)
+                self._unaudited, self._counted = None, (0, 0)
+            self._lost = self._lost and not served
+            before, down = self._counted, bool(down) or self._lost
+            self._serving = Serving(sha256, before[0] + int(scores), before[1] + int(failures), down)
+            if data["shadow"] is not None and self._candidate is not None:
+                self._shadow = _shadow(data["shadow"])
+            return told
+
+    def lost(self, *, failed: bool) -> None:
+        """The process is gone, and with it the shadow; one that ``failed`` counts against what is in charge."""
+        with self._lock:
+            self._begin_anew()
+            self._say()  # the next one may have been started before this was known
+            self._lost |= failed
+            now = self._serving
+            self._serving = replace(now, failures=now.failures + failed, down=now.down or failed)
+            self._counted = (self._serving.scores, self._serving.failures)
+
+    # --- inside, with the lock held
+
+    def _begin_anew(self) -> None:
+        self._candidate = self._wanted = None
+        self._shadow = replace(self._shadow, running=False)
+        self._safe = self._untold = self._at_once = False
+
+    def _say(self, *, at_once: bool = False) -> None:
+        self._turn += 1
+        self._untold, self._at_once = True, at_once
+
+    def _settings(self, shadow: Slot | None) -> TaskSettings:
+        named = {
+            **_named(self._charge, "bundle", "sha256"),
+            **_named(self._before, "previous", "previous_sha256"),
+            **_named(shadow, "shadow", "shadow_sha256"),
+        }
+        return TaskSettings(self.task, at_once=self._at_once, turn=self._turn, **named)
+
+
+class Lives:
+    """Every task of a ward, and what the assessment process is started with."""
+
+    def __init__(
+        self, clock: Clock, *, dwell_s: float = 60.0, threads: int = 1, cloud: CloudSettings | None = None
+    ) -> None:
+        self._clock = clock
+        self._fixed = (dwell_s, threads, cloud)
+        self._of: dict[str, WardLive] = {}
+        self.wake: Callable[[], None] = lambda: None
+        """Called from any thread when there is something to tell; the loop sets it."""
+
+    def add(self, task: str, charge: Slot | None, before: Slot | None) -> None:
+        """A task with the bundles in its slots."""
+        self._of[task] = WardLive(task, charge, before, self._clock, lambda: self.wake())
+
+    def of(self, task: str) -> WardLive:
+        """One task."""
+        return self._of[task]
+
+    def due(self) -> list[TaskSettings]:
+        """What the process has to be told."""
+        return [told for live in self._of.values() if (told := live.due()) is not None]
+
+    def settings(self) -> dict[str, Any]:
+        """What a new assessment process is started with."""
+        return AssessSettings(tuple(live.settings() for live in self._of.values()), *self._fixed).to_json()
+
+    def heard(self, kind: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Take a message of the process; returns what is to be audited."""
+        live = self._of.get(str(data["task"])) if kind == SERVING else None
+        return [] if live is None else live.heard(data)
+
+    def lost(self, *, failed: bool) -> None:
+        """The process is gone: it ``failed``, or it is replaced on purpose."""
+        for live in self._of.values():
+            live.lost(failed=failed)
+
+
+def _named(slot: Slot | None, path: str, sha256: str) -> dict[str, str]:
+    return {} if slot is None else {path: str(slot.path), sha256: slot.sha256}
+
+
+def _swap(task: str, before: Slot | None, after: Slot, why: str) -> dict[str, Any]:
+    """The audit's facts of a takeover."""
+    old = ("", "") if before is None else (before.version, before.sha256)
+    return {
+        "task": task,
+        "version": after.version,
+        "sha256": after.sha256,
+        "from": old[0],
+        "from_sha256": old[1],
+        "reason": why,
+    }
+
+
+def _shadow(data: Mapping[str, Any]) -> Shadow:
+    failed = int(data["failed"]) + bool(data["code"])
+    return Shadow(
+        bool(data["running"]),
+        int(data["windows"]),
+        int(data["disagreed"]),
+        failed,
+        int(data["latency_us"]),
+        int(data["memory_kib"]),
+    )
