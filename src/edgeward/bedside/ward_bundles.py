@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.cloud import CloudSettings
     from edgeward.bedside.slot import Slot
+    from edgeward.bedside.trial import TrialResult
     from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
     from edgeward.kernel.clock import Clock
@@ -145,12 +146,8 @@ class WardBundles:
     def _update(self, client: TrustClient, task: str, slots: SlotStore) -> bool:
         """Whether the task had no bundle and has one now."""
         had = slots.active() is not None
-
-        def deadline_ms(bundle: Bundle) -> float:
-            return plan_of(bundle.manifest, task).deadline_ms
-
         with self.lock:
-            outcome = check_and_install(client, slots, task, lambda path: run_trial(path, self._threads, deadline_ms))
+            outcome = check_and_install(client, slots, task, trial_of(task, self._threads))
         running = _named(outcome.active)
         if outcome.kind is UpdateKind.INSTALLED:
             when = " (from the next start)" if had else ""
@@ -161,6 +158,15 @@ class WardBundles:
         else:
             self._say(f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]")
         return False
+
+
+def trial_of(task: str, threads: int) -> Callable[[Path], TrialResult]:
+    """The trial that a bundle of ``task`` must pass on this device."""
+
+    def deadline_ms(bundle: Bundle) -> float:
+        return plan_of(bundle.manifest, task).deadline_ms
+
+    return lambda path: run_trial(path, threads, deadline_ms)
 
 
 def _named(slot: Slot | None) -> str:

@@ -75,6 +75,11 @@ class WardSettings:
                 "setting-incomplete",
                 "repository and trusted_root belong together: name the first root.json that this device shall trust",
             )
+        if self.fleet is not None and not self.repository:
+            raise ConfigError(
+                "setting-incomplete",
+                "a fleet orders bundles from a signed repository: name repository and trusted_root, too",
+            )
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:
             raise ConfigError("setting-invalid", f"tasks knows {', '.join(TASKS)}, not {', '.join(unknown)}")
@@ -139,8 +144,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             thresholds=thresholds,
             cloud=cloud,
             ways=ways,
-            fleet=fleet,
-            **given,
+            **{"fleet": fleet, **given},
         )
 
 
