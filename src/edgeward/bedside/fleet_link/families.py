@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from edgeward.bedside.files import FilePort
     from edgeward.bedside.slot import Slot, SlotStore
     from edgeward.bedside.trial import TrialResult
     from edgeward.bedside.updating.happening import Record
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from edgeward.trust.download import DownloadReport, Pace
     from edgeward.trust.offer import Offer
 
-_SEEK_S = 60.0
+_SEEK_S_MIN, _SEEK_S_MAX = 60.0, 3_600.0
 _END_S = 5.0
 
 
@@ -86,7 +87,7 @@ class OneAtATime:
 class Families:
     """The port ``agent.Updates`` over ``bundles``, whose slots are open; updates from ``begin`` until ``close``.
 
-    ``trial``: family → its trial on this device.
+    ``trial``: family → its trial on this device; ``files``: the disk of the slots, if it is not the real one.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Families:
         trial: Callable[[str], Callable[[Path], TrialResult]],
         *,
         say: Callable[[str], None],
+        files: FilePort | None = None,
     ) -> None:
         self._bundles, self._say = bundles, say
         self._changed: Callable[[], None] = lambda: None
@@ -108,7 +110,7 @@ class Families:
                 task,
                 shared,
                 bundles.slots(task),
-                Journal(bundles.slots(task).root),
+                Journal(bundles.slots(task).root, files),
                 bundles.live(task),
                 clock,
                 trial(task),
@@ -122,6 +124,7 @@ class Families:
             threading.Thread(target=self._run, args=(updater,), name=f"update-{task}", daemon=True)
             for task, updater in self._updaters.items()
         ]
+        self._threads.append(threading.Thread(target=self._seek, name="update-first", daemon=True))
 
     def begin(self, changed: Callable[[], None]) -> None:
         """Go on with what was under way; ``changed`` is called when an update takes a step, from its thread."""
@@ -145,27 +148,42 @@ class Families:
     def close(self) -> None:
         """Stop what is under way so that the next start goes on with it."""
         self._closing.set()
+        for booted in self._booted.values():
+            booted.set()
         for updater in self._updaters.values():
             updater.stop()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(_END_S)
-        for updater, thread in zip(self._updaters.values(), self._threads, strict=True):
+        for updater, thread in zip(self._updaters.values(), self._threads, strict=False):
             if not thread.is_alive():  # one that still tries a bundle holds its slots until the process ends
                 updater.close()
 
     def _run(self, updater: Updater) -> None:
         updater.boot()
         self._booted[updater.family].set()
-        while self._bundles.slots(updater.family).active() is None and updater.record.ended:
-            try:
-                updater.look()
-                break
-            except EdgewardError as error:
-                self._say(f"update: {updater.family} has no bundle yet: {error} [{error.code}]")
-            if self._closing.wait(_SEEK_S):
-                return
         updater.run()
+
+    def _seek(self) -> None:
+        """Bring every family its first bundle, ever more patiently."""
+        wait_s = _SEEK_S_MIN
+        for booted in self._booted.values():
+            booted.wait()
+        while not self._closing.is_set():
+            without = [one for task, one in self._updaters.items() if self._bundles.slots(task).active() is None]
+            if not without:
+                return
+            for updater in without:
+                if updater.record.ended:
+                    self._look(updater)
+            self._closing.wait(wait_s)
+            wait_s = min(2.0 * wait_s, _SEEK_S_MAX)
+
+    def _look(self, updater: Updater) -> None:
+        try:
+            updater.look()
+        except EdgewardError as error:
+            self._say(f"update: {updater.family} has no bundle yet: {error} [{error.code}]")
 
     def _told(self, record: Record) -> None:
         order = record.order
