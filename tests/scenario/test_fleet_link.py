@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the fleet extra is not installed")
 
-from sqlalchemy import select
+from fleet_served import Running, Served, until
 
 from edgeward.bedside.fleet_link.agent import FleetAgent
 from edgeward.bedside.fleet_link.core import Policy
@@ -23,15 +22,9 @@ from edgeward.bundle.archive import read_bundle
 from edgeward.cli.main import main
 from edgeward.exchange.checkin import PATH, CheckIn
 from edgeward.exchange.typed import decode
-from edgeward.fleet import devices
-from edgeward.fleet.api.app import create_app
-from edgeward.fleet.authority import DAY_S, Authority
+from edgeward.fleet.authority import DAY_S
 from edgeward.fleet.enrol import Vouch
-from edgeward.fleet.parts import Fleet, open_fleet, wall_s
-from edgeward.fleet.serve import listen, server_of
-from edgeward.fleet.settings import FleetSettings
-from edgeward.fleet.setup import make_fleet
-from edgeward.fleet.store.models import Certificate, Device
+from edgeward.fleet.parts import wall_s
 from edgeward.inference.golden import read_golden
 from edgeward.inference.host import EngineHost
 from edgeward.testing.fleet.endpoint import Asked, Endpoint, Reply, forwarded
@@ -44,69 +37,6 @@ if TYPE_CHECKING:
     from edgeward.exchange.checkin import FamilyReport, Order
 
 QUICK = Policy(first_s=0.0, hurry_s=0.02, retry_s=0.02, retry_s_max=0.1, shut_out_s=0.1, renew_s=0.0)
-
-
-@dataclass
-class Running:
-    """The server in a thread of its own: its parts to look into, its URL, the authority's certificate."""
-
-    fleet: Fleet
-    settings: FleetSettings
-    url: str
-
-    @property
-    def ca(self) -> Path:
-        return self.settings.authority_files[0]
-
-    def device(self) -> Device:
-        with self.fleet.store.reading() as session:
-            return session.scalars(select(Device)).one()
-
-    def devices(self) -> int:
-        with self.fleet.store.reading() as session:
-            return len(session.scalars(select(Device)).all())
-
-    def certificates(self) -> list[str]:
-        with self.fleet.store.reading() as session:
-            return sorted(row.state for row in session.scalars(select(Certificate)))
-
-    def revoke(self) -> None:
-        with self.fleet.store.writing() as session:
-            devices.end(session, self.device().id, "revoked", actor="user:olga", now_s=wall_s())
-
-
-class Served:
-    """``with Served(…) as running``. ``tls`` false: as behind the balancer of a test. ``now_s`` is the server's.
-
-    ``made_s``: when its certificate was made, from now.
-    """
-
-    def __init__(self, folder: Path, *, tls: bool = True, now_s: Callable[[], int] = wall_s, made_s: int = 0) -> None:
-        self.settings = FleetSettings(
-            folder, port=0, names=("127.0.0.1",), tls=tls, trusted_proxies=() if tls else ("127.0.0.1",)
-        )
-        self.now_s = now_s
-        self.made_s = made_s
-
-    def __enter__(self) -> Running:
-        list(make_fleet(self.settings, wall_s()))
-        if self.made_s:
-            authority = Authority.load(*self.settings.authority_files)
-            issued, private = authority.issue_server(self.settings.names, wall_s() + self.made_s)
-            self.settings.server_files[0].write_text(issued.pem)
-            self.settings.server_files[1].write_bytes(private)
-        self.fleet = open_fleet(self.settings, now_s=self.now_s)
-        listener = listen(self.settings)
-        self.server = server_of(create_app(self.fleet), self.settings)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
-        self.thread.start()
-        until(lambda: self.server.started)
-        scheme = "https" if self.settings.tls else "http"
-        return Running(self.fleet, self.settings, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join()
 
 
 @pytest.fixture
@@ -164,21 +94,12 @@ class Bedside:
         until(there)
 
 
-def until(true: Callable[[], object]) -> None:
-    """Wait until it holds; a busy machine gets its time."""
-    for _ in range(3_000):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it never came to hold")
-
-
 def enrol(running: Running, folder: Path, *more: str) -> int:
     return main(["device", "enrol", "--url", running.url, "--ca", str(running.ca), "--folder", str(folder), *more])
 
 
 def with_token(running: Running, folder: Path) -> int:
-    token, _ = running.fleet.enrolments.make_token(Vouch(), days=1, actor="user:olga", now_s=running.fleet.now_s())
+    (token,) = running.tokens(1)
     file = folder.with_name(f"{folder.name}.token")
     file.touch(mode=0o600)
     file.write_text(token)

@@ -171,7 +171,11 @@ async def _members(arguments: argparse.Namespace, tokens: Sequence[str], folder:
         if parts.scheme != "http" or not parts.port:
             raise ConfigError("server-url", "--server takes http://HOST:PORT, or https://HOST[:PORT] with --ca")
         pool = Pool(arguments.server.rstrip("/"))
-        return BalancerExchange(pool, arguments.header), await enrol(pool, tokens, done)
+        try:
+            return BalancerExchange(pool, arguments.header), await enrol(pool, tokens, done)
+        except BaseException:
+            await pool.close()
+            raise
     except OSError as error:
         raise TrustError(
             "fleet-unreachable", f"the fleet server cannot be reached ({type(error).__name__}); check --server"

@@ -121,6 +121,10 @@ class Exchange(Protocol):
         """Status and body of the answer; ``OSError`` when there is none."""
         ...
 
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 @dataclass(slots=True)
 class BalancerExchange:
@@ -133,6 +137,10 @@ class BalancerExchange:
     async def check_in(self, device: SimulatedDevice, body: bytes) -> tuple[int, bytes]:
         """One request."""
         return await self.pool.post(PATH, body, {self.header: device.certificate})
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self.pool.close()
 
 
 class SimulatedFleet:
@@ -189,7 +197,7 @@ class SimulatedFleet:
         return f"{running}; {len(self.traffic.ms):,} check-ins, p99 {percentile(lately, 0.99):g} ms, failed {failed:,}"
 
     async def run(self, is_over: Callable[[], bool]) -> None:
-        """Until ``is_over``, which is asked some times a second."""
+        """Until ``is_over``, which is asked some times a second; connections are closed then."""
         self._began = time.monotonic()
         refreshing = asyncio.create_task(self._refresh())
         try:
@@ -201,6 +209,7 @@ class SimulatedFleet:
             for task in (refreshing, *self._tasks):
                 task.cancel()
             await asyncio.gather(refreshing, *self._tasks, return_exceptions=True)
+            await self._exchange.close()
 
     async def _turn(self) -> None:
         """Whatever is due, a slice at a time, so that answers are heard between."""

@@ -66,12 +66,13 @@ class Pool:
                 return answer
 
     async def close(self) -> None:
-        """Close what is idle."""
+        """Close what is idle; what was cut off meanwhile gets its turn to go, too."""
         while self._idle:
             connection = self._idle.pop()
             connection.writer.close()
             with contextlib.suppress(OSError):
                 await connection.writer.wait_closed()
+        await asyncio.sleep(0)
 
     async def _connect(self) -> _Connection:
         parts = urlsplit(self.url)

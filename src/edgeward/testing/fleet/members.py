@@ -101,6 +101,9 @@ class MutualTls:
         """One exchange of the device's own link, told as HTTP tells it."""
         return await asyncio.to_thread(self._post, device.number, body)
 
+    async def close(self) -> None:
+        """Every exchange closed its own."""
+
     def _post(self, number: int, body: bytes) -> tuple[int, bytes]:
         message = decode(CheckIn, body, bytes_max=CHECK_IN_BYTES_MAX)
         try:
