@@ -17,8 +17,9 @@ pytest.importorskip("fastapi", reason="the fleet extra is not installed")
 
 import psycopg
 from argon2 import PasswordHasher
-from fleet_support import FleetKit
+from fleet_support import FleetKit, Served
 
+from edgeward.fleet.serve import listen
 from edgeward.fleet.store.engine import Store
 from edgeward.fleet.store.migrate import migrate
 
@@ -87,3 +88,11 @@ def kit(store: Store, tmp_path: Path) -> Iterator[FleetKit]:
     made = FleetKit(store, tmp_path, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     yield made
     made.fleet.check_ins.close()
+
+
+@pytest.fixture
+def served(kit: FleetKit) -> Iterator[Served]:
+    """The kit's fleet behind its REST interface, on loopback."""
+    made = Served(kit, listen(kit.settings))
+    yield made
+    made.close()

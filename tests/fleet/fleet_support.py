@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,17 +16,22 @@ from edgeward.exchange.checkin import CheckIn, Evidence, Facts, FamilyReport, He
 from edgeward.exchange.enrol import Application, Credential, Renewal
 from edgeward.exchange.words import Accelerator, Machine, Rung, UpdateState
 from edgeward.fleet.accounts import Accounts, Role
+from edgeward.fleet.api.app import create_app
 from edgeward.fleet.authority import Authority, write_new
 from edgeward.fleet.checkin import CheckIns
 from edgeward.fleet.enrol import Enrolments, Vouch
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.ports import NoRollouts, Rollouts
+from edgeward.fleet.serve import server_of, url_of
 from edgeward.fleet.settings import FleetSettings
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
     from argon2 import PasswordHasher
+    from fastapi import APIRouter
 
     from edgeward.fleet.store.engine import Store
 
@@ -87,6 +94,23 @@ def progress(state: UpdateState, **changes: Any) -> Progress:
     return replace(Progress(7, SHA_B, state, 1, None, 0, Evidence()), **changes)
 
 
+class Served:
+    """An application on loopback, plain HTTP, from construction until ``close``; ``client`` talks to it."""
+
+    def __init__(self, kit: FleetKit, listener: socket.socket, routers: Sequence[APIRouter] = ()) -> None:
+        self.server = server_of(create_app(kit.fleet, routers=routers), kit.settings)
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
+        self._thread.start()
+        self.listener = listener
+        self.client = httpx.Client(base_url=url_of(kit.settings, listener), timeout=20)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.should_exit = True
+        self._thread.join()
+        self.listener.close()
+
+
 class FleetKit:
     """A fleet without a network; ``now_s`` is its clock."""
 
@@ -94,7 +118,7 @@ class FleetKit:
         self.now_s = NOW_S
         self.store = store
         self.hasher = hasher
-        self.settings = FleetSettings(folder, store=store.url.render_as_string(hide_password=False), tls=False)
+        self.settings = FleetSettings(folder, store=store.url.render_as_string(hide_password=False), tls=False, port=0)
         self.authority = Authority.make("test", NOW_S)
         certificate, key = self.settings.authority_files
         write_new(certificate, self.authority.pem.encode(), mode=0o644)
@@ -106,6 +130,10 @@ class FleetKit:
     def with_rollouts(self, rollouts: Rollouts) -> FleetKit:
         self.fleet = self._fleet(rollouts)
         return self
+
+    def trust_proxies(self, addresses: tuple[str, ...]) -> None:
+        self.settings = replace(self.settings, trusted_proxies=addresses)
+        self.fleet = self._fleet(NoRollouts())
 
     def _fleet(self, rollouts: Rollouts) -> Fleet:
         check_ins = CheckIns(self.store, rollouts, self.clock, check_in_s=self.settings.check_in_s)

@@ -48,7 +48,7 @@ def _oidc(table: dict[str, Any]) -> OidcSettings:
     if wrong or not roles:
         raise ConfigError("setting-invalid", f"[fleet.oidc.roles] gives each value of the claim one of: {known}")
     secret = table.pop("secret_file", "")
-    settings = replace(typed(OidcSettings("", ""), table, "fleet.oidc"), roles=tuple(sorted(roles.items())))
+    settings = replace(typed(OidcSettings("", ""), table, "fleet.oidc"), roles=tuple(roles.items()))
     if not settings.issuer or not settings.client_id:
         raise ConfigError("setting-incomplete", "[fleet.oidc] needs issuer and client_id")
     return replace(settings, secret_file=Path(secret).expanduser()) if secret else settings

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeward.fleet.accounts import Accounts
 from edgeward.fleet.authority import Authority
+from edgeward.fleet.blobs import open_blobs
 from edgeward.fleet.checkin import CheckIns
 from edgeward.fleet.enrol import Enrolments
+from edgeward.fleet.oidc import Oidc
 from edgeward.fleet.ports import NoRollouts
+from edgeward.fleet.releases import Releases
 from edgeward.fleet.store.engine import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeward.fleet.blobs import Blobs
     from edgeward.fleet.ports import Rollouts
     from edgeward.fleet.settings import FleetSettings
 
@@ -36,10 +41,18 @@ class Fleet:
     check_ins: CheckIns
     rollouts: Rollouts
     now_s: Callable[[], int]
+    blobs: Blobs | None = None
+    """The signed repository, where one is served."""
+    releases: Releases | None = None
+    """What it names, where the server has a root to prove it by."""
+    oidc: Oidc | None = None
+    """Signing in by an identity provider, where one is set."""
 
     def close(self) -> None:
         """Finish what goes on and let the database go."""
         self.check_ins.close()
+        if self.releases is not None:
+            self.releases.close()
         self.store.close()
 
 
@@ -50,12 +63,25 @@ def open_fleet(
     authority = Authority.load(*settings.authority_files)
     store = Store(settings.store_url)
     port = rollouts or NoRollouts()
+    blobs = open_blobs(settings.repository) if settings.repository else None
+    releases = None
+    if blobs is not None and settings.trusted_root:
+        proofs = settings.folder / "releases"
+        releases = Releases(store, blobs, settings.repository, Path(settings.trusted_root), proofs)
+    accounts = Accounts(store, session_s=settings.session_s)
+    oidc = None
+    if settings.oidc is not None:
+        redirect_url = settings.oidc.redirect_url or f"https://{settings.names[0]}:{settings.port}/oidc/callback"
+        oidc = Oidc(settings.oidc, store, accounts, redirect_url=redirect_url)
     return Fleet(
         settings,
         store,
-        Accounts(store, session_s=settings.session_s),
+        accounts,
         Enrolments(store, authority, days=settings.days),
         CheckIns(store, port, now_s, check_in_s=settings.check_in_s),
         port,
         now_s,
+        blobs,
+        releases,
+        oidc,
     )

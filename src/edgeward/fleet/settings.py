@@ -15,8 +15,9 @@ class OidcSettings:
     """Signing in by an identity provider.
 
     ``issuer``: its URL, whose discovery document says the rest; ``client_id`` and ``secret_file`` (one line) as it
-    gave them; ``claim``: the one that holds groups or roles, read against ``roles`` (value → role); ``name_claim``: the
-    one that names the user.
+    gave them; ``redirect_url``: this server's ``/oidc/callback`` as browsers reach it; ``claim``: the one that holds
+    groups or roles, read against ``roles`` (value → role; the first that matches); ``name_claim``: the one that names
+    the user, which the provider must never give to somebody else.
     """
 
     issuer: str

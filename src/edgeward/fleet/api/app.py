@@ -1,5 +1,6 @@
 """The application: its routes, what every answer carries, and how refusals look."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -16,18 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import edgeward
 from edgeward.fleet.accounts import Permission
-from edgeward.fleet.api import device, devices, enrolments, people
+from edgeward.fleet.api import device, devices, enrolments, oidc, people, releases, repository
 from edgeward.fleet.api.guard import Needs, address_of, fleet_of, is_secure
 from edgeward.fleet.api.shapes import ErrorBody
+from edgeward.fleet.blobs import BlobsError
 from edgeward.fleet.logs import LOGGER, log
 from edgeward.fleet.metrics import CONTENT_TYPE, Metrics
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.refused import RefusedError
+from edgeward.fleet.releases import LOOK_S, Releases
 from edgeward.fleet.settings import LOOPBACK
 from edgeward.kernel.errors import EdgewardError, InputError, TrustError
 
 BODY_BYTES_MAX = 1 << 20
-_QUIET = frozenset({"/v1/check-in", "/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/v1/check-in", "/healthz", "/readyz", "/metrics", "/repository/{kind}/{name}"})
 """Routes whose good answers are counted and not logged: they come by the thousand."""
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -50,7 +53,10 @@ def create_app(fleet: Fleet, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> Any:
+        looking = asyncio.create_task(_look(fleet, fleet.releases)) if fleet.releases is not None else None
         yield
+        if looking is not None:
+            looking.cancel()
         await run_in_threadpool(fleet.close)
 
     errors: dict[int | str, dict[str, Any]] = {
@@ -70,7 +76,8 @@ def create_app(fleet: Fleet, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
     )
     app.state.fleet = fleet
     app.state.metrics = Metrics()
-    for router in (device.router, devices.router, enrolments.router, people.router, _health, *routers):
+    own = (device, devices, enrolments, oidc, people, releases, repository)
+    for router in (*(one.router for one in own), _health, *routers):
         app.include_router(router)
     app.add_exception_handler(EdgewardError, _refused)
     app.add_exception_handler(RequestValidationError, _not_as_declared)
@@ -79,6 +86,22 @@ def create_app(fleet: Fleet, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(_Rim, fleet=fleet, metrics=app.state.metrics)
     return app
+
+
+async def _look(fleet: Fleet, releases: Releases) -> None:
+    """Look at the repository from time to time; what goes wrong is logged, and the next look may go well."""
+    told = ""
+    while True:
+        try:
+            await releases.renew(fleet.now_s())
+            told = ""
+        except EdgewardError as error:
+            if error.code != told:  # said once, not once a minute
+                told = error.code
+                log("releases not read", level=logging.WARNING, code=error.code)
+        except DBAPIError:
+            log("releases not read", level=logging.WARNING, code="store-unreachable")
+        await asyncio.sleep(LOOK_S)
 
 
 _health = APIRouter(tags=["operation"])
@@ -115,6 +138,8 @@ def status_of(error: EdgewardError) -> int:
         return error.status
     if isinstance(error, InputError):
         return 422
+    if isinstance(error, BlobsError):
+        return 503
     return 409 if isinstance(error, TrustError) else 400
 
 
@@ -186,13 +211,24 @@ class _Rim:
             await send(message)
 
         try:
-            await self._app(scope, limited, dressed)
+            if _announced(scope) > BODY_BYTES_MAX:
+                await _body(413, "body-too-large", f"a request may have {BODY_BYTES_MAX} bytes")(
+                    scope, receive, dressed
+                )
+            else:
+                await self._app(scope, limited, dressed)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(route, status, seconds)
             if status >= 400 or route not in _QUIET:
                 _line(scope, route, status, seconds)
+
+
+def _announced(scope: Scope) -> int:
+    """How long the body is said to be; one of unknown length is counted as it comes."""
+    text = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(text) if text.isdigit() and len(text) < 16 else BODY_BYTES_MAX + 1
 
 
 def _line(scope: Scope, route: str, status: int, seconds: float) -> None:

@@ -11,6 +11,7 @@ Entries wait in the session until its transaction ends: the lock on the head is 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -106,21 +107,22 @@ def verify(session: Session, *, expect: Head | None = None) -> Head:
         .order_by(AuditEntry.seq)
         .execution_options(yield_per=_VERIFY_ROWS)
     )
-    for entry in session.scalars(query):
-        seq += 1
-        if entry.seq != seq:
-            raise _broken(seq, "it is missing")
-        if entry.previous != previous:
-            raise _broken(seq, "it does not follow the entry before it")
-        fields = (entry.time_s, entry.actor, entry.action, entry.subject, entry.detail)
-        if entry.hash != entry_hash(seq, previous, *fields):
-            raise _broken(seq, "its content was changed")
-        previous = entry.hash
-        if expect is not None and seq == expect.seq:
-            if entry.hash != expect.hash:
-                raise _broken(seq, "it is not the one that was noted: the chain was written anew")
-            seen_expected = True
-        session.expunge(entry)
+    with closing(session.scalars(query)) as entries:
+        for entry in entries:
+            seq += 1
+            if entry.seq != seq:
+                raise _broken(seq, "it is missing")
+            if entry.previous != previous:
+                raise _broken(seq, "it does not follow the entry before it")
+            fields = (entry.time_s, entry.actor, entry.action, entry.subject, entry.detail)
+            if entry.hash != entry_hash(seq, previous, *fields):
+                raise _broken(seq, "its content was changed")
+            previous = entry.hash
+            if expect is not None and seq == expect.seq:
+                if entry.hash != expect.hash:
+                    raise _broken(seq, "it is not the one that was noted: the chain was written anew")
+                seen_expected = True
+            session.expunge(entry)
     if (seq, previous) != (known.seq, known.hash):
         raise _broken(seq + 1, "the entries end before it")
     if not seen_expected:
