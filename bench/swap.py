@@ -3,7 +3,7 @@
 "Takeover and return": a rim with a real assessment process that scores eight beds by the shipped sepsis bundle. Each
 round starts a candidate (the same model under another version), waits until it runs in the shadow, puts it in charge
 and returns. The clock starts when the updater's thread asks. "told": until the rim has heard that the other bundle is
-in charge; "scored": until a bed has an accepted score of its version, beds being scored every 0.25 s in turn. "the
+in charge; "scored": until a bed has an accepted score of its version, beds being scored every second in turn. "the
 pause": how long the process is busy with the change itself, in which it can make no score, in this process.
 
 "Shadow": the assessment in this process with engines of its own, at its usual pace of ten ticks a second, in turns
@@ -57,7 +57,7 @@ S = 1_000_000_000
 TASK = "sepsis-risk"
 WELL = {Kind.HR: 80.0, Kind.SPO2: 97.0, Kind.RR: 16.0, Kind.ABP_SYS: 120.0, Kind.ABP_MEAN: 85.0, Kind.TEMP: 37.0}
 BEDS = 8
-OFTEN_S = 0.25
+OFTEN_S = 1.0
 TICK_S = 0.1
 PATCH = """\
 import sys
@@ -191,7 +191,7 @@ def takeovers(times: int) -> None:
                 rim.scored.clear()
                 begin = time.monotonic_ns()
                 call()
-                wait(lambda other=other: live.serving().sha256 == other.sha256 and not live._untold)
+                wait(lambda other=other: live.serving().sha256 == other.sha256)
                 told = time.monotonic_ns()
                 wait(lambda other=other: rim.scored.get(other.version))
                 took.setdefault(f"{words}, told", []).append((told - begin) / 1e6)

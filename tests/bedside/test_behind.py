@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -98,6 +99,38 @@ def test_half_a_line_is_never_waited_for_and_nonsense_is_counted() -> None:
         {"stay": 1, "memory": 2, "taken": 2},
         {"stay": 1, "memory": 3, "taken": 5},
     ]
+
+
+class Unhurried(Keeper):
+    """A core with work that can wait: it notes how much had been said when its turn came."""
+
+    def __init__(self, read_fd: int) -> None:
+        super().__init__()
+        self._read_fd = read_fd
+        self.out: list[int] = []
+
+    def tick(self, now_ns: int) -> list[tuple[str, dict[str, Any]]]:
+        super().tick(now_ns)
+        return [("ticked", {"n": len(self.ticks)})]
+
+    def afterwards(self, now_ns: int) -> None:
+        os.set_blocking(self._read_fd, False)
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._read_fd, 65_536)
+            self.out += [json.loads(line)[1]["n"] for line in said.splitlines() if b"ticked" in line]
+        assert self.out[-1] == len(self.ticks)
+
+
+def test_what_can_wait_comes_after_everything_that_was_said() -> None:
+    """Its turn comes when the messages of the moment are on their way, and not before."""
+    feed_read, feed_write = os.pipe()
+    say_read, say_write = os.pipe()
+    core = Unhurried(say_read)
+    os.close(feed_write)
+    Loop(core, feed_read, say_write, Clock()).run()
+    assert core.out == [1]
+    for fd in (feed_read, say_read, say_write):
+        os.close(fd)
 
 
 def test_it_says_that_it_lives_before_anything_is_fed() -> None:

@@ -16,6 +16,7 @@ from edgeward.bedside.feed import (
     Population,
     Resumed,
     Suspended,
+    TaskSettings,
     decode,
     encode,
 )
@@ -44,6 +45,7 @@ _FEED = st.one_of(
     st.builds(Measured, _STAY, st.lists(_NUMERIC, max_size=5).map(tuple)),
     st.builds(Acknowledged, _STAY, _BED, _AT),
     st.builds(Suspended, _STAY, _AT, _AT),
+    st.builds(TaskSettings, _BED, *[_BED] * 6, st.booleans(), _STAY),
     st.builds(Resumed, _STAY, st.dictionaries(st.text(max_size=5), st.integers(), max_size=3)),
 )
 

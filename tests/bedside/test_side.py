@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from side_children import NONSENSE
 
-from edgeward.bedside.feed import Admitted, Measured, Moved
+from edgeward.bedside.feed import Admitted, Measured, Moved, TaskSettings
 from edgeward.bedside.recall import Care
 from edgeward.bedside.side import Happening, Place, SideProcess, What
 from edgeward.bedside.system import SystemClock
@@ -251,6 +251,24 @@ def test_last_words_are_not_told_once_a_patient_was_fed(make: Callable[..., Rim]
     rim.side.feed(_hr(1))
     rim.until(lambda: bool(rim.troubles()))
     assert all(h.words == "" for h in rim.happened)
+
+
+def test_the_next_process_starts_with_the_settings_that_were_settled(make: Callable[..., Rim]) -> None:
+    """The one that runs keeps its own; what it is told of bundles is for it alone, and no process is told it again."""
+    rim = make()
+    rim.back(1)
+    first = rim.side.pid
+    rim.side.feed(Admitted(1, "bed", 0))
+    rim.side.feed(TaskSettings("toy", "file", "hash"))
+    rim.side.settle({"poison": [], "die": True})
+    rim.side.feed(_hr(60))
+    rim.until(lambda: rim.values() == [60])
+    assert rim.side.pid == first
+    os.kill(first or 0, signal.SIGKILL)
+    rim.until(lambda: (What.CRASHED, "exit-3") in rim.troubles())
+    rim.side.settle({})
+    rim.back(2)
+    assert [kind for kind, _ in rim.heard].count("admitted") == 2
 
 
 def test_one_descriptor_serves_an_event_loop_across_restarts(make: Callable[..., Rim]) -> None:

@@ -344,6 +344,17 @@ def test_a_process_that_says_what_it_cannot_mean_is_replaced(hospital: Hospital)
     assert hospital.heard.of("mode", "A")[-1]["mode"] == "THRESHOLD_ONLY"
 
 
+def test_a_refusal_is_handed_on_whoever_reads_it_first(hospital: Hospital) -> None:
+    """The tick and the loop's reader hear through the same door: neither may swallow it."""
+    refused: list[tuple[str, str]] = []
+    hospital.ward.refused = lambda task, code: refused.append((task, code))
+    hospital.assess._heard.append(("refused", {"task": "toy", "code": "golden-failed"}))
+    hospital.run(0.1)
+    hospital.assess._heard.append(("refused", {"task": "toy", "code": "bundle-damaged"}))
+    hospital.ward.hear(ASSESS)
+    assert refused == [("toy", "golden-failed"), ("toy", "bundle-damaged")]
+
+
 def test_a_ward_without_a_patient_is_not_silent(tmp_path: Path) -> None:
     """Every second it says how it is, so that no page takes an empty ward for a dead device."""
     hospital = Hospital(tmp_path)

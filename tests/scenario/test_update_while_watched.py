@@ -131,7 +131,7 @@ class Hospital:
         file.write_bytes(raw)
         self.lab.publisher.add(file)
         sha256 = hashlib.sha256(raw).hexdigest()
-        self.updater.order(Order(1, TASK, Deed.INSTALL, version, sha256, shadow_s=8, soak_s=3))
+        self.updater.order(Order(1, TASK, Deed.INSTALL, version, sha256, shadow_s=12, soak_s=3))
 
     def show(self, rate: float, bed: int = 0) -> None:
         """A bed's monitor shows another heart rate."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
 from edgeward.testing.repository import FaultyServer
 from edgeward.trust import download as module
-from edgeward.trust.download import Blob, DownloadReport, discard, download, held_bytes
+from edgeward.trust.download import Blob, DownloadReport, StoppedError, discard, download, held_bytes
 from edgeward.trust.transport import UnreachableError
 
 if TYPE_CHECKING:
@@ -130,6 +130,40 @@ def test_download_resumes_after_ctrl_c_to_the_byte(server: FaultyServer, tmp_pat
     assert strike_child(server, dest, 200_000, signal.SIGINT) != 0
     held = held_bytes(dest)
     assert held >= 200_000
+    assert get(server, dest) == DownloadReport(held, len(RAW) - held, 0)
+
+
+class Counted:
+    """A pace that counts what is spent and reads by small parts."""
+
+    def __init__(self) -> None:
+        self.spent: list[int] = []
+        self.part_bytes = 7_000
+
+    def spend(self, count: int) -> None:
+        self.spent.append(count)
+
+
+def test_download_keeps_to_a_pace(server: FaultyServer, tmp_path: Path) -> None:
+    """Every byte is paid for, in parts no larger than the pace asks for."""
+    pace = Counted()
+    download(blob_of(server), tmp_path / "x.ewb", pace=pace)
+    assert sum(pace.spent) == len(RAW)
+    assert max(pace.spent) <= 7_000
+
+
+def test_caller_that_stops_a_download_loses_no_byte(server: FaultyServer, tmp_path: Path) -> None:
+    """StoppedError passes through, and the next run goes on from the last byte that came."""
+    dest = tmp_path / "x.ewb"
+
+    def stop(held: int) -> None:
+        if held > 100_000:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        download(blob_of(server), dest, progress=stop)
+    held = held_bytes(dest)
+    assert held > 100_000
     assert get(server, dest) == DownloadReport(held, len(RAW) - held, 0)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgeward.bedside.assess.plans import plan_of
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
-from edgeward.bedside.update import UpdateKind, check_and_install
+from edgeward.bedside.updating.local import named, update_now
 from edgeward.bedside.ward_live import Lives
 from edgeward.kernel.errors import ConfigError, EdgewardError
 from edgeward.trust.fetch import TrustClient
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.cloud import CloudSettings
-    from edgeward.bedside.slot import Slot
     from edgeward.bedside.trial import TrialResult
     from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
@@ -49,6 +48,7 @@ class WardBundles:
         self._state_dir = state_dir
         self._say = say
         self._threads = threads
+        self._clock = clock
         self.lives = Lives(clock, dwell_s=dwell_s, threads=threads, cloud=cloud)
         """Which bundles are in charge, by task."""
         self._slots = {task: SlotStore(state_dir / "slots" / task) for task in tasks}
@@ -117,7 +117,7 @@ class WardBundles:
         except EdgewardError as error:
             self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
             return None
-        self._say(f"{task}: the bundle is refused ({code}); returned to {_named(slot)}")
+        self._say(f"{task}: the bundle is refused ({code}); returned to {named(slot)}")
         return self.settings()
 
     def update(self, repository: str, trusted_root: Path, changed: Callable[[dict[str, Any]], None]) -> None:
@@ -147,17 +147,9 @@ class WardBundles:
         """Whether the task had no bundle and has one now."""
         had = slots.active() is not None
         with self.lock:
-            outcome = check_and_install(client, slots, task, trial_of(task, self._threads))
-        running = _named(outcome.active)
-        if outcome.kind is UpdateKind.INSTALLED:
-            when = " (from the next start)" if had else ""
-            self._say(f"update: installed {running}; signatures, golden vectors and latency hold on this device{when}")
-            return not had
-        if outcome.kind is UpdateKind.UNCHANGED:
-            self._say(f"update: nothing new, {running} stays")
-        else:
-            self._say(f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]")
-        return False
+            outcome = update_now(client, slots, task, trial_of(task, self._threads), self._clock)
+        self._say(f"update: {outcome.told}{' (from the next start)' if outcome.installed and had else ''}")
+        return outcome.installed and not had
 
 
 def trial_of(task: str, threads: int) -> Callable[[Path], TrialResult]:
@@ -167,7 +159,3 @@ def trial_of(task: str, threads: int) -> Callable[[Path], TrialResult]:
         return plan_of(bundle.manifest, task).deadline_ms
 
     return lambda path: run_trial(path, threads, deadline_ms)
-
-
-def _named(slot: Slot | None) -> str:
-    return f"{slot.name} {slot.version} ({slot.sha256[:8]})" if slot else "no bundle"

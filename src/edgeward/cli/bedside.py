@@ -255,7 +255,7 @@ def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
     Raises ``ConfigError`` (``root-unreadable``) now rather than behind a running stream.
     """
     from edgeward.bedside.model import try_bundle
-    from edgeward.bedside.update import UpdateKind, check_and_install
+    from edgeward.bedside.updating.local import update_now
     from edgeward.trust.fetch import TrustClient
 
     if not settings.repository:
@@ -267,14 +267,10 @@ def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
     client = TrustClient(settings.repository, settings.state_dir / "trust", root=root)
 
     def update(slots: SlotStore) -> str:
-        outcome = check_and_install(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads))
-        active = outcome.active
-        running = f"{active.name} {active.version} ({active.sha256[:8]})" if active else "no bundle"
-        if outcome.kind is UpdateKind.INSTALLED:
-            return f"update: installed {running}; signatures, golden vectors and latency hold on this device"
-        if outcome.kind is UpdateKind.UNCHANGED:
-            return f"update: nothing new, {running} stays"
-        return f"update: {outcome.kind.value}, {running} stays: {outcome.message} [{outcome.code}]"
+        outcome = update_now(
+            client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads), SystemClock()
+        )
+        return f"update: {outcome.told}"
 
     return update
 

@@ -72,6 +72,8 @@ class MemoryFiles:
     after: After = After.LOST
     seed: int = 0
     steps: int = 0
+    trace: list[str] = field(default_factory=list)
+    """What each step was, in order."""
     names: dict[Path, _Inode] = field(default_factory=dict)
     _durable: dict[Path, _Inode] = field(default_factory=dict)
     _pending: list[tuple[Path, _Change]] = field(default_factory=list)
@@ -87,25 +89,25 @@ class MemoryFiles:
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Three steps: make or empty the file, write it, fsync it."""
-        self._step(lambda: self._create(path))
-        self._step(lambda: self._write(path, data), written=(path, data))
-        self._step(lambda: self._sync(path))
+        self._step(f"create {path}", lambda: self._create(path))
+        self._step(f"write {path}", lambda: self._write(path, data), written=(path, data))
+        self._step(f"fsync {path}", lambda: self._sync(path))
 
     def rename(self, old: Path, new: Path) -> None:
         """One step."""
         self._require_power()
         inode = self._at(old)
-        self._step(lambda: self._change(new.parent, _Change(old, new, inode)))
+        self._step(f"rename {old} → {new.name}", lambda: self._change(new.parent, _Change(old, new, inode)))
 
     def unlink(self, path: Path) -> None:
         """One step where the file is there."""
         self._require_power()
         if path in self.names:
-            self._step(lambda: self._change(path.parent, _Change(path, None, None)))
+            self._step(f"unlink {path}", lambda: self._change(path.parent, _Change(path, None, None)))
 
     def fsync_dir(self, folder: Path) -> None:
         """One step."""
-        self._step(lambda: self._sync_names(folder))
+        self._step(f"fsync folder {folder}", lambda: self._sync_names(folder))
 
     def mkdir(self, folder: Path) -> None:  # noqa: ARG002
         """Folders are always there in memory."""
@@ -182,9 +184,10 @@ class MemoryFiles:
             raise FileNotFoundError(errno.ENOENT, "no such file in memory", str(path))
         return self.names[path]
 
-    def _step(self, apply: Callable[[], None], written: tuple[Path, bytes] | None = None) -> None:
+    def _step(self, name: str, apply: Callable[[], None], written: tuple[Path, bytes] | None = None) -> None:
         self._require_power()
         self.steps += 1
+        self.trace.append(name)
         if written is not None and self._finds_disk_full(*written):
             self.names[written[0]].content = written[1][: len(written[1]) // 2]
             raise OSError(errno.ENOSPC, "no space left in memory")

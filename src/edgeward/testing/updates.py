@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeward.bedside.files import replace_file
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import TrialResult
 from edgeward.bedside.updating.journal import Journal
@@ -16,6 +17,7 @@ from edgeward.exchange.checkin import Deed, Evidence, Order
 from edgeward.testing.clock import ManualClock
 from edgeward.testing.repository import tiny_bundle
 from edgeward.trust.download import DownloadReport
+from edgeward.trust.durable import storage_error
 from edgeward.trust.offer import Offer
 
 if TYPE_CHECKING:
@@ -90,6 +92,12 @@ class MemoryRepository:
             raise self.error
         if dest in self.files.names and hashlib.sha256(self.files.read(dest)).hexdigest() == offer.sha256:
             return DownloadReport(offer.length, 0, 0)
+        try:
+            return self._receive(dest, progress, pace)
+        except OSError as error:
+            raise storage_error(error, "downloading the bundle") from error
+
+    def _receive(self, dest: Path, progress: Callable[[int], None] | None, pace: Pace | None) -> DownloadReport:
         part = dest.with_name(f"{dest.name}.part")
         kept = self.files.read(part) if part in self.files.names else b""
         held = resumed = len(kept) if self.raw.startswith(kept) else 0
@@ -126,9 +134,10 @@ class MemoryRepository:
             progress(offer.length)
         if pace is not None:
             pace.spend(offer.length)
-        self.files.write_new(dest.with_name(f".{dest.name}.new"), self.raw)
-        self.files.rename(dest.with_name(f".{dest.name}.new"), dest)
-        self.files.fsync_dir(dest.parent)
+        try:
+            replace_file(self.files, dest, self.raw)
+        except OSError:
+            return False
         return True
 
 

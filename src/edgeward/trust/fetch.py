@@ -87,11 +87,11 @@ class TrustClient:
         bundle has begun: fetch it whole then. Nothing is left at ``dest`` in that case. Only ``StoppedError`` of
         ``progress`` or ``pace`` passes through.
         """
-        if dest.exists() or held_bytes(dest):
-            return False
         delta = dest.with_name(f"{dest.name}.delta")
         url = f"{self._base}targets/{delta_path(base_sha256, offer.sha256)}"
         try:
+            if dest.exists() or held_bytes(dest):
+                return False
             fetch_unsigned(
                 url, delta, offer.length, timeout_s=self._timeout_s, ca=self._ca, progress=progress, pace=pace
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import dataclass
+from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.assess.port import Window
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 WAITING_MAX = 2 * BEDS_MAX
 """Windows that wait for the candidate; the oldest is skipped for a newer one."""
 RECENT = 32
-"""Answers of the candidate from which the next one's duration is expected: the longest of them."""
+"""Answers of the candidate from which the next one's duration is expected: half of them took no longer."""
 _STEP_LEAST = 0.25
 """Of the probability at which somebody should act: the least step where the two levels lie closer."""
 
@@ -190,7 +191,7 @@ class Candidate:
         while self._waiting and now_ns - self._waiting[0].at_ns >= period_ns:
             self._waiting.popleft()
             self.skipped += 1
-        expected_ns = max(self._recent_ns, default=0)
+        expected_ns = median_high(self._recent_ns) if self._recent_ns else 0
         if self._waiting and self.warm.idle and (next_due_ns is None or now_ns + expected_ns < next_due_ns):
             self._ask(self._waiting.popleft())
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SHADOW_WINDOWS_MIN = 50
 """Fewer windows say nothing about a bound of some percent."""
-ACTIVATE_S_MAX = 30
-"""A candidate that was put in charge and has not taken charge by then is not waited for."""
+ACTIVATE_S_MAX = 300
+"""A candidate that was put in charge and has not taken charge by then is not waited for: its moment passed."""
 FAILURES_FREE = 1
 FAILURES_PER = 100
 """A candidate may fail once, and once more for every so many windows."""
@@ -134,7 +134,8 @@ def judge_start(serving: Serving, order: Order, elapsed_s: float) -> Serves | Fa
         return Serves()
     if elapsed_s < ACTIVATE_S_MAX:
         return None
-    return _soak_fails("it was put in charge and did not take charge")
+    told = "it was put in charge and found no moment to take it; the bundle before stays in use"
+    return Fails(Why.NO_SAFE_MOMENT, False, Why.NO_SAFE_MOMENT.value, told)
 
 
 def judge_soak(serving: Serving, order: Order, evidence: Evidence, elapsed_s: float) -> Held | Fails | None:

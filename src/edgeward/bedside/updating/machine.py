@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 30.0
 _WATCH_S = 1.0
+_STEPS_MAX = 64
+"""Steps of one turn, many times what the longest way takes: a mistake must not keep a processor from the beds."""
 _SAFE_S = 0.2
 """A safe moment may be short: it is looked for often."""
 
@@ -178,8 +180,10 @@ class Updater:
 
         Returns the seconds after which to call again. Never raises for an ``EdgewardError``.
         """
-        while not self._stopping.is_set():
+        for _ in range(_STEPS_MAX):
             self._read_mail()
+            if self._stopping.is_set():
+                break
             found = self._next()
             if isinstance(found, float):
                 if not self._has_news():
