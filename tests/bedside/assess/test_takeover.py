@@ -214,6 +214,35 @@ def test_one_that_sees_otherwise_takes_over_with_its_own_sight_and_leaves_it_aga
     assert {one["version"] for one in of(watched.heard, "score")} == {"1"} or watched.new.seen
 
 
+@pytest.mark.parametrize("where", ["sees_as", "begin", "fits", "read"])
+def test_a_candidate_whose_plan_breaks_costs_nobody_a_score(where: str) -> None:
+    """It is over and says so; it never takes over, and every period has its accepted score."""
+
+    class Broken(OtherSight):
+        pass
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    setattr(Broken, where, breaks)
+    watched = Watched(Broken())
+    watched.run(16)
+    since = len(watched.heard)
+    watched.want(OLD, shadow=NEW)
+    watched.run(31)
+    watched.take(Admitted(3, "bed 3", watched.now))
+    watched.want(NEW)
+    watched.run(16)
+    assert watched.task.current.sha256 == OLD
+    assert watched.serving["shadow"]["code"] == "shadow-crashed"
+    assert watched.serving["shadow"]["failed"] >= 1
+    assert not watched.serving["shadow"]["running"]
+    assert watched.warm.stopped
+    scores = [one for one in of(watched.heard[since:], "score") if one["stay"] != 3]
+    assert {(one["outcome"], one["version"]) for one in scores} == {("accepted", "1")}
+    assert len(scores) >= 6
+
+
 def test_a_first_bundle_takes_charge_of_beds_that_had_none_and_earns_its_rung() -> None:
     """No process restarts; the beds' history is what the candidate saw meanwhile."""
     watched = Watched(bundle=False)

@@ -107,6 +107,20 @@ def test_when_it_is_stopped_its_engine_ends(warm: WarmEngine) -> None:
     until(lambda: not alive(pid))
 
 
+def test_a_bundle_that_breaks_its_reader_is_no_shadow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises."""
+
+    def breaks(*_: Any) -> ToyPlan:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(model_module, "plan_of", breaks)
+    file = tmp_path / "toy.ewb"
+    file.write_bytes(toy_bundle())
+    warm = WarmEngine(TASK, str(file), read_bundle(file.read_bytes()).sha256)
+    until(lambda: warm.error == "shadow-crashed")
+    assert not warm.ready
+
+
 def test_a_bundle_that_is_none_says_why(tmp_path: Path) -> None:
     """No file, garbage, or another than was named."""
     file = tmp_path / "toy.ewb"

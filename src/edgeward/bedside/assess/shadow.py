@@ -148,21 +148,30 @@ class Candidate:
         self._under_way: _Asked | None = None
         self._recent_ns: deque[int] = deque(maxlen=RECENT)
         self._latency = LatencyHistogram()
+        self._broken = False
         self.windows = self.disagreed = self.failed = self.skipped = 0
 
     @property
     def ready(self) -> bool:
         """Whether it could be put in charge now: its engine is warm, and it sees every stay."""
-        return self._bound is not None and self.warm.ready and (self.sight is None or self.sight.whole)
+        whole = self.sight is None or self.sight.whole
+        return self._bound is not None and self.warm.ready and whole and not self._broken
+
+    def broke(self) -> None:
+        """Its plan raised what a plan does not: it is over, and the bundle in charge goes on."""
+        self._broken = True
+        self.failed += 1
+        self._waiting.clear()
+        self.warm.stop()
 
     def take(self, feed: Feed) -> None:
         """Take one message of the rim."""
-        if self.sight is not None:
+        if self.sight is not None and not self._broken:
             self.sight.take(feed)
 
     def saw(self, ask: Ask, scores: Array, now_ns: int) -> None:
         """LOCAL was asked, and gave ``scores``."""
-        if not self._has_run:
+        if not self._has_run or self._broken:
             return
         if not self.warm.ready:
             self.failed += 1
@@ -178,6 +187,8 @@ class Candidate:
         ``next_due_ns``: when the next stay of any task is due. Call it after every turn, before anything else is fed:
         the windows that it cuts are those of this instant.
         """
+        if self._broken:
+            return
         begun = self._begun(core)
         self._has_run |= self.ready
         if not begun:
@@ -204,7 +215,7 @@ class Candidate:
             "sha256": self.sha256,
             "version": model.version if model is not None else "",
             "running": self.ready,
-            "code": self.warm.error,
+            "code": "shadow-crashed" if self._broken else self.warm.error,
             **counts,
             "latency_us": latency_us,
             "memory_kib": self.warm.memory_kib,

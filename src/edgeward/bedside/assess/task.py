@@ -91,8 +91,7 @@ class Task:
                 return []
             self._wanted = message
             return [*self._settle(now_ns), *self._serving(now_ns)]
-        if self.candidate is not None:
-            self.candidate.take(message)
+        self._rehearsed(lambda candidate: candidate.take(message))
         if self._before_sight is not None:
             self._before_sight.take(message)
         return self._carried(self.core.take(message, now_ns), now_ns)
@@ -113,8 +112,8 @@ class Task:
 
     def afterwards(self, next_due_ns: int | None, now_ns: int) -> None:
         """Everything of this moment is on its way: the candidate's turn."""
-        if self.candidate is not None:
-            self.candidate.afterwards(self.core, next_due_ns, self.core.plan.period_ns, now_ns)
+        period_ns = self.core.plan.period_ns
+        self._rehearsed(lambda candidate: candidate.afterwards(self.core, next_due_ns, period_ns, now_ns))
 
     def close(self) -> None:
         """Stop the engines."""
@@ -150,8 +149,7 @@ class Task:
             self._failures += before.golden
         elif scores is not None:
             self._scores += 1
-            if self.candidate is not None:
-                self.candidate.saw(ask, scores, now_ns)
+            self._rehearsed(lambda candidate: candidate.saw(ask, scores, now_ns))
 
     @property
     def _trust(self) -> Trust:
@@ -183,6 +181,14 @@ class Task:
             if self._warm is not None:
                 self.candidate = Candidate(sha256, self._warm(name, sha256))
         return self.candidate
+
+    def _rehearsed(self, act: Callable[[Candidate], None]) -> None:
+        """Let the candidate do something: whatever that raises, the beds keep the process that scores them."""
+        if self.candidate is not None:
+            try:
+                act(self.candidate)
+            except Exception:  # noqa: BLE001
+                self.candidate.broke()
 
     def _promote(self, candidate: Candidate, now_ns: int) -> list[Message]:
         """Put the candidate in charge; nothing where its engine is being asked: the next turn is soon."""

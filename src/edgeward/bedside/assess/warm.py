@@ -149,12 +149,15 @@ class WarmEngine:
             engine.start(wait=False)
         except EdgewardError as error:
             self.error = error.code
-            return
         except OSError:
             self.error = "bundle-unreadable"
-            return
-        self.model = replace(model, engine=engine)
-        budget_s = min(ENGINE_HANG_MS, model.plan.deadline_ms) / 1000.0
+        except Exception:  # noqa: BLE001  (a bundle that breaks its reader must not be taken for one that loads for ever)
+            self.error = "shadow-crashed"
+        else:
+            self.model = replace(model, engine=engine)
+            self._serve(engine, min(ENGINE_HANG_MS, model.plan.deadline_ms) / 1000.0)
+
+    def _serve(self, engine: EngineHost, budget_s: float) -> None:
         while True:
             self._look(engine)
             with self._changed:
