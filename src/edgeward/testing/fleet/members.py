@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from edgeward.testing.fleet.device import SimulatedDevice
     from edgeward.testing.fleet.http import Pool
 
-AT_ONCE = 16
+AT_ONCE = 8
+ATTEMPTS = 20
+_BUSY = frozenset({429, 503})
 _STATUS = {Trouble.NOT_TAKEN: 403, Trouble.BUSY: 503, Trouble.REFUSED: 422}
 
 
@@ -41,8 +43,13 @@ async def enrol(pool: Pool, tokens: Sequence[str], done: Callable[[int], None]) 
 
     async def one(token: str) -> str:
         nonlocal count
+        application = encode(Application(_request(), FACTS, token))
         async with room:
-            status, said = await pool.post(ENROL_PATH, encode(Application(_request(), FACTS, token)), {})
+            for attempt in range(ATTEMPTS):
+                status, said = await pool.post(ENROL_PATH, application, {})
+                if status not in _BUSY:
+                    break
+                await asyncio.sleep(0.2 * (attempt + 1))
             certificate = _accepted(status, said)
         count += 1
         done(count)

@@ -24,6 +24,14 @@ class Traffic:
     ms: list[float] = field(default_factory=list)
     lag_ms: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
+    parts: dict[str, tuple[int, float, float]] = field(default_factory=dict)
+    _begin: int = 0
+
+    def mark(self, part: str) -> None:
+        """A part of the run ends here: its check-ins, their median and 99th percentile stand under its name."""
+        since = self.ms[self._begin :]
+        self.parts[part] = (len(since), percentile(since, 0.50), percentile(since, 0.99))
+        self._begin = len(self.ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class Figures:
     silent: int
     clocks_wrong: int
     versions: tuple[VersionFigures, ...]
+    parts: dict[str, tuple[int, float, float]]
+    """Parts of the run that were marked: check-ins, p50 and p99 in ms."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -94,6 +104,7 @@ def figures(
         silent=sum(device.silent for device in devices),
         clocks_wrong=sum(not device.knows_time for device in devices),
         versions=tuple(_version(version, devices, at_ns) for version, at_ns in named_ns.items()),
+        parts=dict(traffic.parts),
     )
 
 
@@ -147,7 +158,11 @@ def table(found: Figures) -> str:
         "faults": f"{found.reboots} power cuts, {found.silent} fell silent, {found.clocks_wrong} clocks wrong",
     }
     lines = [f"  {name:<12} {text}" for name, text in rows.items()]
+    for part, (count, p50_ms, p99_ms) in found.parts.items():
+        lines.append(f"  {'':<12} {part}: {count:,}; p50 {p50_ms:g}, p99 {p99_ms:g} ms")
     for one in found.versions:
+        if not one.ordered:
+            continue
         share = 100.0 * one.tried / found.devices
         lines.append(
             f"  {one.version:<12} ordered {one.ordered:,}, adopted {one.adopted:,}; "
