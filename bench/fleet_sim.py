@@ -154,6 +154,7 @@ class Bench:
         self.notes: list[str] = []
 
     def run(self) -> tuple[Figures, list[str]]:
+        """Figures, and what happened on the way."""
         certificates = self.server.prepare(self.devices)
         self._publish("1.0.0")
         with self.server.serving(self.folder / "repository", self.root) as process:
@@ -162,7 +163,7 @@ class Bench:
         return found, self.notes
 
     async def _devices(self, certificates: list[str]) -> Figures:
-        client = TrustClient(self.folder / "repository", self.folder / "trust", root=self.root.read_bytes())
+        client = TrustClient(f"{self.server.url}/repository", self.folder / "trust", root=self.root.read_bytes())
         repository = SharedRepository(client, FAMILY, self.folder)
         repository.refresh()
         faults = Faults(bad=BAD_SHARE, bad_versions=frozenset({BAD}))

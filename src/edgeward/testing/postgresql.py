@@ -42,7 +42,7 @@ def temporary_postgresql() -> Iterator[str]:
     data = folder / "data"
 
     def program(name: str, *arguments: object, must: bool = True) -> None:
-        command = [binaries / name, "-D", data, *map(str, arguments)]
+        command = [str(binaries / name), "-D", str(data), *map(str, arguments)]
         subprocess.run(command, check=must, stdout=subprocess.DEVNULL, cwd=folder, **as_user)  # noqa: S603  (its own)
 
     try:
