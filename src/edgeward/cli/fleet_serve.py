@@ -5,13 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from edgeward.fleet.api import rollouts
 from edgeward.fleet.api.app import create_app
 from edgeward.fleet.authority import Authority
+from edgeward.fleet.conduct.clock import Clock
 from edgeward.fleet.logs import log, set_up
 from edgeward.fleet.parts import open_fleet
 from edgeward.fleet.serve import listen, server_of, tls_context, url_of
@@ -19,10 +22,9 @@ from edgeward.fleet.setup import renew_server
 from edgeward.fleet.store.engine import Store
 from edgeward.fleet.store.migrate import migrate as bring_up
 from edgeward.fleet.store.migrate import require_current
+from edgeward.fleet.web.console import ROUTERS
 
 if TYPE_CHECKING:
-    import socket
-
     from edgeward.fleet.settings import FleetSettings
 
 _RESTART_S = 1.0
@@ -46,8 +48,10 @@ def run_worker(settings: FleetSettings, listener: socket.socket) -> None:
     """One worker, in this process, until it is told to stop."""
     # uvicorn stops in order at the signal and then raises it anew, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = create_app(open_fleet(settings))
-    server_of(app, settings).run(sockets=[listener])
+    fleet = open_fleet(settings)
+    app = create_app(fleet, routers=(rollouts.router, *ROUTERS))
+    with Clock(fleet.store, fleet.desk, fleet.now_s, holder=f"{socket.gethostname()[:32]}/{os.getpid()}"):
+        server_of(app, settings).run(sockets=[listener])
 
 
 def _prepare(settings: FleetSettings, *, migrate: bool) -> None:

@@ -31,6 +31,17 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--keys", type=Path, required=True, help="its private keys, a folder outside the repository")
     parser.add_argument("--allow-return", action="store_true", help="publish an older version as the current one")
     parser.add_argument(
+        "--with-return",
+        nargs="?",
+        const="",
+        metavar="VERSION",
+        help="also sign the return to VERSION (default: the one published before), kept beside the online keys until a "
+        "rollout fails",
+    )
+    parser.add_argument(
+        "--release-return", metavar="NAME", help="put the prepared return of NAME in force, with the online keys alone"
+    )
+    parser.add_argument(
         "--refresh", action="store_true", help="sign anew: without it devices refuse the repository after a week"
     )
     parser.add_argument(
@@ -47,9 +58,17 @@ def run_publish(arguments: argparse.Namespace) -> int:
     address = _address(arguments.serve) if arguments.serve else None
     publisher = publisher_of(arguments, arguments.repo)
     if arguments.bundle is not None:
-        publish(arguments.bundle, publisher, allow_return=arguments.allow_return)
+        if arguments.release_return:
+            raise ConfigError("publish-arguments", "publish a bundle or put a return in force, not both at once")
+        publish(arguments.bundle, publisher, allow_return=arguments.allow_return, with_return=arguments.with_return)
+    elif arguments.release_return:
+        back = publisher.returns.release(arguments.release_return)
+        print(f"{back.name} goes back to {back.version} (sha256 {back.sha256}): it is what devices may install now")
     elif not arguments.refresh and address is None:
-        raise ConfigError("publish-arguments", "name the bundle to publish, or --refresh or --serve a repository")
+        raise ConfigError(
+            "publish-arguments",
+            "name the bundle to publish, or --release-return, --refresh or --serve a repository",
+        )
     if arguments.refresh or (address is not None and arguments.bundle is None):
         _refresh(publisher)
     if address is not None:
@@ -88,7 +107,7 @@ def _refresh(publisher: Publisher) -> None:
         )
 
 
-def publish(bundle: Path, publisher: Publisher, *, allow_return: bool) -> None:
+def publish(bundle: Path, publisher: Publisher, *, allow_return: bool, with_return: str | None = None) -> None:
     """Publish one bundle and say so; an empty folder becomes a small repository."""
     if not publisher.root_path.exists():
         if publisher.folder.keys.are_of_a_ceremony:
@@ -97,7 +116,10 @@ def publish(bundle: Path, publisher: Publisher, *, allow_return: bool) -> None:
                 "there is no repository in this folder; correct --repo, or make one with trust init",
             )
         print(f"made a repository; its root metadata for devices: {publisher.init()}")
-    published = publisher.add(bundle, allow_return=allow_return)
+    published = publisher.add(bundle, allow_return=allow_return, with_return=with_return)
     offer = published.offer
     words = "published" if published.changed else "already published:"
     print(f"{words} {offer.name} {offer.version} ({offer.length:,} bytes, sha256 {offer.sha256})")
+    back = publisher.returns.prepared(offer.name) if with_return is not None else None
+    if back is not None:
+        print(f"prepared the return to {back.version}, kept beside the online keys until a rollout fails")

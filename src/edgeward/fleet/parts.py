@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,10 @@ from edgeward.fleet.accounts import Accounts
 from edgeward.fleet.authority import Authority
 from edgeward.fleet.blobs import open_blobs
 from edgeward.fleet.checkin import CheckIns
+from edgeward.fleet.conduct.book import Book
+from edgeward.fleet.conduct.desk import FolderDesk, NoDesk
 from edgeward.fleet.enrol import Enrolments
 from edgeward.fleet.oidc import Oidc
-from edgeward.fleet.ports import NoRollouts
 from edgeward.fleet.releases import Releases
 from edgeward.fleet.store.engine import Store
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeward.fleet.blobs import Blobs
+    from edgeward.fleet.conduct.desk import Desk
     from edgeward.fleet.ports import Rollouts
     from edgeward.fleet.settings import FleetSettings
 
@@ -47,6 +49,7 @@ class Fleet:
     """What it names, where the server has a root to prove it by."""
     oidc: Oidc | None = None
     """Signing in by an identity provider, where one is set."""
+    desk: Desk = field(default_factory=NoDesk)
 
     def close(self) -> None:
         """Finish what goes on and let the database go."""
@@ -62,7 +65,7 @@ def open_fleet(
     """The parts. Raises ``ConfigError`` for an authority or a store that cannot be used."""
     authority = Authority.load(*settings.authority_files)
     store = Store(settings.store_url)
-    port = rollouts or NoRollouts()
+    port = rollouts or Book()
     blobs = open_blobs(settings.repository) if settings.repository else None
     releases = None
     if blobs is not None and settings.trusted_root:
@@ -84,4 +87,12 @@ def open_fleet(
         blobs,
         releases,
         oidc,
+        desk_of(settings),
     )
+
+
+def desk_of(settings: FleetSettings) -> Desk:
+    """The repository, where it is a folder of this machine."""
+    if not settings.repository or "://" in settings.repository:
+        return NoDesk()
+    return FolderDesk(Path(settings.repository), settings.online_keys_folder)

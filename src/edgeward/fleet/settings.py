@@ -38,8 +38,9 @@ class FleetSettings:
     ``certificate`` and ``key``: the server's own, else made by the authority; ``tls`` false is for loopback and for a
     proxy that ends TLS; ``trusted_proxies``: addresses whose ``proxy_header`` names a client certificate by its
     SHA-256; ``repository``: folder or ``s3://BUCKET/PREFIX`` of the signed repository, with its first root in
-    ``trusted_root``; ``check_in_s``: how often devices come; ``days``: life of a device's certificate; ``session_s``:
-    how long a browser stays signed in.
+    ``trusted_root``; ``online_keys``: folder of snapshot's and timestamp's keys and of prepared returns (by default
+    ``online-keys`` in the folder; without keys in it a return is put in force by hand); ``check_in_s``: how often
+    devices come; ``days``: life of a device's certificate; ``session_s``: how long a browser stays signed in.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class FleetSettings:
     proxy_header: str = "x-client-certificate-sha256"
     repository: str = ""
     trusted_root: str = ""
+    online_keys: str = ""
     check_in_s: int = 60
     days: int = 45
     session_s: int = 43_200
@@ -87,6 +89,11 @@ class FleetSettings:
     def store_url(self) -> str:
         """The database's URL."""
         return self.store or f"sqlite:///{self.folder / 'fleet.db'}"
+
+    @property
+    def online_keys_folder(self) -> Path:
+        """Where the repository's online keys lie, if they are on this machine."""
+        return Path(self.online_keys).expanduser() if self.online_keys else self.folder / "online-keys"
 
     @property
     def authority_files(self) -> tuple[Path, Path]:

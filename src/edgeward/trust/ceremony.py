@@ -19,7 +19,8 @@ from edgeward.kernel.errors import ConfigError
 from edgeward.trust.draft import NAMES, Draft, key_name
 from edgeward.trust.durable import write_durably
 from edgeward.trust.offer import entry_path
-from edgeward.trust.publish import HISTORY, empty_state, repository_exists
+from edgeward.trust.publish import empty_state, repository_exists
+from edgeward.trust.returns import HISTORY
 from edgeward.trust.roles import ROLES, ROOT_KEYS_MAX
 
 if TYPE_CHECKING:

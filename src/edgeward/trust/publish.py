@@ -23,15 +23,13 @@ from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
 from edgeward.trust.keys import Keys, Passphrases
 from edgeward.trust.offer import Offer, delta_path
 from edgeward.trust.repository import RepositoryFolder, State
+from edgeward.trust.returns import HISTORY, Returns
 from edgeward.trust.roles import ROLES, Expiry, wall_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
-
-HISTORY = "x-edgeward-versions"
-"""Field of targets metadata: ``NAME/VERSION`` → SHA-256 of all ever published; a version stays one content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,7 @@ class Publisher:
         wall: Callable[[], datetime] = wall_now,
     ) -> None:
         self.folder = RepositoryFolder(repo_dir, Keys(keys_dir, offline_keys, passphrases), expiry=expiry, wall=wall)
+        self.returns = Returns(self.folder)
 
     @property
     def root_path(self) -> Path:
@@ -89,12 +88,15 @@ class Publisher:
             folder.commit(empty_state())
         return self.root_path
 
-    def add(self, bundle_path: Path, *, allow_return: bool = False) -> Published:
+    def add(self, bundle_path: Path, *, allow_return: bool = False, with_return: str | None = None) -> Published:
         """Publish a bundle as the current one of its name; the same again changes nothing.
+
+        ``with_return``: also sign the return to this version ("": the one published before), to be kept until it is
+        needed (``trust.returns``).
 
         Raises ``BundleError`` (any: the bundle is read and checked first), ``TrustError`` (``version-taken``,
         ``bundle-older`` unless ``allow_return``), ``ConfigError`` (``repository-missing``, ``family-unknown``,
-        ``disk-full``, keys).
+        ``return-version``, ``disk-full``, keys).
         """
         try:
             raw = bundle_path.read_bytes()
@@ -109,7 +111,12 @@ class Publisher:
             holder = state.holder(offer.name)
             known = holder.targets.get(offer.path)
             if known is not None and known.hashes == {"sha256": offer.sha256}:
+                if with_return is not None:
+                    self.returns.sign(state, offer, with_return)
                 return Published(offer, changed=False)
+            if with_return is not None:
+                with_return = with_return or (known.custom["version"] if known is not None else "")
+                self.returns.length_of(holder, offer.name, with_return)
             _check_history(holder, f"{offer.name}/{offer.version}", offer.sha256)
             if known is not None and offer.is_older_than(known.custom["version"]):
                 if not allow_return:
@@ -126,6 +133,8 @@ class Publisher:
             holder.targets[offer.path] = TargetFile(len(raw), {"sha256": offer.sha256}, offer.path, custom)
             holder.version += 1
             self.folder.commit(state)
+            if with_return is not None:
+                self.returns.sign(state, offer, with_return)
         return Published(offer, changed=True)
 
     def _put_delta(self, former: str, offer: Offer, raw: bytes) -> None:
@@ -158,6 +167,7 @@ class Publisher:
                 if holder.expires - self.folder.wall() < half:
                     if self._can_sign(role):
                         holder.version += 1
+                        self.returns.renew(state, role)
                     else:
                         waiting.append(role)
             self.folder.commit(state)

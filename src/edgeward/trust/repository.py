@@ -21,7 +21,7 @@ from edgeward.trust.durable import fsync_folder, locked, storage_error, write_du
 from edgeward.trust.roles import Expiry, wall_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -42,6 +42,15 @@ class State:
     def holders(self) -> dict[str, Targets]:
         """Every role that names bundles: targets first, then the families."""
         return {"targets": self.targets, **self.families}
+
+    def above(self, role: str) -> Targets | None:
+        """Who names the keys of a role that names bundles: targets, or None for the root."""
+        return None if role == "targets" else self.targets
+
+    def role(self, name: str) -> str:
+        """The name of the role that names the bundle ``name``; errors as ``holder``."""
+        holder = self.holder(name)
+        return next(role for role, other in self.holders().items() if other is holder)
 
     def holder(self, name: str) -> Targets:
         """The role that names the bundle ``name``. ``ConfigError`` ``family-unknown`` when no role may."""
@@ -131,14 +140,17 @@ class RepositoryFolder:
         path.parent.mkdir(exist_ok=True)
         write_durably(path, data)
 
-    def commit(self, state: State) -> None:
-        """Write what changed, the timestamp last: its rename is the moment at which readers see the new state."""
+    def commit(self, state: State, signed: Mapping[str, bytes] | None = None) -> None:
+        """Write what changed, the timestamp last: its rename is the moment at which readers see the new state.
+
+        ``signed``: metadata of a role that were signed before, to be put in force as they are.
+        """
         snapshot, timestamp = state.snapshot, state.timestamp
         for role, holder in state.holders().items():
             known = snapshot.meta.get(f"{role}.json")
             if known is None or known.version != holder.version:
-                above = None if role == "targets" else state.targets
-                raw = self.write(role, holder, f"{holder.version}.{role}.json", above)
+                raw = (signed or {}).get(role) or self.sign(role, holder, state.above(role))
+                write_durably(self.metadata / f"{holder.version}.{role}.json", raw)
                 snapshot.meta[f"{role}.json"] = MetaFile.from_data(holder.version, raw, ["sha256"])
         snapshot.version += 1
         raw = self.write("snapshot", snapshot, f"{snapshot.version}.snapshot.json")
@@ -147,10 +159,16 @@ class RepositoryFolder:
         fsync_folder(self.targets)
         self.write("timestamp", timestamp, "timestamp.json")
 
-    def write(self, role: str, signed: Signed, name: str, above: Root | Targets | None = None) -> bytes:
-        """Sign ``signed`` with every key of ``role`` at hand and write it. ``above`` names the role's keys: the root.
+    def write(self, role: str, signed: Signed, name: str) -> bytes:
+        """Sign metadata of a top-level role as ``sign`` does, and write them."""
+        raw = self.sign(role, signed)
+        write_durably(self.metadata / name, raw)
+        return raw
 
-        ``ConfigError`` ``key-wrong`` when readers would not accept it: nothing is written then.
+    def sign(self, role: str, signed: Signed, above: Root | Targets | None = None) -> bytes:
+        """Sign ``signed`` with every key of ``role`` at hand. ``above`` names the role's keys: the root by default.
+
+        ``ConfigError`` ``key-wrong`` when readers would not accept it.
         """
         signed.expires = (self.wall() + timedelta(days=self.expiry.days(role))).replace(microsecond=0)
         metadata: Metadata[Any] = Metadata(signed)
@@ -166,6 +184,4 @@ class RepositoryFolder:
                 f"the keys at hand are not those that the repository names for role {role}, or too few; give the right "
                 "ones, nothing was published",
             ) from error
-        raw = metadata.to_bytes()
-        write_durably(self.metadata / name, raw)
-        return raw
+        return metadata.to_bytes()

@@ -1,0 +1,141 @@
+"""Devices, one device, applications that wait, and the audit."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from edgeward.fleet import devices
+from edgeward.fleet.api.guard import Auditor, Operator, Reader, TheFleet
+from edgeward.fleet.conduct import look
+from edgeward.fleet.enrol import Vouch
+from edgeward.fleet.parts import Fleet
+from edgeward.fleet.store.models import AuditEntry, Certificate, Device, DeviceFamily, DeviceTag, Enrolment
+from edgeward.fleet.web.render import page
+from edgeward.fleet.web.route import HtmlRoute
+
+router = APIRouter(route_class=HtmlRoute, include_in_schema=False)
+PAGE = 100
+_Id = Annotated[str, Path(pattern=r"^d-[0-9a-f]{16}$")]
+_Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+_Word = Annotated[str, Query(max_length=128)]
+
+
+@router.get("/devices")
+def listed(
+    request: Request,
+    fleet: TheFleet,
+    caller: Reader,
+    state: _Word = "active",
+    group: _Word = "",
+    tag: _Word = "",
+    family: _Word = "",
+    version: _Word = "",
+    rung: _Word = "",
+    text: _Word = "",
+    silent: bool = False,
+    after: _Word = "",
+) -> Response:
+    """A table with filters; everything asked for stands in the address."""
+    since_s = _silent_since(fleet)
+    chosen = {
+        "state": state, "group": group, "tag": tag, "family": family, "version": version, "rung": rung, "text": text,
+    }  # fmt: skip
+    wanted = devices.Filter(**chosen, silent_since_s=since_s if silent else None)
+    with fleet.store.reading() as session:
+        found = devices.find(session, wanted, after=after, count=PAGE)
+        choices = choices_of(session)
+    return page(
+        request, "devices.html", caller=caller, found=found, chosen=chosen, silent=silent, since_s=since_s,
+        choices=choices, query={**chosen, **({"silent": "true"} if silent else {})},
+    )  # fmt: skip
+
+
+@router.get("/devices/{device_id}")
+def shown(request: Request, fleet: TheFleet, caller: Reader, device_id: _Id) -> Response:
+    """One device: what it is, what it runs, what it was ordered."""
+    with fleet.store.reading() as session:
+        row = devices.one(session, device_id)
+        context: dict[str, Any] = {
+            "device": row,
+            "tags": devices.tags_of(session, [device_id])[device_id],
+            "families": json.loads(row.report)["families"] if row.report else [],
+            "rollouts": look.of_device(session, device_id),
+            "reason_of": look.reason_of,
+            "certificates": session.scalars(
+                select(Certificate).where(Certificate.device_id == device_id).order_by(Certificate.issued_s.desc())
+            ).all(),
+            "since_s": _silent_since(fleet),
+        }
+    return page(request, "device.html", caller=caller, **context)
+
+
+@router.get("/enrolments")
+def enrolments(request: Request, fleet: TheFleet, caller: Reader) -> Response:
+    """Applications that wait for somebody who compares the fingerprint."""
+    query = select(Enrolment).where(Enrolment.state == "pending").order_by(Enrolment.first_s, Enrolment.fingerprint)
+    with fleet.store.reading() as session:
+        waiting = [(row, json.loads(row.facts)) for row in session.scalars(query.limit(200))]
+        groups = choices_of(session)["group"]
+    return page(request, "enrolments.html", caller=caller, waiting=waiting, groups=groups)
+
+
+@router.post("/enrolments/{fingerprint}/accept")
+async def accepted(request: Request, fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint) -> Response:
+    """Take the device in."""
+    form = await request.form()
+    tags = tuple(word for word in str(form.get("tags", "")).replace(",", " ").split() if word)
+    vouch = Vouch(str(form.get("label", ""))[:128], str(form.get("group", ""))[:64], tags[: devices.TAGS_MAX])
+    await run_in_threadpool(fleet.enrolments.accept, fingerprint, vouch, actor=caller.actor, now_s=fleet.now_s())
+    return RedirectResponse("/enrolments", 303)
+
+
+@router.post("/enrolments/{fingerprint}/reject")
+def rejected(fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint) -> Response:
+    """Refuse it."""
+    fleet.enrolments.reject(fingerprint, actor=caller.actor, now_s=fleet.now_s())
+    return RedirectResponse("/enrolments", 303)
+
+
+@router.get("/audit")
+def audited(
+    request: Request,
+    fleet: TheFleet,
+    caller: Auditor,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    action: _Word = "",
+    subject: _Word = "",
+    actor: _Word = "",
+) -> Response:
+    """Who did what, the newest first."""
+    chosen = {"action": action, "subject": subject, "actor": actor}
+    query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(PAGE + 1)
+    if before is not None:
+        query = query.where(AuditEntry.seq < before)
+    for name, value in chosen.items():
+        if value:
+            query = query.where(getattr(AuditEntry, name).startswith(value, autoescape=True))
+    with fleet.store.reading() as session:
+        rows = [(row, json.loads(row.detail)) for row in session.scalars(query)]
+    older = rows[PAGE - 1][0].seq if len(rows) > PAGE else None
+    return page(request, "audit.html", caller=caller, entries=rows[:PAGE], older=older, chosen=chosen)
+
+
+def choices_of(session: Session) -> dict[str, list[str]]:
+    """What devices can be filtered by: every value that one has."""
+    columns = {
+        "state": Device.state, "group": Device.group, "tag": DeviceTag.tag, "family": DeviceFamily.family,
+        "version": DeviceFamily.version, "rung": DeviceFamily.rung,
+    }  # fmt: skip
+    return {
+        name: [value for value in session.scalars(select(column).distinct().order_by(column)) if value]
+        for name, column in columns.items()
+    }
+
+
+def _silent_since(fleet: Fleet) -> int:
+    return fleet.now_s() - devices.SILENT_PERIODS * fleet.settings.check_in_s

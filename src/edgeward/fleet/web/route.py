@@ -1,0 +1,49 @@
+"""Routes that answer people: a refusal is a page, and whoever is not signed in is sent to the sign-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fastapi.responses import RedirectResponse, Response
+from fastapi.routing import APIRoute
+
+from edgeward.fleet.api.app import status_of
+from edgeward.fleet.api.guard import find_caller
+from edgeward.fleet.web.render import page
+from edgeward.kernel.errors import EdgewardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from fastapi import Request
+
+
+class HtmlRoute(APIRoute):
+    """As ``APIRoute``, with errors of ours as pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, wrapped."""
+        handle = super().get_route_handler()
+
+        async def wrapped(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except EdgewardError as error:
+                request.scope["refusal"] = error.code
+                return await refused(request, error)
+
+        return wrapped
+
+
+async def refused(request: Request, error: EdgewardError) -> Response:
+    """The page that says why not, and how to go on."""
+    if error.code == "sign-in-needed":
+        if request.method == "GET" and not request.url.path.endswith("/live"):
+            return RedirectResponse(f"/login?to={quote(request.url.path)}", 303)
+        return Response(status_code=401)
+    try:
+        caller = await find_caller(request)
+    except EdgewardError:
+        caller = None
+    return page(request, "refused.html", caller=caller, status=status_of(error), code=error.code, message=str(error))
