@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FAMILY = "ecg-beat"
-GOOD, BAD = "1.1.0", "1.2.0"
+FIRST, GOOD, BAD = "1.0.0", "1.1.0", "1.2.0"
 BAD_SHARE = 0.3
 PLAN = {"silent": "5 min", "shadow": "20 s", "soak": "30 s"}
 """The default stages (canary of 10 in which nothing may fail, 1 %, 10 %, 50 %, the rest) with times for a bench."""
@@ -109,6 +109,7 @@ class Server:
         lines = [
             f'folder = "{self.folder}"', f'store = "{self.store}"', "tls = false", 'trusted_proxies = ["127.0.0.1"]',
             f'repository = "{repository}"', f'trusted_root = "{root}"', f"check_in_s = {CHECK_IN_S}", "port = 0",
+            f'online_keys = "{repository.with_name("keys")}"',
         ]  # fmt: skip
         file = self.folder / "fleet.toml"
         file.write_text("\n".join(["[fleet]", *lines]) + "\n")
@@ -156,7 +157,7 @@ class Bench:
     def run(self) -> tuple[Figures, list[str]]:
         """Figures, and what happened on the way."""
         certificates = self.server.prepare(self.devices)
-        self._publish("1.0.0")
+        self._publish(FIRST)
         with self.server.serving(self.folder / "repository", self.root) as process:
             found = asyncio.run(self._devices(certificates))
             self.notes.append(_usage(process.pid))
@@ -192,7 +193,7 @@ class Bench:
         seen: dict[str, Any] = {}
 
         async def look() -> None:
-            while seen.get("status") not in {"completed", "paused", "aborted", "returned", "returning"}:
+            while seen.get("status") not in {"completed", "halted", "aborted", "paused"}:
                 found = await asyncio.to_thread(self.server.call, "olga", f"/api/v1/rollouts/{number}")
                 seen.update(found["rollout"])
                 await asyncio.sleep(1.0)
@@ -210,19 +211,25 @@ class Bench:
             f"{version}: {seen.get('status')} ({seen.get('cause') or 'no cause'}) after {took_s:.0f} s, "
             f"in stage {seen.get('stage')!r}"
         )
+        if seen.get("status") == "halted":
+            gone = f"no device runs {version} any more"
+            await self._wait(fleet, lambda: not _running(fleet, version), gone, needed=False)
+            after_s = time.monotonic() - began
+            self.notes.append(f"{version}: runs on {_running(fleet, version)} devices, {after_s:.0f} s after its start")
 
     def _publish(self, version: str) -> None:
         path = self.folder / f"{version}.ewb"
         path.write_bytes(tiny_bundle(version))
-        self.publisher.add(path)
+        self.publisher.add(path, with_return=None if version == FIRST else "")
 
     async def _wait(self, fleet: SimulatedFleet, true: Callable[[], bool], what: str, *, needed: bool = True) -> None:
         began = time.monotonic()
+        limit_s = self.limit_s if needed else 300.0
         while not true():
-            if time.monotonic() - began > self.limit_s:
+            if time.monotonic() - began > limit_s:
                 if needed:
-                    raise TimeoutError(f"{what}: not within {self.limit_s:g} s")
-                self.notes.append(f"{what}: not within {self.limit_s:g} s")
+                    raise TimeoutError(f"{what}: not within {limit_s:g} s")
+                self.notes.append(f"{what}: not within {limit_s:g} s")
                 return
             sys.stderr.write(f"\r{what}: {fleet.glance()}        ")
             sys.stderr.flush()
@@ -239,13 +246,19 @@ def _under_way(fleet: SimulatedFleet, version: str) -> Callable[[], bool]:
     return lambda: any(version in device.stories and not device.updater.record.ended for device in fleet.devices)
 
 
+def _running(fleet: SimulatedFleet, version: str) -> int:
+    held = [device.slots.active() for device in fleet.devices]
+    return sum(slot is not None and slot.version == version for slot in held)
+
+
 def _usage(pid: int) -> str:
     """What the server's process used."""
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu_s = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
     status = Path(f"/proc/{pid}/status").read_text()
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return f"server: {cpu_s:.0f} s of processor time, {int(peak) >> 10} MiB at most"
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"server: {cpu_s:.0f} s of processor time, {int(peak) >> 10} MiB at most; the machine's load now: {load}"
 
 
 def main() -> None:
