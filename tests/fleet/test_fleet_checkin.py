@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ from edgeward.exchange.checkin import ANSWER_BYTES_MAX, Answer, Deed, Held, Orde
 from edgeward.exchange.typed import decode, encode
 from edgeward.exchange.words import Rung, UpdateState
 from edgeward.fleet import devices
-from edgeward.fleet.checkin import ANEW_S, Heard, take
+from edgeward.fleet.checkin import ANEW_S, CheckIns, Heard, take
 from edgeward.fleet.enrol import Vouch
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store import audit
@@ -190,3 +192,47 @@ def test_lists_are_paged_and_filtered(kit: FleetKit) -> None:
         assert devices.find(session, devices.Filter(silent_since_s=kit.now_s)).total == 7
         counts = devices.counts(session, kit.now_s, 60)
     assert (counts["devices"], counts["waiting"]) == ({"active": 7}, {"silent": 7, "pending": 0})
+
+
+class Auditing(Recording):
+    """Rollouts whose every word is audited: the audit's lock and those of devices meet."""
+
+    def heard(self, session: Session, device_id: str, report: CheckIn, now_s: int) -> list[Order]:
+        audit.record(session, actor="server", action="test.heard", subject=device_id, now_s=now_s)
+        return super().heard(session, device_id, report, now_s)
+
+
+def test_workers_that_hear_the_same_devices_at_once_wait_in_one_order(kit: FleetKit) -> None:
+    """Three workers, eight devices, each check-in told to one of them at random: all are answered, one chain."""
+    shown = [certificate_fingerprint(kit.enrolled()[1]) for _ in range(8)]
+    with kit.store.reading() as session:
+        before = audit.head(session).seq
+    rollouts = Auditing(frozenset({"ecg-beat"}))
+    workers = [CheckIns(kit.store, rollouts, kit.clock, check_in_s=60) for _ in range(3)]
+    answered: list[int] = []
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+
+        async def all_at_once() -> None:
+            calls = [
+                workers[number].hear(device, encode(report(sequence, boot=number + 1)))
+                for sequence in range(1, 6)
+                for device in rng.sample(shown, len(shown))
+            ]
+            answers = await asyncio.gather(*calls)
+            answered.extend(decode(Answer, one, bytes_max=ANSWER_BYTES_MAX).sequence for one in answers)
+
+        asyncio.run(all_at_once())
+        workers[number].close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answered) == 3 * 5 * 8
+    with kit.store.reading() as session:
+        assert audit.verify(session).seq == before + len(rollouts.heard_of)
+        rows = devices.find(session, devices.Filter()).devices
+    assert {(row.boot, row.sequence) for row in rows} == {(3, 5)}

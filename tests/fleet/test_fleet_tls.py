@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from fleet_support import PASSWORD, DeviceKeys, report
+from fleet_support import PASSWORD, DeviceKeys, FleetKit, Served, report
 
 from edgeward.exchange.checkin import ANSWER_BYTES_MAX, PATH, Answer
 from edgeward.exchange.enrol import ENROL_BYTES_MAX, ENROL_PATH, RENEW_PATH, Credential, Standing
 from edgeward.exchange.typed import decode, encode
 from edgeward.fleet.authority import DAY_S, Authority, read_request
+from edgeward.fleet.blobs import FolderBlobs
 from edgeward.fleet.parts import wall_s
+from edgeward.fleet.serve import Certificate, listen
+from edgeward.fleet.settings import FleetSettings
+from edgeward.fleet.setup import make_fleet, renew_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,6 +197,105 @@ def test_tls_1_2_is_refused(made: tuple[Path, str]) -> None:
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(raw, server_hostname="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /v1/check-in HT", b"POST /v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"]
+)
+def test_a_client_that_stalls_is_dropped(kit: FleetKit, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("edgeward.fleet.serve.STALLED_S", 0.2)
+    listener = listen(kit.settings)
+    served = Served(kit, listener)
+    try:
+        with socket.create_connection(listener.getsockname(), timeout=20) as stalled:
+            stalled.sendall(sent)
+            with contextlib.suppress(ConnectionResetError):
+                assert stalled.recv(1_000) == b""
+        assert served.client.get("/healthz").status_code == 200
+    finally:
+        served.close()
+
+
+def test_a_reader_that_takes_nothing_is_dropped_and_a_slow_one_is_served(
+    kit: FleetKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeward.fleet.serve.STALLED_S", 0.5)
+    name, size = f"{'a' * 64}.big.ewb", 64 << 20
+    (tmp_path / "targets").mkdir()
+    with (tmp_path / "targets" / name).open("wb") as file:
+        file.truncate(size)
+    kit.fleet = replace(kit.fleet, blobs=FolderBlobs(tmp_path))
+    listener = listen(kit.settings)
+    served = Served(kit, listener)
+    ask = f"GET /repository/targets/{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+    try:
+        got = 0
+        with socket.create_connection(listener.getsockname(), timeout=20) as slow:
+            slow.sendall(ask)
+            while block := slow.recv(1 << 20):
+                got += len(block)
+                if got < 8 << 20:
+                    time.sleep(0.2)
+        assert got > size
+        with socket.create_connection(listener.getsockname(), timeout=20) as stalled:
+            stalled.sendall(ask)
+            time.sleep(3)
+            got = 0
+            with contextlib.suppress(ConnectionResetError):
+                while block := stalled.recv(1 << 20):
+                    got += len(block)
+        assert got < size
+    finally:
+        served.close()
+
+
+def test_a_certificate_that_was_exchanged_is_shown_to_new_connections(tmp_path: Path) -> None:
+    settings = FleetSettings(tmp_path)
+    for _ in make_fleet(settings, wall_s() - 380 * DAY_S):
+        pass
+    watched = Certificate(settings)
+
+    def shown() -> bytes:
+        client_side, server_side = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        there = watched.context.wrap_bio(client_side, server_side, server_side=True)
+        here = context.wrap_bio(server_side, client_side, server_hostname="localhost")
+        for _ in range(4):
+            for side in (here, there):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+        return here.getpeercert(binary_form=True) or b""
+
+    before = shown()
+    asyncio.run(watched.look())
+    assert shown() == before
+    assert renew_server(settings, Authority.load(*settings.authority_files), wall_s())
+    asyncio.run(watched.look())
+    assert shown() not in {before, b""}
+    (tmp_path / "server.pem").write_text("damaged")
+    asyncio.run(watched.look())
+    assert shown() not in {before, b""}, "what cannot be used is not put in use"
+
+
+def test_workers_whose_supervisor_is_killed_stop_too(tmp_path: Path) -> None:
+    edgeward("fleet", "init", "--folder", tmp_path)
+    command = [sys.executable, "-m", "edgeward.cli.main", "fleet", "serve", "--folder", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment()
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with client(tmp_path) as plain:
+            assert plain.get(f"https://localhost:{port}/healthz").status_code == 200
+        process.kill()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            except ConnectionRefusedError:
+                return
+            time.sleep(0.1)
+    pytest.fail("the port is still held")
 
 
 def test_several_workers_share_one_socket_and_stop_together(tmp_path: Path) -> None:

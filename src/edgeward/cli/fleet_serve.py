@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from edgeward.fleet.authority import Authority
 from edgeward.fleet.conduct.clock import Clock
 from edgeward.fleet.logs import log, set_up
 from edgeward.fleet.parts import open_fleet
-from edgeward.fleet.serve import listen, server_of, tls_context, url_of
+from edgeward.fleet.serve import allow_files, listen, server_of, tls_context, url_of
 from edgeward.fleet.setup import renew_server
 from edgeward.fleet.store.engine import Store
 from edgeward.fleet.store.migrate import migrate as bring_up
@@ -34,6 +36,7 @@ _RESTART_S = 1.0
 def serve(settings: FleetSettings, *, migrate: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; requests that are under way are finished."""
     _prepare(settings, migrate=migrate)
+    allow_files()
     listener = listen(settings)
     print(f"fleet: {url_of(settings, listener)}", flush=True)
     set_up()
@@ -72,7 +75,15 @@ def _prepare(settings: FleetSettings, *, migrate: bool) -> None:
 def _worker(settings: FleetSettings, listener: socket.socket) -> None:
     set_up()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor's SIGTERM ends it
+    threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     run_worker(settings, listener)
+
+
+def _follow(parent: multiprocessing.process.BaseProcess | None) -> None:
+    """Stop when the supervisor has gone, however it went: a worker without one would hold the port for ever."""
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _supervise(settings: FleetSettings, listener: socket.socket) -> int:

@@ -1,1 +1,1 @@
-"""The hospital's server. Nothing is built here yet; the floor is kept so that the contract names it."""
+"""The hospital's server: which devices there are, who they are, and (``cloud``) a scoring server for them."""

@@ -146,6 +146,9 @@ def end(session: Session, device_id: str, state: str, *, actor: str, now_s: int)
 
     ``RefusedError``: ``device-unknown``, ``device-ended`` (it is already).
     """
+    # Applications before devices, as accepting locks them: two operators never wait for each other in a circle.
+    own = select(Enrolment.fingerprint).where(Enrolment.device_id == device_id).order_by(Enrolment.fingerprint)
+    session.execute(own.with_for_update()).all()
     device = one(session, device_id, lock=True)
     if device.state == state:
         raise RefusedError(409, "device-ended", f"device {device_id} is {state} already")

@@ -56,6 +56,7 @@ class Releases:
         self._folder = folder
         self._looking = asyncio.Lock()
         self._at_work = threading.Lock()
+        self._is_closed = False
 
     async def renew(self, now_s: int) -> list[str]:
         """Copy and prove what is new; the families that are named. Errors as ``look``; other workers are waited for."""
@@ -104,15 +105,17 @@ class Releases:
             except TrustError as error:  # a role that names nothing yet
                 if error.code not in {"bundle-not-published", "offer-malformed"}:
                     raise
-        with self._at_work, self._store.writing() as session:
-            for offer in offers:
-                _note(session, offer, now_s)
+        with self._at_work:
+            if not self._is_closed:
+                with self._store.writing() as session:
+                    for offer in offers:
+                        _note(session, offer, now_s)
         return sorted(offer.name for offer in offers)
 
     def close(self) -> None:
         """Wait for a look whose caller has gone: the store may be closed after it."""
         with self._at_work:
-            pass
+            self._is_closed = True
 
 
 def _families(targets: Path) -> list[str]:

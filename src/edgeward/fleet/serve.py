@@ -5,14 +5,18 @@ uvicorn does not give an application its peer's certificate; ``PeerProtocol`` do
 
 from __future__ import annotations
 
+import logging
+import resource
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgeward.fleet.api.guard import PEER
+from edgeward.fleet.logs import log
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,13 +27,18 @@ if TYPE_CHECKING:
     from edgeward.fleet.settings import FleetSettings
 
 BACKLOG = 1_024
-KEEP_ALIVE_S = 75
-"""Longer than a check-in's period: a device that keeps its connection pays for one handshake."""
+KEEP_ALIVE_S = 10
+"""Shorter than a check-in's period on purpose: ten thousand idle connections cost more than their handshakes."""
+STALLED_S = 20.0
+"""A client that sends nothing of what it began, or takes nothing of its answer, for so long is dropped."""
 GRACE_S = 20
 
 
 class PeerProtocol(H11Protocol):
-    """HTTP/1.1, with the peer's certificate where it showed one."""
+    """HTTP/1.1, with the peer's certificate where it showed one, and without patience for a peer that stalls.
+
+    uvicorn waits for ever for a first request, for the rest of a body, and for a reader.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note the certificate before the first request is read."""
@@ -37,6 +46,46 @@ class PeerProtocol(H11Protocol):
         secured = transport.get_extra_info("ssl_object")
         certificate = None if secured is None else secured.getpeercert(binary_form=True)
         self.app_state = {**self.app_state, PEER: certificate}
+        self._received = self._taken = 0
+        self._seen = (0, 0, 0)
+        self._watch = self.loop.call_later(STALLED_S, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn, and count."""
+        self._received += len(data)
+        super().data_received(data)
+
+    def resume_writing(self) -> None:
+        """As uvicorn: the reader has taken what was too much at once; count it."""
+        self._taken += 1
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn."""
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Drop the connection if it should have moved since the last look and has not."""
+        waiting = self.transport.get_write_buffer_size()
+        is_between = self.cycle is not None and self.cycle.response_complete
+        receives = (
+            self.cycle is None  # its first request is not here
+            or self.conn.their_state is h11.SEND_BODY
+            or (is_between and self.timeout_keep_alive_task is None)  # another has begun
+        )
+        seen = (self._received, waiting, self._taken)
+        if (receives or waiting) and seen == self._seen:
+            self.transport.abort()
+            return
+        self._seen = seen
+        self._watch = self.loop.call_later(STALLED_S, self._look)
+
+
+def allow_files() -> None:
+    """As many connections as the system allows: the usual soft limit of 1,024 files is for programs that have few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def tls_context(settings: FleetSettings) -> ssl.SSLContext:
@@ -59,6 +108,33 @@ def tls_context(settings: FleetSettings) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+class Certificate:
+    """The server's certificate, read again when its file is another one: new connections get the new one."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        self.context = tls_context(settings)
+        self._files = settings.server_files
+        self._stamp = self._stamped()
+
+    async def look(self) -> None:
+        """Look at the files; what cannot be used is logged, and the one in use stays in use."""
+        stamp = self._stamped()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self.context.load_cert_chain(*self._files)
+            log("server certificate read again")
+        except (OSError, ssl.SSLError):
+            log("server certificate unusable", level=logging.WARNING)
+
+    def _stamped(self) -> tuple[int, ...]:
+        try:
+            return tuple(path.stat().st_mtime_ns for path in self._files)
+        except OSError:
+            return ()
 
 
 def listen(settings: FleetSettings) -> socket.socket:
@@ -88,8 +164,9 @@ def server_of(app: FastAPI, settings: FleetSettings) -> uvicorn.Server:
     """A server for ``app``; ``run(sockets=[listener])`` serves until it is told to stop."""
     more: dict[str, Any] = {}
     if settings.tls:
-        context = tls_context(settings)
-        more["ssl_context_factory"] = lambda _config, _default: context
+        certificate = Certificate(settings)
+        more["ssl_context_factory"] = lambda _config, _default: certificate.context
+        more["callback_notify"] = certificate.look
     config = uvicorn.Config(
         app,
         http=PeerProtocol,

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -82,7 +82,7 @@ def create_app(fleet: Fleet, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
     app.add_exception_handler(EdgewardError, _refused)
     app.add_exception_handler(RequestValidationError, _not_as_declared)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(_Rim, fleet=fleet, metrics=app.state.metrics)
     return app
@@ -99,7 +99,7 @@ async def _look(fleet: Fleet, releases: Releases) -> None:
             if error.code != told:  # said once, not once a minute
                 told = error.code
                 log("releases not read", level=logging.WARNING, code=error.code)
-        except DBAPIError:
+        except SQLAlchemyError:
             log("releases not read", level=logging.WARNING, code="store-unreachable")
         await asyncio.sleep(LOOK_S)
 

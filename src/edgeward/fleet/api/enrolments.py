@@ -29,7 +29,7 @@ def listed(
 @router.post("/enrolments/{fingerprint}/accept", summary="Take a device in")
 def accepted(fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint, how: Accept) -> Accepted:
     """Compare the fingerprint with the one that the device shows, then accept. 409 if somebody decided already."""
-    vouch = Vouch(how.label, how.group or "", tuple(how.tags), how.device_id)
+    vouch = Vouch(how.label, how.group, tuple(how.tags), how.device_id)
     device = fleet.enrolments.accept(fingerprint, vouch, actor=caller.actor, now_s=fleet.now_s())
     return Accepted(device_id=device)
 
@@ -52,7 +52,7 @@ def tokens(fleet: TheFleet) -> list[TokenView]:
 @router.post("/tokens", status_code=201, summary="A token that takes one device in, once")
 def token_made(fleet: TheFleet, caller: Operator, how: TokenMake) -> Made:
     """It is shown here and never again."""
-    vouch = Vouch(how.label, how.group or "", tuple(how.tags))
+    vouch = Vouch(how.label, how.group, tuple(how.tags))
     token, number = fleet.enrolments.make_token(vouch, days=how.days, actor=caller.actor, now_s=fleet.now_s())
     return Made(id=number, token=token)
 

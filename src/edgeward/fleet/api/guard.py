@@ -57,8 +57,9 @@ def shown_certificate(request: Request) -> str:
     if der is not None:
         return sha256(der).hexdigest()
     if request.client is not None and request.client.host in settings.trusted_proxies:
-        named = request.headers.get(settings.proxy_header, "")
-        found = _fingerprint(named)
+        named = request.headers.getlist(settings.proxy_header)
+        # Two of them: the proxy added its own to one that the client brought along.
+        found = _fingerprint(named[0]) if len(named) == 1 else ""
         if found:
             return found
     raise RefusedError(

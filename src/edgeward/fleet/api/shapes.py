@@ -19,6 +19,7 @@ from edgeward.fleet.store.models import (
 
 Label = Annotated[str, Field(max_length=128, description="Free text for people; no patient's name")]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
+Group = Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._ -]*)?$", description="Empty: none")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -126,7 +127,7 @@ class DeviceChange(_Body):
     """What is left out stays."""
 
     label: Label | None = None
-    group: Word | None = None
+    group: Group | None = None
     tags: Annotated[list[Word], Field(max_length=32)] | None = None
 
 
@@ -153,7 +154,7 @@ class Accept(_Body):
     """How a device is taken in. ``device_id``: the one that it is already, where it lost its key."""
 
     label: Label = ""
-    group: Word | None = None
+    group: Group = ""
     tags: Annotated[list[Word], Field(max_length=32)] = []
     device_id: Annotated[str, Field(pattern=r"^d-[0-9a-f]{16}$")] | None = None
 
@@ -168,7 +169,7 @@ class TokenMake(_Body):
     """A one-time enrolment token: what the device that uses it gets."""
 
     label: Label = ""
-    group: Word | None = None
+    group: Group = ""
     tags: Annotated[list[Word], Field(max_length=32)] = []
     days: Annotated[float, Field(gt=0, le=90)] = 1.0
 

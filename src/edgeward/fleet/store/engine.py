@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 BUSY_MS = 10_000
 """How long a writer waits for another one on SQLite."""
+CONNECT_S = 5
+"""How long PostgreSQL may take to answer a new connection."""
+LOCK_MS = 10_000
+"""How long a transaction waits for another's rows on PostgreSQL."""
+IDLE_MS = 60_000
+"""A transaction on PostgreSQL in which nothing happens for so long is undone."""
 POOL = 8
 """Connections that one worker keeps open; as many again for a moment."""
 _WRITING = "edgeward_writing"
@@ -41,11 +47,18 @@ class Store:
         self.url = _url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine: Engine = create_engine(
-            self.url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=not self.is_sqlite, hide_parameters=True
+            self.url,
+            pool_size=POOL,
+            max_overflow=POOL,
+            pool_pre_ping=not self.is_sqlite,
+            hide_parameters=True,
+            connect_args={} if self.is_sqlite else {"connect_timeout": CONNECT_S},
         )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
         self.writer = self.engine.execution_options(**{_WRITING: True})
 
     @contextmanager
@@ -111,6 +124,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """A worker that is stopped in the middle of a transaction must not hold up the others for ever."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{LOCK_MS}ms'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_MS}ms'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
