@@ -167,7 +167,7 @@ def test_older_bundle_is_refused_unless_a_return_is_signed() -> None:
     [
         (TrialResult(False, "golden-failed", "no"), Why.GOLDEN_FAILED),
         (TrialResult(False, "trial-too-slow", "no", EVIDENCE), Why.TOO_SLOW),
-        (TrialResult(False, "trial-memory", "no", EVIDENCE), Why.MEMORY),
+        (TrialResult(True, evidence=replace(EVIDENCE, memory_kib=100_001)), Why.MEMORY),
         (TrialResult(False, "trial-hung", "no"), Why.TRIAL_CRASHED),
         (TrialResult(True), Why.TRIAL_CRASHED),  # one that measured nothing
     ],
@@ -175,15 +175,46 @@ def test_older_bundle_is_refused_unless_a_return_is_signed() -> None:
 def test_failed_gate_ends_it_and_is_remembered(result: TrialResult, why: Why) -> None:
     """A bundle that fails on this device never serves, is said with its evidence, and is not fetched again."""
     made = device()
+    made.rules = Rules(memory_kib_max=100_000)
     made.trial = lambda _path: result
     record = made.install(2)
     assert (record.state, record.why, record.evidence) == (S.FAILED, why, result.evidence)
+    assert record.attempt == (3 if why is Why.TOO_SLOW else 1)
     assert version_of(made) == "1.0.0"
     assert made.slots.trial() is None
     updater = made.boot_again()
     updater.order(made.repository.order(3))
     record = made.until(updater, ended)
-    assert (record.why, made.repository.downloads) == (Why.REFUSED_BEFORE, 1)
+    assert (record.why, made.repository.fetched) == (Why.REFUSED_BEFORE, len(made.repository.raw))
+
+
+def test_device_that_was_busy_in_one_trial_takes_the_bundle_in_the_next() -> None:
+    """A latency that another job spoiled is measured again, and nothing is fetched twice."""
+    made, results = (
+        device(),
+        [TrialResult(False, "trial-too-slow", "no", EVIDENCE), TrialResult(True, evidence=EVIDENCE)],
+    )
+    made.trial = lambda _path: results.pop(0)
+    record = made.install(2)
+    assert (record.state, record.attempt, made.repository.fetched) == (S.COMMITTED, 2, len(made.repository.raw))
+
+
+def test_ward_that_breaks_fails_the_update_and_not_its_thread() -> None:
+    """An error that nobody foresaw, in the soak: the beds go back, and the next order is taken."""
+    made, live = device(), ScriptedLive()
+    updater = soaked(made, live, soak_s=600)
+    made.until(updater, lambda record: record.state is S.SOAKING)
+    real, live.serving = live.serving, None
+    record = made.until(updater, ended)
+    assert (record.state, record.why, record.code, live.said[-1]) == (
+        S.ROLLED_BACK,
+        Why.OTHER,
+        "update-broke",
+        "go back",
+    )
+    live.serving = real
+    updater.order(made.repository.order(3))
+    assert made.until(updater, ended).state is S.COMMITTED
 
 
 @pytest.mark.parametrize("error", [EngineError("engine-load", "no"), BundleError("x", "no"), ValueError("payload")])

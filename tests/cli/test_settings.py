@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 
 from edgeward.bedside.feed import Population
 from edgeward.bedside.thresholds.settings import Latch
+from edgeward.cli import settings as cli_settings
 from edgeward.cli.settings import load_bedside
 from edgeward.kernel.errors import ConfigError
 
@@ -65,6 +67,19 @@ def test_a_wrong_file_is_refused_with_a_code(tmp_path: Path, text: str, code: st
     with pytest.raises(ConfigError) as refused:
         load_bedside(_file(tmp_path, text), {})
     assert refused.value.code == code
+
+
+def test_a_device_without_time_zone_data_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zone is right and the device cannot know it: another message than for a misspelt one."""
+
+    def unknown(name: str) -> None:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(cli_settings, "ZoneInfo", unknown)
+    monkeypatch.setattr(cli_settings, "available_timezones", set)
+    with pytest.raises(ConfigError, match="tzdata") as caught:
+        cli_settings.zone_of("Europe/Berlin", "fleet")
+    assert caught.value.code == "zone-data-missing"
 
 
 def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ _TRIAL_ROUNDS = 3
 class TrialResult:
     """What the device's own trial of a bundle found; ``code`` and ``message`` say why when it did not pass.
 
-    Codes: ``golden-failed``, ``trial-too-slow``, ``trial-memory``, ``trial-crashed``,
+    Codes: ``golden-failed``, ``trial-too-slow``, ``trial-crashed``,
     ``trial-hung``, ``trial-bad_output``, ``trial-not_ready``.
     """
 
@@ -38,14 +38,12 @@ class TrialResult:
     evidence: Evidence = field(default_factory=Evidence)
 
 
-def run_trial(
-    path: Path, threads: int, deadline_ms_of: Callable[[Bundle], float], *, memory_kib_max: int = 0
-) -> TrialResult:
+def run_trial(path: Path, threads: int, deadline_ms_of: Callable[[Bundle], float]) -> TrialResult:
     """Plan, golden vectors, latency against the deadline that ``deadline_ms_of`` reads from the plan, and memory.
 
     The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
-    job's burst does not refuse a good bundle. ``memory_kib_max``: most that the engine's process may hold after
-    them (resident set); 0: any. Raises what keeps an engine from starting (``EdgewardError``).
+    job's burst does not refuse a good bundle. What its process holds after them (resident set) is measured; whoever
+    asks has the limit. Raises what keeps an engine from starting (``EdgewardError``).
     """
     bundle = read_bundle(path.read_bytes())
     deadline_ms = deadline_ms_of(bundle)
@@ -76,14 +74,6 @@ def run_trial(
             "trial-too-slow",
             f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {deadline_ms:g} ms; "
             "publish a smaller model for such devices",
-            evidence,
-        )
-    if 0 < memory_kib_max < memory_kib:
-        return TrialResult(
-            False,
-            "trial-memory",
-            f"its engine holds {memory_kib >> 10} MiB on this device, the limit is {memory_kib_max >> 10} MiB; "
-            "publish a smaller model for such devices, or raise the device's limit",
             evidence,
         )
     return TrialResult(True, evidence=evidence)

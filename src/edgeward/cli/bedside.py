@@ -366,14 +366,19 @@ def hello_of(settings: BedsideSettings, info: SourceInfo, served: Served) -> dic
 def show_slots(arguments: argparse.Namespace) -> int:
     """The verb ``bedside slots``."""
     from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.updating.journal import Journal
     from edgeward.cli.settings import default_state_dir
 
     root = (arguments.state_dir or default_state_dir()) / "slots"
     if not root.is_dir():
         raise ConfigError("slots-missing", f"no device has run on {root} yet; start one with 'edgeward bedside run'")
-    # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to undo.
+    # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to go on with.
     for label, slot in SlotStore(root).look().items():
         print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
+    record = Journal(root).read()
+    if record.order is not None:
+        why = f": {record.message or record.why} [{record.code or record.why}]" if record.why is not None else ""
+        print(f"{'update':9} {record.order.family} {record.order.version} {record.state}{why}")
     return 0
 
 

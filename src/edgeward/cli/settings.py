@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from edgeward.bedside.feed import Population
 from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
@@ -175,10 +175,16 @@ class _Hl7Table:
 
 
 def zone_of(name: str, where: str) -> tzinfo:
-    """The time zone that ``[where] zone`` names; ``ConfigError`` (``zone-unknown``)."""
+    """The time zone that ``[where] zone`` names; ``ConfigError`` (``zone-unknown``, ``zone-data-missing``)."""
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        if not available_timezones():
+            raise ConfigError(
+                "zone-data-missing",
+                f"[{where}] zone: this device has no time zone data, so {name!r} means nothing here; install the "
+                "system's tzdata package",
+            ) from error
         raise ConfigError(
             "zone-unknown", f"[{where}] zone: no time zone {name!r}; write one such as Europe/Berlin"
         ) from error

@@ -73,7 +73,7 @@ class Story:
             if active is not None and active.version == NEW:
                 device.slots.revert("engine-crashed")
             return
-        updater.order(device.repository.order(2, shadow_s=30, soak_s=60))
+        updater.order(device.repository.order(2, shadow_s=2, soak_s=2))
         device.until(updater, lambda record: record.ended)
 
 

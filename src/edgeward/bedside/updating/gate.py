@@ -31,7 +31,6 @@ FAILURES_PER = 100
 _TRIAL = {
     "golden-failed": Why.GOLDEN_FAILED,
     "trial-too-slow": Why.TOO_SLOW,
-    "trial-memory": Why.MEMORY,
 }
 _WHY = {
     "repository-unreachable": Why.UNREACHABLE,
@@ -82,12 +81,19 @@ def judge_offer(offer: Offer, order: Order, active: Slot | None, refused: str) -
     return Fails(Why.BUNDLE_OLDER, code=Why.BUNDLE_OLDER.value, message=told)
 
 
-def judge_trial(result: TrialResult) -> Fails | None:
-    """What a trial that did not pass means; None for one that did."""
-    if result.passed and result.evidence.golden_vectors:
+def judge_trial(result: TrialResult, memory_kib_max: int = 0) -> Fails | None:
+    """What a trial that did not pass means; None for one that did, within ``memory_kib_max`` (0: any).
+
+    A device that is busy for a minute must not bar a bundle for ever: only a latency is measured again.
+    """
+    evidence = result.evidence
+    if result.passed and 0 < memory_kib_max < evidence.memory_kib:
+        return Fails(Why.MEMORY, False, Why.MEMORY.value, _too_much(evidence.memory_kib, memory_kib_max), evidence)
+    if result.passed and evidence.golden_vectors:
         return None
     code = result.code or "trial-failed"
-    return Fails(_TRIAL.get(code, Why.TRIAL_CRASHED), False, code, result.message, result.evidence)
+    why = _TRIAL.get(code, Why.TRIAL_CRASHED)
+    return Fails(why, why is Why.TOO_SLOW, code, result.message, evidence)
 
 
 def judge_shadow(
@@ -112,8 +118,8 @@ def judge_shadow(
         told = f"it failed on {shadow.failed} windows that the current one scored"
         return _shadow_fails(Why.SHADOW_FAILED, told, evidence)
     if 0 < memory_kib_max < shadow.memory_kib:
-        told = f"its engine holds {shadow.memory_kib >> 10} MiB, the limit is {memory_kib_max >> 10} MiB"
-        return _shadow_fails(Why.MEMORY, told, evidence)
+        told = _too_much(shadow.memory_kib, memory_kib_max)
+        return Fails(Why.MEMORY, False, Why.MEMORY.value, told, evidence)
     if elapsed_s < order.shadow_s:
         return None
     if shadow.windows < SHADOW_WINDOWS_MIN:
@@ -153,6 +159,13 @@ def judge_soak(serving: Serving, order: Order, evidence: Evidence, elapsed_s: fl
 
 def _too_many(failures: int, of: int) -> bool:
     return failures > FAILURES_FREE + of // FAILURES_PER
+
+
+def _too_much(memory_kib: int, memory_kib_max: int) -> str:
+    return (
+        f"its engine holds {memory_kib >> 10} MiB on this device, the limit is {memory_kib_max >> 10} MiB; the bundle "
+        "in use stays in use, publish a smaller model for such devices, or raise the device's limit"
+    )
 
 
 def _shadow_fails(why: Why, told: str, evidence: Evidence) -> Fails:

@@ -184,7 +184,7 @@ class Updater:
             self._read_mail()
             if self._stopping.is_set():
                 break
-            found = self._next()
+            found = self._found()
             if isinstance(found, float):
                 if not self._has_news():
                     return found
@@ -193,6 +193,13 @@ class Updater:
             if isinstance(found, Waits) and not self._record.ended:
                 return _SAFE_S if found.why is Why.BED_IN_USE else _POLL_S
         return 0.0
+
+    def _found(self) -> Happening | float:
+        try:
+            return self._next()
+        except Exception as error:  # noqa: BLE001  (what breaks fails the update and never ends its thread)
+            told = f"the update broke ({type(error).__name__}); look at the device's log"
+            return Fails(Why.OTHER, True, "update-broke", told)
 
     def _next(self) -> Happening | float:
         """Do what the record waits for: what came of it, or the seconds to wait."""
@@ -287,7 +294,7 @@ class Updater:
             told = "the bundle is not the one that its signed entry describes; publish it again"
             return Fails(Why.BUNDLE_REFUSED, code="bundle-mismatch", message=told)
         result = self._measured(slot.path)
-        return judge_trial(result) or Passed(result.evidence)
+        return judge_trial(result, self._rules.memory_kib_max) or Passed(result.evidence)
 
     def _measured(self, path: Path) -> TrialResult:
         try:

@@ -255,8 +255,9 @@ def _ordered(record: Record, ordered: Ordered, now_ns: int) -> tuple[Record, tup
         return _begun(fresh, now_ns), (*live, Duty.RECORD, *slots)
     same = not record.ended and record.order is not None and record.order.rollout == order.rollout
     served = same and record.state in _IN_CHARGE
+    known = record.order if same and record.order is not None else order  # which attempt of what is told as it began
     after = Record(
-        order,
+        replace(known, deed=Deed.WITHDRAW),
         ordered.is_local,
         UpdateState.ROLLED_BACK if served else UpdateState.FAILED,
         attempt=record.attempt if same else 1,
