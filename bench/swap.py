@@ -59,6 +59,8 @@ WELL = {Kind.HR: 80.0, Kind.SPO2: 97.0, Kind.RR: 16.0, Kind.ABP_SYS: 120.0, Kind
 BEDS = 8
 OFTEN_S = 1.0
 TICK_S = 0.1
+PATIENT_MS = 190.0
+"""The bundles' deadline here: at the shipped one other jobs of the machine would cost engines all the time."""
 PATCH = """\
 import sys
 
@@ -76,7 +78,7 @@ def bundles(folder: Path) -> tuple[Slot, Slot]:
     slots = []
     for key, version in (("a", "1.0.0"), ("b", "1.0.1")):
         bundle = read_bundle(shipped_bundle(TASK).read_bytes())
-        raw = write_bundle(replace(bundle.manifest, version=version), bundle.members)
+        raw = write_bundle(replace(bundle.manifest, version=version, deadline_ms=PATIENT_MS), bundle.members)
         file = folder / f"{key}.ewb"
         file.write_bytes(raw)
         slots.append(Slot(key, TASK, version, read_bundle(raw).sha256, len(raw), file))
@@ -318,7 +320,7 @@ def shadow_cost(beds: int, seconds: float, rounds: int, faster: float) -> None:
         beside: list[float] = []
         parts: tuple[list[float], list[float]] = ([], [])
         windows = skipped = 0
-        budget_us = driven.task.core.plan.deadline_ms * 1000.0
+        budget_us = read_bundle(shipped_bundle(TASK).read_bytes()).manifest.deadline_ms * 1000.0
         try:
             for _ in range(rounds):
                 scores, part = driven.run(seconds)

@@ -10,7 +10,7 @@ import numpy as np
 from edgeward.bedside.assess.model import Model
 from edgeward.bedside.assess.warm import Answer
 from edgeward.bedside.feed import Measured
-from edgeward.inference.host import Failure, Result
+from edgeward.inference.host import Failure, HostState, Readiness, Result
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.testing.assess import ToyPlan
 
@@ -76,6 +76,7 @@ class FakeEngine:
     stopped: bool = False
     worker_pid: int | None = None
     standby_pid: int | None = None
+    start_error: None = None
     seen: list[float] = field(default_factory=list)
 
     def infer(self, inputs: Mapping[str, Any], *, budget_s: float) -> Result:
@@ -84,6 +85,10 @@ class FakeEngine:
         if self.score is None:
             return Result(None, Failure.CRASHED, 1)
         return Result(np.array([self.score], np.float32), None, 1)
+
+    @property
+    def state(self) -> HostState:
+        return HostState(Readiness.READY, 0, self.standby, None)
 
     def check(self) -> Failure | None:
         return None
