@@ -250,7 +250,7 @@ class Preview:
                 {"name": "the rest", "errors": "6 %"},
             ],
         })  # fmt: skip
-        for _ in range(26):
+        for _ in range(35):
             self.round()
         self.draft("sepsis-risk", "trees retrained on this year's stays", plan, approve=False)
         self.round()

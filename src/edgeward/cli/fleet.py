@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeward.cli import fleet_operate
 from edgeward.cli.fleet_settings import fleet_arguments, load_fleet
 from edgeward.kernel.errors import ConfigError
 
@@ -34,6 +35,7 @@ def register(verbs: Any) -> None:
     _register_server(subjects)
     _register_people(subjects)
     _register_devices(subjects)
+    fleet_operate.register(subjects)
 
 
 def _register_server(subjects: Any) -> None:
@@ -70,7 +72,7 @@ def _register_server(subjects: Any) -> None:
     )
     serve.add_argument("--repository", help="folder or s3://BUCKET/PREFIX of the signed repository to serve")
     serve.set_defaults(run=run_serve)
-    audit = subjects.add_parser("audit", help="the audit on this machine's database")
+    audit = subjects.add_parser("audit", help="verify the audit on this machine's database, or read it over REST")
     deeds = audit.add_subparsers(title="deeds", metavar="DEED", required=True)
     verify = deeds.add_parser(
         "verify",
@@ -80,6 +82,7 @@ def _register_server(subjects: Any) -> None:
     fleet_arguments(verify)
     verify.add_argument("--expect", metavar="SEQ:HASH", help="a head that was noted and must still be in the chain")
     verify.set_defaults(run=run_audit_verify)
+    fleet_operate.register_audit(deeds)
 
 
 def _register_people(subjects: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a site says of its fleet server: ``[fleet]`` and ``[fleet.oidc]`` of the settings file."""
+"""What a site says of its fleet server (``[fleet]``), and an operator's machine of how to reach it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeward.cli.settings import default_state_dir, document, table_of, typed, within, words_of
+from edgeward.cli.fleet_remote import FleetClientSettings
+from edgeward.cli.settings import (
+    default_state_dir,
+    document,
+    environment,
+    table_of,
+    toml_of,
+    typed,
+    within,
+    words_of,
+)
 from edgeward.fleet.settings import FleetSettings, OidcSettings
 from edgeward.kernel.errors import ConfigError
 
@@ -52,3 +62,32 @@ def _oidc(table: dict[str, Any]) -> OidcSettings:
     if not settings.issuer or not settings.client_id:
         raise ConfigError("setting-incomplete", "[fleet.oidc] needs issuer and client_id")
     return replace(settings, secret_file=Path(secret).expanduser()) if secret else settings
+
+
+def load_client(path: Path | None, arguments: Mapping[str, Any]) -> tuple[FleetClientSettings, str]:
+    """Which server, and the token: ``[fleet_client]``, then ``arguments`` that are not None, then the environment.
+
+    ``ConfigError``: ``token-missing``, ``token-unreadable``, and of the settings file.
+    """
+    table = table_of(document(path).get("fleet_client", {}), "fleet_client")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    settings = replace(typed(FleetClientSettings(), table, "fleet_client"), **given)
+    if settings.token_file != Path():
+        try:
+            token = settings.token_file.read_text("utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError("token-unreadable", f"cannot read the token file {settings.token_file}") from error
+    else:
+        token = environment("EDGEWARD_FLEET_TOKEN").strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            "token-missing",
+            "give an API token: --token-file FILE or $EDGEWARD_FLEET_TOKEN; on the server's machine "
+            "edgeward fleet user token NAME makes one",
+        )
+    return settings, token
+
+
+def plan_of(path: Path) -> dict[str, Any]:
+    """A rollout's plan, as its file says it; the server reads it. ``ConfigError`` for a file that cannot be read."""
+    return toml_of(path, "plan")

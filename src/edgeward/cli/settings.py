@@ -33,6 +33,7 @@ _TABLES = {
     "beds": "[[beds]]",
     "thresholds": "[thresholds]",
     "cloud": "[cloud]",
+    "fleet_client": "[fleet_client]",
     "hl7": "[hl7]",
     "codes": "[[codes]]",
     "fhir": "[fhir]",
@@ -195,15 +196,25 @@ def document(path: Path | None) -> dict[str, Any]:
     named = path or (Path(os.environ["EDGEWARD_SETTINGS"]) if os.environ.get("EDGEWARD_SETTINGS") else None)
     if named is None:
         return {}
-    try:
-        found = tomllib.loads(named.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError("settings-unreadable", f"cannot read the settings file {named}: {error}") from error
+    found = toml_of(named, "settings")
     unknown = set(found) - set(_TABLES)
     if unknown:
         known = ", ".join(_TABLES.values())
         raise ConfigError("setting-unknown", f"{named}: unknown table {sorted(unknown)}; known: {known}")
     return found
+
+
+def toml_of(path: Path, what: str) -> dict[str, Any]:
+    """A TOML file; ``ConfigError`` (``settings-unreadable``) says ``what`` it was to be."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("settings-unreadable", f"cannot read the {what} file {path}: {error}") from error
+
+
+def environment(name: str) -> str:
+    """A variable of the environment, "" where it is not set."""
+    return os.environ.get(name, "")
 
 
 def table_of(value: object, where: str) -> dict[str, Any]:

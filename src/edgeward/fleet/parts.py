@@ -50,6 +50,7 @@ class Fleet:
     oidc: Oidc | None = None
     """Signing in by an identity provider, where one is set."""
     desk: Desk = field(default_factory=NoDesk)
+    """What rollouts ask of the repository."""
 
     def close(self) -> None:
         """Finish what goes on and let the database go."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeward.fleet.accounts import Caller, Permission
-from edgeward.fleet.api.guard import READS, Approver, Needs, Operator, Reader, TheFleet
+from edgeward.fleet.api.guard import READS, Approver, Needs, Operator, TheFleet
 from edgeward.fleet.api.shapes import Label, Sha256
 from edgeward.fleet.conduct import look, people
 from edgeward.fleet.conduct.look import Place, Reason, Seen, StageSeen
@@ -130,7 +130,7 @@ class RolloutView(BaseModel):
 
 
 class StageView(BaseModel):
-    """A stage; ``state``: waiting, open or passed."""
+    """A stage; ``state``: waiting, open, passed, stopped, or skipped where nobody was left for it."""
 
     name: str
     state: str
@@ -308,11 +308,3 @@ def decide(fleet: Fleet, caller: Caller, number: int, deed: str, revision: int |
     else:
         people.decide(fleet.store, number, deed, by=caller.name, now_s=fleet.now_s(), revision=revision)
     return Response(status_code=204)
-
-
-@router.get("/offers", summary="What can be rolled out")
-def offers(fleet: TheFleet, caller: Reader) -> list[dict[str, str]]:  # noqa: ARG001 - who asks must be known
-    """Every bundle that signed metadata name now."""
-    with fleet.store.reading() as session:
-        found = look.releases(session, fleet.desk)
-    return [{"family": family, "version": version, "sha256": sha256} for family, version, sha256 in found]

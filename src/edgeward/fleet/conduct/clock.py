@@ -19,7 +19,7 @@ from edgeward.fleet.conduct.tables import RolloutClock, RolloutDevice, RolloutRo
 from edgeward.fleet.rollout.happening import Tick, Unheard
 from edgeward.fleet.rollout.words import Standing, Status
 from edgeward.fleet.store import audit
-from edgeward.fleet.store.models import Device
+from edgeward.fleet.store.models import Device, Release
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -131,9 +131,10 @@ class Clock:
         """Put the prepared return in force, which may be done already, then begin its rollout."""
         with self._store.reading() as session:
             release = Conductor(session, now_s, locked=False).kept[number].rollout.release
+            named = session.get(Release, release.return_sha256)
         problem: EdgewardError | None = None
         try:
-            if release.return_sha256:
+            if release.return_sha256 and (named is None or not named.current):
                 self._desk.go_back(release.family, release.return_sha256)
         except EdgewardError as error:
             problem = error

@@ -30,7 +30,7 @@ UNHEARD = "silent"
 
 @dataclass(frozen=True, slots=True)
 class StageSeen:
-    """A stage as people see it; ``state``: waiting, open, passed, or skipped where nobody was left for it."""
+    """A stage as people see it; ``state``: waiting, open, passed, stopped, or skipped where nobody was left for it."""
 
     name: str
     counts: Counts
@@ -120,7 +120,7 @@ def _state(rollout: Rollout, number: int) -> str:
         return "waiting"
     if number < rollout.stage or rollout.met_s:
         return "passed" if rollout.counts[number].total else "skipped"
-    return "open"
+    return "stopped" if rollout.withdraws else "open"
 
 
 def _reasons(session: Session, number: int) -> list[Reason]:
@@ -179,11 +179,14 @@ def evidence_of(row: RolloutDevice) -> dict[str, Any]:
 
 
 def releases(session: Session, desk: Desk) -> list[tuple[str, str, str]]:
-    """What can be rolled out: family, version and hash of every bundle that signed metadata name now."""
+    """What can be rolled out: family, version and hash of every bundle that signed metadata name now.
+
+    What the server has proven (``fleet.releases``); where it has no root to prove by, what the repository says: a
+    device proves it in any case.
+    """
     query = select(Release.family, Release.version, Release.sha256).where(Release.current.is_(True))
-    found = {(row[0], row[1], row[2]) for row in session.execute(query)}
-    found |= {(offer.name, offer.version, offer.sha256) for offer in desk.offers()}
-    return sorted(found)
+    proven = {(row[0], row[1], row[2]) for row in session.execute(query)}
+    return sorted(proven or {(offer.name, offer.version, offer.sha256) for offer in desk.offers()})
 
 
 def pulse(session: Session, number: int) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from edgeward.fleet.conduct import look
 from edgeward.fleet.conduct.conductor import Conductor
 from edgeward.fleet.conduct.rows import new_row, rollout_of, touch
 from edgeward.fleet.conduct.tables import RolloutRow
@@ -21,7 +22,7 @@ from edgeward.fleet.rollout.plan import Release as Planned
 from edgeward.fleet.rollout.state import Rollout
 from edgeward.fleet.rollout.words import Status
 from edgeward.fleet.store import audit
-from edgeward.fleet.store.models import Device, DeviceTag, Release
+from edgeward.fleet.store.models import Device, DeviceTag
 from edgeward.kernel.errors import EdgewardError, RolloutError
 
 if TYPE_CHECKING:
@@ -124,10 +125,8 @@ def _seen(session: Session, conductor: Conductor, number: int, revision: int | N
 
 def _release(session: Session, desk: Desk, wish: Wish) -> Planned:
     """What signed metadata name now: anything else no device would take."""
-    query = select(Release).where(Release.family == wish.family, Release.current.is_(True))
-    known = {row.sha256: row.version for row in session.scalars(query)}
     try:
-        known |= {offer.sha256: offer.version for offer in desk.offers() if offer.name == wish.family}
+        known = {sha256: version for family, version, sha256 in look.releases(session, desk) if family == wish.family}
         prepared = desk.prepared(wish.family)
     except EdgewardError as error:
         raise RefusedError(409, error.code, str(error)) from error

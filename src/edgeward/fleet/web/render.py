@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import Request
 
     from edgeward.fleet.accounts import Caller
+    from edgeward.fleet.rollout.plan import Pick
     from edgeward.fleet.rollout.slots import Slot
     from edgeward.fleet.rollout.state import Counts
 
@@ -50,6 +51,18 @@ def days_of(slot: Slot) -> str:
     return "every day" if len(slot.days) == len(DAYS) else ", ".join(DAYS[day] for day in slot.days)
 
 
+def pick_words(pick: Pick) -> str:
+    """Which devices a stage takes."""
+    limits = [f"{pick.count} devices" if pick.count != 1 else "1 device"] if pick.count is not None else []
+    if pick.share is not None:
+        limits.append(f"{share_text(pick.share)} of all so far")
+    kinds = [f"of group {pick.group}"] if pick.group is not None else []
+    kinds += [f"with the tag {pick.tag}"] if pick.tag is not None else []
+    if pick.is_rest:
+        return "all that remain"
+    return " ".join([f"at most {' and '.join(limits)}" if limits else "all devices", *kinds])
+
+
 def bar(counts: Counts) -> list[tuple[str, int, int, int]]:
     """The parts of a stage's bar: name, start, width (of ``BAR_WIDTH``) and devices; none for an empty stage."""
     shown, start, seen = [], 0, 0
@@ -78,7 +91,13 @@ def _environment() -> Environment:
         "bar": bar,
         **{name: getattr(words, f"{name}_words") for name in ("status", "cause", "standing", "state", "rung", "why")},
     }
-    made.globals |= {"ago": ago, "BAR_WIDTH": BAR_WIDTH, "days_of": days_of, "evidence_of": evidence_of}
+    made.globals |= {
+        "ago": ago,
+        "BAR_WIDTH": BAR_WIDTH,
+        "days_of": days_of,
+        "evidence_of": evidence_of,
+        "pick_words": pick_words,
+    }
     return made
 
 

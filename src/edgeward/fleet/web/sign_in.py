@@ -30,9 +30,9 @@ def static(name: str) -> Response:
 
 
 @router.get("/login")
-def asked(request: Request, to: str = "/") -> Response:
+def asked(request: Request, fleet: TheFleet, to: str = "/") -> Response:
     """The form."""
-    return page(request, "login.html", to=_inside(to), message="")
+    return page(request, "login.html", to=_inside(to), message="", by_provider=fleet.oidc is not None)
 
 
 @router.post("/login")
@@ -47,7 +47,14 @@ async def signed_in(request: Request, fleet: TheFleet) -> Response:
             fleet.accounts.sign_in, form.get("name", ""), form.get("password", ""), address=address, now_s=fleet.now_s()
         )
     except RefusedError as error:
-        return page(request, "login.html", status=status_of(error), to=to, message=str(error))
+        return page(
+            request,
+            "login.html",
+            status=status_of(error),
+            to=to,
+            message=str(error),
+            by_provider=fleet.oidc is not None,
+        )
     response = RedirectResponse(to, 303)
     set_cookie(response, fleet, made.secret)
     return response

@@ -1,0 +1,148 @@
+"""What an operator does from another machine, by the command line over the server's REST interface."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from conduct_support import FAMILY, Site
+from fleet_support import Served
+
+from edgeward.cli.main import main
+from edgeward.exchange.words import UpdateState
+from edgeward.fleet.accounts import Role
+from edgeward.fleet.api import rollouts
+from edgeward.fleet.serve import listen
+from edgeward.fleet.store.engine import Store
+from edgeward.fleet.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fleet_support import FleetKit
+
+PLAN = """
+gap = "0 min"
+[[stage]]
+name = "canary"
+count = 2
+success = "100 %"
+errors = "0 %"
+[[stage]]
+name = "the rest"
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(f"sqlite:///{tmp_path / 'fleet.db'}")
+    migrate(made)
+    yield made
+    made.close()
+
+
+class Desk:
+    """A running server, devices, and people with token files."""
+
+    def __init__(self, kit: FleetKit, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.site = Site(kit, 4, groups=("icu",))
+        kit.fleet = replace(kit.with_rollouts(self.site.book).fleet, desk=self.site.desk)
+        self.served = Served(kit, listen(kit.settings), routers=(rollouts.router,))
+        self.folder, self._capsys = folder, capsys
+        for name, role in {"ann": Role.OPERATOR, "ben": Role.APPROVER, "quinn": Role.AUDITOR}.items():
+            (folder / name).write_text(kit.token(name, role) + "\n")
+
+    def run(self, who: str, *words: str, code: int = 0) -> str:
+        """One command; what it printed, errors included."""
+        url = str(self.served.client.base_url)
+        found = main(["fleet", *words, "--server", url, "--token-file", str(self.folder / who)])
+        said = self._capsys.readouterr()
+        assert found == code, said
+        return said.out + said.err
+
+
+@pytest.fixture
+def desk(kit: FleetKit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    made = Desk(kit, tmp_path, capsys)
+    yield made
+    made.served.close()
+
+
+def test_whole_road_from_another_machine(desk: Desk) -> None:
+    """Draft with a plan's file, approve, watch, and read the devices."""
+    plan = desk.folder / "plan.toml"
+    plan.write_text(PLAN)
+    assert "rollout 1 is drafted" in desk.run("ann", "rollout", "create", FAMILY, "--plan", str(plan))
+    assert "rollout 1 is approved" in desk.run("ben", "rollout", "approve", "1")
+    for _ in range(5):
+        desk.site.round()
+    shown = desk.run("ann", "rollout", "show", "1")
+    assert "completed" in shown
+    assert shown.splitlines()[-2:] == [
+        "canary    passed        0          2       0            0         0       0          0        0        0",
+        "the rest  passed        0          2       0            0         0       0          0        0        0",
+    ]
+    table = desk.run("ann", "rollouts").splitlines()
+    assert table[0].startswith("NO  BUNDLE")
+    assert "ecg-beat 2.0.0  completed" in table[1]
+    devices = json.loads(desk.run("ann", "devices", "--group", "icu", "--json"))
+    assert {family["version"] for one in devices for family in one["families"]} == {"2.0.0"}
+    name = devices[0]["id"]
+    assert "ecg-beat  2.0.0" in desk.run("ann", "device", name)
+    assert len(desk.run("ann", "rollout", "devices", "1", "--standing", "committed").splitlines()) == 5
+    assert "rollout.completed" in desk.run("quinn", "audit", "list", "--action", "rollout.completed")
+    assert "no rollout is like this" in desk.run("ann", "rollouts", "--status", "halted")
+
+
+def test_failures_are_read_from_the_command_line(desk: Desk) -> None:
+    """A halted rollout, why, on which devices."""
+    desk.run("ann", "rollout", "create", FAMILY)
+    desk.run("ben", "rollout", "approve", "1")
+    for device in desk.site.devices.values():
+        device.will = UpdateState.FAILED
+    for _ in range(3):
+        desk.site.round()
+    shown = desk.run("ann", "rollout", "show", "1")
+    assert "halted (too-many-errors)" in shown
+    assert "golden-failed" in shown
+    assert "golden-failed" in desk.run("ann", "rollout", "devices", "1", "--errors")
+
+
+def test_refusals_have_their_exit_codes(desk: Desk) -> None:
+    """7: the rollout may not; 2: the token may not, or there is no server; 3: there is no such thing."""
+    desk.run("ann", "rollout", "create", FAMILY)
+    assert "[rollout-state]" in desk.run("ann", "rollout", "resume", "1", code=7)
+    assert "[rollout-changed]" in desk.run("ann", "rollout", "abort", "1", "--revision", "9", code=7)
+    assert "[not-permitted]" in desk.run("ann", "rollout", "approve", "1", code=2)
+    assert "[device-unknown]" in desk.run("ann", "device", "d-0000000000000000", code=3)
+    assert "[rollout-unknown]" in desk.run("ann", "rollout", "show", "77", code=7)
+    bad = desk.folder / "plan.toml"
+    bad.write_text('soak = "for ever"')
+    assert "[plan-text]" in desk.run("ann", "rollout", "create", FAMILY, "--plan", str(bad), code=7)
+    (desk.folder / "old").write_text("ew_" + "0" * 64)
+    assert "[sign-in-needed]" in desk.run("old", "rollouts", code=2)
+
+
+def test_wrong_servers_are_said(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No server, no URL, a token in the open, and no token."""
+    token = ["--token-file", str(desk.folder / "ann")]
+    for server, code in (
+        ("http://127.0.0.1:9", "fleet-unreachable"),
+        ("fleet.example", "fleet-url"),
+        ("http://fleet.example", "fleet-plain"),
+    ):
+        assert main(["fleet", "rollouts", "--server", server, *token]) == 2
+        assert f"[{code}]" in capsys.readouterr().err
+    monkeypatch.delenv("EDGEWARD_FLEET_TOKEN", raising=False)
+    assert main(["fleet", "rollouts"]) == 2
+    assert "[token-missing]" in capsys.readouterr().err
+    monkeypatch.setenv("EDGEWARD_FLEET_TOKEN", (desk.folder / "ann").read_text())
+    assert main(["fleet", "rollouts", "--server", str(desk.served.client.base_url)]) == 0
+    settings = desk.folder / "settings.toml"
+    settings.write_text(f'[fleet_client]\nserver = "{desk.served.client.base_url}"\ntoken_file = "{desk.folder}/ann"\n')
+    assert main(["fleet", "rollouts", "--settings", str(settings)]) == 0
