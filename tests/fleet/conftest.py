@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import uuid
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,40 +16,21 @@ from fleet_support import FleetKit, Served
 from edgeward.fleet.serve import listen
 from edgeward.fleet.store.engine import Store
 from edgeward.fleet.store.migrate import migrate
+from edgeward.testing.postgresql import NoPostgresqlError, temporary_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """A temporary PostgreSQL of this test run: the URL of its maintenance database."""
-    if not _BINARIES:
-        pytest.skip("PostgreSQL's server is not installed (Debian: postgresql)")
-    binaries = _BINARIES[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="edgeward-pg-"))
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # initdb refuses to run as root
-        try:
-            shutil.chown(folder, "postgres", "postgres")
-        except LookupError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres to run it as")
-        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
-    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
     try:
-        subprocess.run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "edgeward", "-E", "UTF8"], **quiet)
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=on -c max_connections=60"
-        subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"], **quiet)
-        yield f"postgresql://edgeward@127.0.0.1:{port}/"
-    finally:
-        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **{**quiet, "check": False})
-        shutil.rmtree(folder, ignore_errors=True)
+        with temporary_postgresql() as url:
+            yield url
+    except NoPostgresqlError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -105,7 +106,7 @@ def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -126,3 +127,19 @@ def test_certificate_of_the_hospital_is_taken(tls: tuple[str, Path], monkeypatch
     monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
     with opened(tls[0], timeout_s=5.0) as answer:
         assert (answer.status, answer.read(9)) == (200, b"ok")
+
+
+def test_the_authority_that_is_named_is_the_only_one_believed(
+    tls: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet's own authority is given as a file; the system's store is not asked then."""
+    with opened(tls[0], timeout_s=5.0, ca=str(tls[1])) as answer:
+        assert (answer.status, answer.read(9)) == (200, b"ok")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls[1]))
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    with pytest.raises(UnreachableError), opened(tls[0], timeout_s=5.0, ca=str(other)):
+        pass
+    with pytest.raises(ConfigError) as caught, opened(tls[0], timeout_s=5.0, ca=str(tmp_path / "none.pem")):
+        pass
+    assert caught.value.code == "repository-ca"

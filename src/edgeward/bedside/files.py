@@ -72,7 +72,10 @@ class FilePort(Protocol):
 
 
 class RealFiles:
-    """The port on a POSIX disk."""
+    """The port on a POSIX disk; ``mode``: who may read what it writes (0o600 for keys)."""
+
+    def __init__(self, mode: int = 0o644) -> None:
+        self._mode = mode
 
     def read(self, path: Path) -> bytes:
         """The whole file."""
@@ -80,7 +83,7 @@ class RealFiles:
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Write, then fsync."""
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, self._mode)
         try:
             view = memoryview(data)
             while view:
@@ -127,7 +130,7 @@ class RealFiles:
 
     def lock(self, path: Path) -> Callable[[], None]:
         """By flock(2): the system lets go of it when the process ends, however it ends."""
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

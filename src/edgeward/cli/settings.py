@@ -33,13 +33,13 @@ _TABLES = {
     "beds": "[[beds]]",
     "thresholds": "[thresholds]",
     "cloud": "[cloud]",
-    "fleet": "[fleet]",
     "fleet_client": "[fleet_client]",
     "hl7": "[hl7]",
     "codes": "[[codes]]",
     "fhir": "[fhir]",
     "sdc": "[[sdc]]",
     "out": "[out]",
+    "fleet": "[fleet]",
 }
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9

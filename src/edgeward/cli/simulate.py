@@ -1,4 +1,4 @@
-"""``edgeward simulate``: monitors for a device that has no patient."""
+"""``edgeward simulate``: monitors for a device that has no patient, and devices for a fleet that has none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from edgeward.bedside.system import SystemClock
+from edgeward.cli import simulate_fleet
 from edgeward.cli.sources import open_source
 from edgeward.kernel.errors import ConfigError
 from edgeward.kernel.limits import BEDS_MAX
@@ -39,7 +40,7 @@ _SOURCE_HELP = (
 
 def register(verbs: Any) -> None:
     """Add ``simulate`` to the command line."""
-    parser = verbs.add_parser("simulate", help="play monitors for a device without a patient")
+    parser = verbs.add_parser("simulate", help="play monitors for a device, or devices for a fleet")
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     monitor = subjects.add_parser(
         "monitor",
@@ -62,6 +63,7 @@ def register(verbs: Any) -> None:
     monitor.add_argument("--for", type=float, dest="seconds", metavar="S", help="vital signs: end after S seconds")
     monitor.add_argument("--once", action="store_true", help="end when one device has got the whole ECG")
     monitor.set_defaults(run=run_monitor)
+    simulate_fleet.register(subjects)
 
 
 def run_monitor(arguments: argparse.Namespace) -> int:

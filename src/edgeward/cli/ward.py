@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
 from edgeward.cli.bedside import say
+from edgeward.cli.ward_fleet import fleet_link
 from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
-from edgeward.cli.ward_settings import WardSettings, load_ward
+from edgeward.cli.ward_settings import WardSettings, load_link, load_ward
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +44,8 @@ def register(verbs: Any) -> None:
         "--ecg", action="append", default=[], metavar="BED=SOURCE", help="an ECG for a bed; may be repeated"
     )
     repository_arguments(run)
+    run.add_argument("--fleet", metavar="URL", help="the fleet that this device belongs to, as https://HOST[:PORT]")
+    run.add_argument("--fleet-ca", metavar="FILE", help="PEM file of the fleet's authority, brought by hand")
     page_arguments(run)
     run.add_argument(
         "--no-actions",
@@ -61,8 +64,11 @@ def register(verbs: Any) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> WardSettings:
     """Arguments over the settings file over the defaults."""
-    known = set(WardSettings.__dataclass_fields__) - {"ecg"}
+    known = set(WardSettings.__dataclass_fields__) - {"ecg", "fleet"}
     given = {key: value for key, value in vars(arguments).items() if key in known}
+    fleet = {name: value for name, value in (("url", arguments.fleet), ("ca", arguments.fleet_ca)) if value}
+    if fleet:
+        given["fleet"] = load_link(arguments.settings, fleet)
     return load_ward(arguments.settings, given, arguments.ecg)
 
 
@@ -154,10 +160,13 @@ async def _serve(loop: WardLoop, ways: list[Way], settings: WardSettings, bundle
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         running.add_signal_handler(number, loop.stop)
+    with contextlib.ExitStack() as stack:
 
-    def started() -> None:
-        say("; ".join(["watching: threshold alerts run", *filter(None, (way.says() for way in ways))]))
-        if settings.repository:
-            bundles.update(settings.repository, Path(settings.trusted_root), loop.restart_assessment)
+        def started() -> None:
+            say("; ".join(["watching: threshold alerts run", *filter(None, (way.says() for way in ways))]))
+            if settings.fleet is not None:
+                stack.enter_context(fleet_link(settings, settings.fleet, bundles, loop.clock))
+            elif settings.repository:
+                bundles.update(settings.repository, Path(settings.trusted_root), loop.restart_assessment)
 
-    await loop.run(started)
+        await loop.run(started)

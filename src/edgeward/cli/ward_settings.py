@@ -1,4 +1,4 @@
-"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]`` and ``[cloud]`` of the settings file.
+"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]``, ``[cloud]`` and ``[fleet]`` of its file.
 
 The ways in and out (``[hl7]``, ``[fhir]``, ``[[sdc]]``, ``[out]``) are read in ``settings`` and ``ward_ways``.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.assign import BedPlan, Beds
 from edgeward.bedside.cloud import CloudSettings
 from edgeward.bedside.feed import Population
+from edgeward.bedside.fleet_link.settings import LinkSettings
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
-from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, within, words_of
+from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, within, words_of, zone_of
 from edgeward.cli.ward_ways import Ways, load_ways
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 TASKS = ("sepsis-risk", "hypotension")
 _DWELL_S_MAX = 86_400.0
@@ -58,6 +59,7 @@ class WardSettings:
     thresholds: ThresholdSettings = field(default_factory=ThresholdSettings)
     cloud: CloudSettings | None = None
     ways: Ways = field(default_factory=Ways)
+    fleet: LinkSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("page_port", "ecg_page_port"):
@@ -73,12 +75,23 @@ class WardSettings:
                 "setting-incomplete",
                 "repository and trusted_root belong together: name the first root.json that this device shall trust",
             )
+        if self.fleet is not None and not self.repository:
+            raise ConfigError(
+                "setting-incomplete",
+                "a fleet orders bundles from a signed repository: name repository and trusted_root, too",
+            )
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown:
             raise ConfigError("setting-invalid", f"tasks knows {', '.join(TASKS)}, not {', '.join(unknown)}")
         strange = sorted(set(self.ecg) - {plan.name for plan in self.beds})
         if strange:
             raise ConfigError("setting-invalid", f"an ECG is named for a bed that is not there: {', '.join(strange)}")
+
+    @property
+    def fleet_folder(self) -> Path:
+        """Where the device's key and certificate lie."""
+        named = self.fleet.folder if self.fleet is not None else ""
+        return Path(named) if named else self.state_dir / "fleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +134,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             plans.append(BedPlan(bed, places=(bed,)))
     given = {key: value for key, value in arguments.items() if value is not None}
     thresholds = _thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits)
-    cloud, ways = _cloud(found), load_ways(path)
+    cloud, ways, fleet = _cloud(found), load_ways(path), load_link(path, {})
     with within("[ward]"):
         return replace(
             settings,
@@ -131,7 +144,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             thresholds=thresholds,
             cloud=cloud,
             ways=ways,
-            **given,
+            **{"fleet": fleet, **given},
         )
 
 
@@ -191,6 +204,20 @@ def _cloud(found: Mapping[str, Any]) -> CloudSettings | None:
     table = table_of(found["cloud"], "cloud")
     with within("[cloud]"):
         return typed(CloudSettings(str(table.get("url", ""))), table, "cloud")
+
+
+def load_link(path: Path | None, given: Mapping[str, Any]) -> LinkSettings | None:
+    """``[fleet]`` with ``given`` over it; None where neither says anything: such a device belongs to no fleet."""
+    found = document(path)
+    table = table_of(found.get("fleet", {}), "fleet")
+    if not table and not given:
+        return None
+    whole = {**table, **given}
+    windows = words_of(whole.pop("windows", []), "fleet", "windows")
+    with within("[fleet]"):
+        settings = typed(LinkSettings(str(whole.get("url", "")), str(whole.get("ca", ""))), whole, "fleet")
+        zone_of(settings.zone, "fleet")
+        return replace(settings, windows=windows)
 
 
 def _population(name: str, where: str) -> Population:

@@ -78,7 +78,7 @@ class MetadataClient:
     """Proves the metadata at ``metadata_url`` and keeps the newest proven ones in ``metadata_dir``.
 
     ``state_dir`` holds the pinned root, the proven time and the lock. ``root`` is the bytes of the trusted root file,
-    needed at first use. ``wall`` gives the time for expiry.
+    needed at first use. ``wall`` gives the time for expiry. ``ca`` as in ``trust.transport.opened``.
     """
 
     def __init__(
@@ -90,13 +90,14 @@ class MetadataClient:
         root: bytes | None = None,
         wall: Callable[[], datetime] = wall_now,
         timeout_s: float = TIMEOUT_S,
+        ca: str = "",
     ) -> None:
         self._url = base_url(metadata_url)
         self._dir = metadata_dir
         self._state = state_dir
         self._given_root = root
         self._wall = wall
-        self._timeout_s = timeout_s
+        self._fetcher = _Fetcher(timeout_s, ca)
 
     def pin(self) -> None:
         """Make the root given the one that is trusted, without asking the repository; errors as ``refresh``."""
@@ -133,7 +134,7 @@ class MetadataClient:
             raise storage_error(error, "keeping the repository's metadata") from error
 
     def _client(self, root: bytes, now: datetime) -> _Client:
-        return _Client(self._dir, self._url, root, now, self._timeout_s)
+        return _Client(self._dir, self._url, root, now, self._fetcher)
 
     def _root(self) -> bytes:
         path = self._state / "pinned-root.json"
@@ -199,11 +200,11 @@ def _require_root(raw: bytes) -> None:
 class _Client(Updater):
     """python-tuf's client with our transport, fsynced files and an injected time."""
 
-    def __init__(self, folder: Path, url: str, root: bytes, now: datetime, timeout_s: float) -> None:
+    def __init__(self, folder: Path, url: str, root: bytes, now: datetime, fetcher: _Fetcher) -> None:
         super().__init__(
             str(folder),
             url,
-            fetcher=_Fetcher(timeout_s),
+            fetcher=fetcher,
             config=UpdaterConfig(targets_max_length=METADATA_BYTES_MAX),
             bootstrap=root,
         )
@@ -239,12 +240,13 @@ def _keep(path: Path, data: bytes) -> None:
 class _Fetcher(FetcherInterface):
     """Metadata over our transport, in memory and bounded."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, ca: str) -> None:
         self._timeout_s = timeout_s
+        self._ca = ca
 
     def _fetch(self, url: str) -> Generator[bytes, None, None]:
         began = time.monotonic()
-        with opened(url, timeout_s=self._timeout_s) as answer:
+        with opened(url, timeout_s=self._timeout_s, ca=self._ca) as answer:
             if answer.status != 200:
                 raise tuf_errors.DownloadHTTPError(f"HTTP {answer.status}", answer.status)
             while chunk := answer.read(1 << 16):

@@ -47,12 +47,13 @@ _CHECKPOINT = re.compile(rb"(\d{1,12}) ([0-9a-f]{64,128})")
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What to download: signed metadata gave the length in bytes and the ``digest`` by ``algorithm``."""
+    """What to download: signed metadata gave the length in bytes and its ``digest``; ``ca`` as ``opened`` has it."""
 
     url: str
     length: int
     digest: str
     algorithm: str = "sha256"
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,16 @@ def fetch_unsigned(
     bytes_max: int,
     *,
     timeout_s: float = TIMEOUT_S,
+    ca: str = "",
     progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
 ) -> None:
     """Put what lies at ``url`` at ``dest``, of whatever length up to ``bytes_max``, checked by nobody and not resumed.
 
     For what is judged by what it makes (a delta). Raises ``UnreachableError``, ``TrustError`` (``download-refused``,
-    ``download-too-long``) and ``OSError``; ``progress`` and ``pace`` as ``download``.
+    ``download-too-long``) and ``OSError``; ``progress``, ``pace`` and ``ca`` as ``download``.
     """
-    with opened(url, timeout_s=timeout_s) as answer, dest.open("wb") as file:
+    with opened(url, timeout_s=timeout_s, ca=ca) as answer, dest.open("wb") as file:
         if answer.status != 200:
             raise _refused(f"HTTP {answer.status}")
         clock, size = _Slowness(), 0
@@ -333,9 +335,7 @@ class _Loop:
         self._progress = progress
         self._pace = pace
         self._pause = pause
-        self._connections = 0
-        self.fetched = 0
-        self.restarts = 0
+        self._connections = self.fetched = self.restarts = 0
 
     def run(self) -> None:
         """Fetch until the hash holds. Raises ``TrustError``; every byte that came is saved first."""
@@ -376,7 +376,7 @@ class _Loop:
             headers["Range"] = f"bytes={self._part.offset}-"
             if self._part.etag.startswith('"'):  # RFC 9110, 13.1.5: If-Range takes strong validators only
                 headers["If-Range"] = self._part.etag
-        with opened(self._blob.url, headers, timeout_s=self._timeout_s) as answer:
+        with opened(self._blob.url, headers, timeout_s=self._timeout_s, ca=self._blob.ca) as answer:
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:

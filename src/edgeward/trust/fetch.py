@@ -26,7 +26,8 @@ class TrustClient:
     """Asks one repository for bundles and keeps what it proved in ``trust_dir``.
 
     ``url_or_dir`` is a folder or a ``file``, ``http`` or ``https`` URL that holds ``metadata/`` and ``targets/``.
-    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry.
+    ``root`` is the bytes of the trusted root file, needed at first use. ``wall`` gives the time for expiry. ``ca``: a
+    PEM file with the authority of an https repository that has one of its own, such as the fleet's.
     """
 
     def __init__(
@@ -37,11 +38,19 @@ class TrustClient:
         root: bytes | None = None,
         wall: Callable[[], datetime] = wall_now,
         timeout_s: float = TIMEOUT_S,
+        ca: str = "",
     ) -> None:
         self._base = base_url(url_or_dir)
         self._timeout_s = timeout_s
+        self._ca = ca
         self._metadata = MetadataClient(
-            f"{self._base}metadata/", trust_dir / "metadata", trust_dir, root=root, wall=wall, timeout_s=timeout_s
+            f"{self._base}metadata/",
+            trust_dir / "metadata",
+            trust_dir,
+            root=root,
+            wall=wall,
+            timeout_s=timeout_s,
+            ca=ca,
         )
 
     def latest(self, name: str) -> Offer:
@@ -59,7 +68,7 @@ class TrustClient:
     ) -> DownloadReport:
         """Put the offered bundle at ``dest``, resuming an earlier try; errors as ``trust.download.download``."""
         url = f"{self._base}targets/{offer.sha256}.{offer.path}"
-        blob = Blob(url, offer.length, offer.sha256)
+        blob = Blob(url, offer.length, offer.sha256, ca=self._ca)
         return download(blob, dest, timeout_s=self._timeout_s, progress=progress, pace=pace)
 
     def patch(
@@ -83,7 +92,9 @@ class TrustClient:
         try:
             if dest.exists() or held_bytes(dest):
                 return False
-            fetch_unsigned(url, delta, offer.length, timeout_s=self._timeout_s, progress=progress, pace=pace)
+            fetch_unsigned(
+                url, delta, offer.length, timeout_s=self._timeout_s, ca=self._ca, progress=progress, pace=pace
+            )
             with base.open("rb") as old, delta.open("rb") as file, replacing(dest) as draft:
                 apply_delta(old, file, draft, sha256=offer.sha256)
         except (EdgewardError, OSError):

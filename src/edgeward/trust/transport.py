@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -67,13 +68,19 @@ def base_url(url_or_dir: str | Path) -> str:
 
 
 @contextmanager
-def opened(url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[Answer]:
-    """Ask for ``url``. Raises ``UnreachableError``; any HTTP status is an ``Answer``, redirects included."""
+def opened(
+    url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S, ca: str = ""
+) -> Iterator[Answer]:
+    """Ask for ``url``. Raises ``UnreachableError``; any HTTP status is an ``Answer``, redirects included.
+
+    ``ca``: a PEM file with the only authorities whose https certificates are taken; empty: those of the system.
+    ``ConfigError`` (``repository-ca``) when it cannot be read.
+    """
     if _split(url).scheme == "file":
         with _opened_file(url, headers or {}) as answer:
             yield answer
     else:
-        with _opened_http(url, headers or {}, timeout_s) as answer:
+        with _opened_http(url, headers or {}, timeout_s, ca) as answer:
             yield answer
 
 
@@ -111,11 +118,16 @@ def _opened_file(url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
 
 
 @contextmanager
-def _opened_http(url: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[Answer]:
+def _opened_http(url: str, headers: Mapping[str, str], timeout_s: float, ca: str) -> Iterator[Answer]:
     parts = _split(url)
+    connection: http.client.HTTPConnection
     try:
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        if parts.scheme == "https":
+            connection = http.client.HTTPSConnection(
+                parts.hostname or "", parts.port, timeout=timeout_s, context=_context(ca)
+            )
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     except (ValueError, http.client.InvalidURL) as error:
         raise _no_url() from error
     try:
@@ -127,6 +139,16 @@ def _opened_http(url: str, headers: Mapping[str, str], timeout_s: float) -> Iter
             raise _no_url() from error
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(type(error).__name__) from error
-        yield Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response)
+        with response:
+            yield Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response)
     finally:
         connection.close()
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "repository-ca", "the authority's certificate for the repository cannot be read; give a PEM file"
+        ) from error
