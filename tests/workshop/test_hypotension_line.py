@@ -18,6 +18,7 @@ from edgeward.bedside.assess.hypotension import plan_of
 from edgeward.bundle.archive import read_bundle
 from edgeward.inference.engine import Engine
 from edgeward.kernel.errors import ConfigError
+from edgeward.testing.vitals_table import write_simulated
 from edgeward.workshop import hypotension_line, hypotension_verify
 from edgeward.workshop.evidence import Evidence, GateFailed
 from edgeward.workshop.folder import BuildFolder
@@ -135,3 +136,16 @@ def test_what_it_does_not_take_is_refused(tmp_path: Path) -> None:
     train = TrainOptions(data=tmp_path / "stays.parquet", fold=(1, 5))
     with pytest.raises(ConfigError):
         HypotensionLine(BuildFolder(tmp_path), LineOptions(train=train))
+
+
+def test_what_is_made_of_simulated_patients_bears_another_name_and_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "simulated.parquet"
+    write_simulated(data, patients=2, seed=0)
+    line = HypotensionLine(BuildFolder(tmp_path / "build"), LineOptions(train=TrainOptions(data=data)))
+    assert line.task.name == "hypotension-simulated"
+    assert "Simulated" in line.task.sources[0].title
+    assert "Never for a patient" in line.task.intended_use
+    real = HypotensionLine(
+        BuildFolder(tmp_path / "other"), LineOptions(train=TrainOptions(data=write(tmp_path / "s.parquet", stays(2))))
+    )
+    assert real.task.name == "hypotension"

@@ -93,27 +93,29 @@ def _simulated(count: int, bundle: Path, *, as_json: bool) -> int:
     """Patients of five courses by turns, their figures from the half of the ranges that is held out."""
     from edgeward.bundle.archive import read_bundle
     from edgeward.evaluate.hypotension_simulated import play, render, told
-    from edgeward.testing.patients import Course, Patient
+    from edgeward.testing.patients import Patient
     from edgeward.testing.patients import Plan as PatientPlan
+    from edgeward.testing.vitals_table import COURSES
 
     if not 1 <= count <= SIMULATED_MAX:
         raise ConfigError("setting-invalid", f"--simulated takes 1 to {SIMULATED_MAX} patients")
-    courses = (Course.STABLE, Course.HYPOTENSION, Course.HAEMORRHAGE, Course.SEPSIS, Course.ARTEFACTS)
     patients = []
     for seed in range(count):
         random = Random(seed)
         plan = PatientPlan(
             seed=seed,
-            course=courses[seed % len(courses)],
+            course=COURSES[seed % len(COURSES)],
             onset_s=random.uniform(1.5, 3.0) * 3600,
             ramp_s=random.uniform(1.0, 2.5) * 3600,
             held_out=True,
         )
         patients.append((plan.course.value, Patient(plan), SIMULATED_HOURS))
-    found = play(read_bundle(bundle.read_bytes()), patients, _say)
-    print(render(found))
+    played = read_bundle(bundle.read_bytes())
+    found = play(played, patients, _say)
+    named = f"{played.manifest.name} {played.manifest.version}"
+    print(f"{named}\n{render(found)}")
     if as_json:
-        print(json.dumps(told(found)))
+        print(json.dumps({"bundle": named, **told(found)}))
     return 0
 
 

@@ -28,6 +28,7 @@ _STAYS = "stays:"
 _STAYS_KNOWN = {"beds": "8", "first": "0", "begin": "0", "unit": "ICU"}
 _KNOWN = {"beds": "0", "onset": "60", "ramp": "900", "seed": "1", "unit": "ICU", "held-out": "0", "past": "0"}
 PAST_MIN_MAX = 600
+STAYS_MAX = 10_000
 _SOURCE_HELP = (
     "who is played: an ECG as sim:[normal|ectopy|artefacts|demo][?seed=1&rate=250] or wfdb:FOLDER; vital signs as "
     "patients:COURSE[,COURSE …][?beds=8&onset=60&ramp=900&seed=1&unit=ICU&held-out=0&past=0] with the courses stable, "
@@ -64,6 +65,19 @@ def register(verbs: Any) -> None:
     monitor.add_argument("--once", action="store_true", help="end when one device has got the whole ECG")
     monitor.set_defaults(run=run_monitor)
     simulate_fleet.register(subjects)
+    stays = subjects.add_parser(
+        "stays",
+        help="write stays of simulated patients as a table that 'build hypotension' trains on",
+        description="Writes a parquet file of the shape of PhysioNet/CinC 2012 (record, minute, parameter, value) with "
+        "a value of each vital sign a minute, from the half of the patients' figures that 'evaluate hypotension "
+        "--simulated' does not draw from. The file says that its patients are made up, and so does a bundle made of "
+        "it. Needs the extra: pip install 'edgeward[workshop]'.",
+        epilog="Example: edgeward simulate stays --patients 1500 --out simulated.parquet",
+    )
+    stays.add_argument("--patients", type=int, default=600, metavar="N", help="how many (default: 600)")
+    stays.add_argument("--seed", type=int, default=0, help="of the first; the others follow (default: 0)")
+    stays.add_argument("--out", type=Path, required=True, metavar="FILE", help="the parquet file")
+    stays.set_defaults(run=run_stays)
 
 
 def run_monitor(arguments: argparse.Namespace) -> int:
@@ -81,6 +95,17 @@ def run_monitor(arguments: argparse.Namespace) -> int:
         if ward:
             return _play_ward_hl7(arguments, parts)
         raise ConfigError("target-malformed", "an ECG goes to --to sdc://HOST[:PORT]; HL7 v2 carries vital signs here")
+    return 0
+
+
+def run_stays(arguments: argparse.Namespace) -> int:
+    """The verb ``simulate stays``."""
+    from edgeward.testing.vitals_table import STAY_MIN, write_simulated
+
+    if not 1 <= arguments.patients <= STAYS_MAX or arguments.seed < 0:
+        raise ConfigError("setting-invalid", f"--patients must be 1 to {STAYS_MAX}, --seed 0 or more")
+    rows = write_simulated(arguments.out, arguments.patients, arguments.seed)
+    print(f"{arguments.out}: {arguments.patients} simulated stays of {STAY_MIN // 60} h, {rows} values")
     return 0
 
 

@@ -23,7 +23,7 @@ from edgeward.workshop.export import OPSET, PARITY_WINDOWS, export_onnx, parity_
 from edgeward.workshop.hypotension_alerts import Asked, threshold_at
 from edgeward.workshop.hypotension_cross import FOLDS, JOINED, Parts, choose, cross, prepare, read_parts, write_parts
 from edgeward.workshop.hypotension_points import Outcome
-from edgeward.workshop.hypotension_task import TASK, HypotensionTask
+from edgeward.workshop.hypotension_task import SIMULATED_TASK, TASK, HypotensionTask
 from edgeward.workshop.hypotension_train import ForecasterTraining, Joined, TreesTraining, fit_trees, join
 from edgeward.workshop.hypotension_verify import Bounds, out_of_fold_facts, verify
 from edgeward.workshop.models.hypotension import Forest, HypotensionNet
@@ -32,6 +32,7 @@ from edgeward.workshop.reference import reference_json
 from edgeward.workshop.scorer import Scorer
 from edgeward.workshop.steps import Steps, silent
 from edgeward.workshop.track import Tracker, environment
+from edgeward.workshop.vitals_long import is_simulated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class HypotensionLine(Steps[HypotensionTask]):
     """The hypotension model's way through the workshop."""
 
     def __init__(self, folder: BuildFolder, options: LineOptions, say: Say = silent) -> None:
-        super().__init__(TASK, folder, options.version, say)
+        super().__init__(SIMULATED_TASK if is_simulated(options.train.data) else TASK, folder, options.version, say)
         torch.set_num_threads(1)  # the same weights on every machine, and the other processors left alone
         self.options = options
         usual, chosen = ForecasterTraining(), options.train

@@ -121,3 +121,26 @@ class HypotensionTask:
 
 
 TASK = HypotensionTask()
+
+
+class SimulatedHypotensionTask(HypotensionTask):
+    """The same made from simulated patients, to try the road at a monitor's pace. Never for a patient.
+
+    Another name, so that no device that asks for ``hypotension`` can be given it.
+    """
+
+    name = "hypotension-simulated"
+    sources = (
+        Source(
+            "Simulated patients of Edgeward (edgeward simulate stays)",
+            "Apache-2.0",
+            "Made up: courses of vital signs as their makers drew them.",
+            "docs/hypotension.md",
+        ),
+    )
+    intended_use = "SIMULATED. For trying the road from a monitor to an advisory without patients. Never for a patient."
+    limits = ("Its patients are made up: their pressures fall as they were drawn, and nothing here holds for people.",)
+    baseline = "The last mean arterial pressure, on simulated patients."
+
+
+SIMULATED_TASK = SimulatedHypotensionTask()

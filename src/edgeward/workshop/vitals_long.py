@@ -43,6 +43,8 @@ KIND_OF: Mapping[str, Kind] = MappingProxyType(
 """The challenge's vital signs and the kinds they hold, in the units of ``signal.numeric``. Its SaO2 is of blood gases,
 two values in a stay, and no stand-in for a pulse oximeter's SpO2, which the challenge does not hold."""
 KINDS_READ = tuple(KIND_OF.values())
+SIMULATED_MARK: Mapping[bytes, bytes] = MappingProxyType({b"edgeward.patients": b"simulated"})
+"""Metadata of a parquet file whose patients are made up."""
 _COLUMNS = ("record", "minute", "parameter", "value")
 
 
@@ -92,6 +94,16 @@ def read_long(paths: Sequence[Path]) -> list[Stay]:
                 raise InputError("table-repeats", "a record stands in two of the files; give each stay once")
             stays[stay.record] = stay
     return [stays[name] for name in sorted(stays, key=lambda name: (len(name), name))]
+
+
+def is_simulated(path: Path) -> bool:
+    """Whether the file says of itself that its patients are made up (``edgeward simulate stays`` writes that)."""
+    try:
+        from pyarrow import ArrowException, parquet
+
+        return SIMULATED_MARK.items() <= (parquet.read_schema(path).metadata or {}).items()
+    except (ModuleNotFoundError, ArrowException, OSError):
+        return False  # whoever reads the table says what is wrong with it
 
 
 def digest_of(stays: Sequence[Stay]) -> str:
