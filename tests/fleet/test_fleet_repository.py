@@ -132,6 +132,17 @@ def test_a_download_that_broke_goes_on(published: Published, serving: Served) ->
     assert (head.headers["content-length"], head.content) == (str(len(whole)), b"")
 
 
+def test_a_delta_between_two_bundles_is_served_in_parts(published: Published, serving: Served) -> None:
+    name = f"{'ab' * 8}-{'cd' * 8}.ewd"
+    folder = published.repo / "targets" / "deltas"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"a delta of two bundles")
+    published.copy()
+    part = serving.client.get(f"/repository/targets/deltas/{name}", headers={"range": "bytes=2-6"})
+    assert (part.status_code, part.content) == (206, b"delta")
+    assert serving.client.get("/repository/targets/deltas/another.ewd").status_code == 404
+
+
 def test_what_never_changes_may_be_kept_and_the_timestamp_may_not(published: Published, serving: Served) -> None:
     kept = {
         path: serving.client.get(f"/repository/{path}").headers["cache-control"]

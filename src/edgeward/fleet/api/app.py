@@ -30,7 +30,16 @@ from edgeward.fleet.settings import LOOPBACK
 from edgeward.kernel.errors import EdgewardError, InputError, TrustError
 
 BODY_BYTES_MAX = 1 << 20
-_QUIET = frozenset({"/v1/check-in", "/healthz", "/readyz", "/metrics", "/repository/{kind}/{name}"})
+_QUIET = frozenset(
+    {
+        "/v1/check-in",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/repository/{kind}/{name}",
+        "/repository/targets/deltas/{name}",
+    }
+)
 """Routes whose good answers are counted and not logged: they come by the thousand."""
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

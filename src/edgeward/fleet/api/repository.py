@@ -16,6 +16,7 @@ from edgeward.kernel.limits import METADATA_BYTES_MAX
 
 router = APIRouter(tags=["repository"])
 _HASHED = re.compile(r"([0-9a-f]{64})\.")
+_DELTA = re.compile(r"([0-9a-f]{16}-[0-9a-f]{16})\.ewd")
 _NUMBERED = re.compile(r"\d+\.")
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
@@ -35,6 +36,17 @@ class _File:
 @router.get("/repository/{kind}/{name}", summary="A file of the signed repository")
 async def file(fleet: TheFleet, request: Request, kind: Literal["metadata", "targets"], name: _Name) -> Response:
     """Whole, or one range of it (``Range``, ``If-Range``), so that a download that broke goes on."""
+    return await _send(fleet, request, kind, name)
+
+
+@router.head("/repository/targets/deltas/{name}", include_in_schema=False)
+@router.get("/repository/targets/deltas/{name}", summary="A delta between two bundles")
+async def delta(fleet: TheFleet, request: Request, name: _Name) -> Response:
+    """As the files of the repository. It is not signed: what it makes must have the hash that is."""
+    return await _send(fleet, request, "targets/deltas", name)
+
+
+async def _send(fleet: TheFleet, request: Request, kind: str, name: str) -> Response:
     if fleet.blobs is None:
         raise RefusedError(404, "no-repository", "this server serves no repository; set [fleet] repository")
     found = await _find(fleet.blobs, kind, name)
@@ -62,7 +74,7 @@ async def file(fleet: TheFleet, request: Request, kind: Literal["metadata", "tar
 
 
 async def _find(blobs: Blobs, kind: str, name: str) -> _File:
-    hashed = _HASHED.match(name)
+    hashed = (_DELTA.fullmatch if kind == "targets/deltas" else _HASHED.match)(name)
     path = f"{kind}/{name}"
     size = await blobs.size(path) if hashed or kind == "metadata" else None
     if size is None:
