@@ -17,7 +17,7 @@ from edgeward.fleet.blobs import FolderBlobs, open_blobs
 from edgeward.fleet.releases import Releases, listed
 from edgeward.fleet.serve import listen, url_of
 from edgeward.kernel.errors import ConfigError, TrustError
-from edgeward.testing.toy import toy_bundle
+from edgeward.testing.toy import TASK, toy_bundle
 from edgeward.trust.fetch import TrustClient
 from edgeward.trust.publish import Publisher
 
@@ -105,7 +105,7 @@ def test_a_device_installs_from_it(kit: FleetKit, published: Published, serving:
     client = TrustClient(
         url_of(kit.settings, serving.listener) + "/repository/", tmp_path / "device", root=published.root.read_bytes()
     )
-    offer = client.latest("toy")
+    offer = client.latest(TASK)
     client.download(offer, tmp_path / "got.ewb")
     assert sha256((tmp_path / "got.ewb").read_bytes()).hexdigest() == offer.sha256
 
@@ -178,10 +178,10 @@ def test_a_link_that_leads_out_of_the_folder_is_no_file_of_it(kit: FleetKit, tmp
 def test_releases_are_what_signed_metadata_name(kit: FleetKit, published: Published, serving: Served) -> None:
     rights = {"authorization": f"Bearer {kit.token('olga', Role.OPERATOR)}"}
     look = serving.client.post("/api/v1/releases/look", headers=rights)
-    assert look.json() == ["toy"], look.text
+    assert look.json() == [TASK], look.text
     second = published.add("1.1.0")
     serving.client.post("/api/v1/releases/look", headers=rights)
-    shown = serving.client.get("/api/v1/releases?family=toy", headers=rights).json()
+    shown = serving.client.get(f"/api/v1/releases?family={TASK}", headers=rights).json()
     assert {(one["version"], one["current"]) for one in shown} == {("1.0.0", False), ("1.1.0", True)}
     assert [one["sha256"] for one in shown if one["current"]] == [second]
 
