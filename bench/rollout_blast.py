@@ -28,7 +28,7 @@ def blast(size: int, share: float, seed: int) -> tuple[int, Status]:
     """Devices that were given the order until the rollout ended, and how it ended."""
     chance = random.Random(seed)
     fleet = Fleet(size, now_s=1_000_000 + seed * 1_000)
-    number = len(fleet.rollouts) + 1 + seed  # the number decides who is a canary
+    number = 1_000 + seed  # the number decides who is a canary
     fleet.rollouts[number] = Rollout.draft(number, RELEASE, Plan(shadow_s=0, soak_s=0), "ann")
     for device in fleet.devices.values():
         bad = chance.random() < share
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.05, 0.1, 0.3, 0.6])
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.02, 0.1, 0.3, 0.6])
     chosen = parser.parse_args()
     for share in chosen.shares:
         ends = [blast(chosen.devices, share, seed) for seed in range(chosen.seeds)]

@@ -10,8 +10,8 @@ from rollout_fleet import GOOD, NEW, OLD, RELEASE, Fleet
 from edgeward.exchange.checkin import Deed, Evidence
 from edgeward.exchange.words import UpdateState
 from edgeward.fleet.rollout.happening import Abort, Approve, Pause, Resume, Return, Tick
+from edgeward.fleet.rollout.hours import Hours
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage, default_stages
-from edgeward.fleet.rollout.slots import Slot
 from edgeward.fleet.rollout.words import Cause, Standing, Status
 from edgeward.kernel.errors import RolloutError
 
@@ -295,11 +295,11 @@ def test_devices_that_run_it_already_prove_nothing() -> None:
     assert fleet.rollouts[again].status is Status.COMPLETED
 
 
-def test_orders_keep_to_the_slots() -> None:
-    """Outside its maintenance slots a rollout neither begins, nor opens a stage, nor gives a first order."""
-    night = (Slot((0, 1, 2, 3, 4, 5, 6), 60, 120),)
+def test_orders_keep_to_the_maintenance_hours() -> None:
+    """Outside its maintenance hours a rollout neither begins, nor opens a stage, nor gives a first order."""
+    night = (Hours((0, 1, 2, 3, 4, 5, 6), 60, 120),)
     fleet = Fleet(12, now_s=1_000_000 - 1_000_000 % 86_400)  # midnight
-    number = fleet.draft(replace(TWO, slots=night, silent_s=86_400))
+    number = fleet.draft(replace(TWO, hours=night, silent_s=86_400))
     fleet.happen(number, Approve("ben"))
     fleet.happen(number, Tick())
     assert fleet.rollouts[number].status is Status.APPROVED
