@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         fleet,
         hl7,
         publish,
+        sdc,
         simulate,
         trust,
         ward,
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edgeward {edgeward.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for part in (demo, bedside, ward, hl7, evaluate, simulate, bundle, cloud, fleet, workshop, publish, trust):
+    for part in (demo, bedside, ward, hl7, sdc, evaluate, simulate, bundle, cloud, fleet, workshop, publish, trust):
         part.register(verbs)
     return parser
 

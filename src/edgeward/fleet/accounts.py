@@ -24,6 +24,7 @@ from sqlalchemy import delete, select
 from edgeward.fleet.authority import DAY_S
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store import audit
+from edgeward.fleet.store.engine import insert_missing
 from edgeward.fleet.store.models import Login, LoginFailure, User
 
 if TYPE_CHECKING:
@@ -322,14 +323,12 @@ def _count_failure(session: Session, keys: dict[str, str], now_s: int) -> int:
     session.execute(delete(LoginFailure).where(LoginFailure.last_s < now_s - _FORGET_S))
     rows = {}
     for kind, key in sorted(keys.items()):
-        row = session.get(LoginFailure, key, with_for_update=True)
-        if row is not None and row.until_s > now_s:
+        insert_missing(session, LoginFailure, key=key, failures=0, until_s=0, last_s=now_s)
+        row = session.get_one(LoginFailure, key, with_for_update=True)
+        if row.until_s > now_s:
             return row.until_s - now_s
         rows[kind] = row
     for kind, row in rows.items():
-        if row is None:
-            row = LoginFailure(key=keys[kind], failures=0, until_s=0, last_s=now_s)
-            session.add(row)
         row.failures += 1
         row.last_s = now_s
         over = row.failures - _RULES[kind].free
