@@ -8,7 +8,7 @@ import pytest
 from rollout_fleet import GOOD, NEW, OLD, RELEASE, Fleet
 
 from edgeward.exchange.checkin import Deed, Evidence
-from edgeward.exchange.words import UpdateState
+from edgeward.exchange.words import UpdateState, Why
 from edgeward.fleet.rollout.happening import Abort, Approve, Pause, Resume, Return, Tick
 from edgeward.fleet.rollout.hours import Hours
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage, default_stages
@@ -214,6 +214,21 @@ def test_abort_withdraws_from_those_that_have_an_order() -> None:
     fleet.visit(first)
     assert {fleet.standing(number, name) for name in [first, *others]} == {Standing.WITHDRAWN}
     assert code_of(fleet, number, Resume("ann")) == "rollout-state"
+
+
+@pytest.mark.parametrize("state", [UpdateState.FAILED, UpdateState.ROLLED_BACK])
+def test_device_that_gives_up_when_asked_is_no_error(state: UpdateState) -> None:
+    """Whether the candidate served already or not: who obeys is counted apart."""
+    fleet, number = begun()
+    name = chosen(fleet, number)[0]
+    device = fleet.devices[name]
+    fleet.visit(name)
+    fleet.happen(number, Abort("ann"))
+    fleet.visit(name)
+    assert device.progress is not None
+    device.progress = replace(device.progress, state=state, why=Why.WITHDRAWN)
+    fleet.visit(name)
+    assert fleet.standing(number, name) is Standing.WITHDRAWN
 
 
 def test_withdrawn_without_being_asked_is_a_failure() -> None:
