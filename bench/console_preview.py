@@ -265,11 +265,11 @@ def serve(preview: Preview) -> tuple[Any, str]:
 
 SHOTS = {
     "login": ("", "login", 900),
-    "overview": ("quinn", "", 1000),
+    "overview": ("quinn", "", 740),
     "devices": ("olga", "devices?rung=LOCAL", 900),
     "device": ("olga", "devices/{device}", 1100),
     "rollouts": ("olga", "rollouts", 700),
-    "rollout": ("anton", "rollouts/2", 1500),
+    "rollout": ("anton", "rollouts/2", 1210),
     "halted": ("olga", "rollouts/1", 1500),
     "draft": ("anton", "rollouts/3", 1300),
     "new": ("olga", "rollouts/new", 1000),
