@@ -1,6 +1,6 @@
 """Fill a fleet with made-up devices and rollouts, and look at its console: ``python bench/console_preview.py``.
 
-    python bench/console_preview.py --devices 400                      # serves until Ctrl-C; sign in as olga
+    python bench/console_preview.py                                    # serves until Ctrl-C; sign in as olga
     python bench/console_preview.py --shots docs/img --only overview   # a picture of every page, by a real Chromium
 
 Everything is made up: no device, no bundle and no person is real.
@@ -318,7 +318,7 @@ def take_pictures(preview: Preview, url: str, folder: Path, only: list[str], the
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", type=int, default=400)
+    parser.add_argument("--devices", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=3_600.0, help="how long it is served")
     parser.add_argument("--shots", type=Path, help="take pictures into this folder, then end")
     parser.add_argument("--only", nargs="*", default=[], choices=sorted(SHOTS), help="these pictures alone")
