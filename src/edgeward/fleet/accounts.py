@@ -202,11 +202,10 @@ class Accounts:
                 403, "user-name", "the identity provider gave a name that is not up to 64 of A-Z a-z 0-9 . _ @ -"
             )
         with self._store.writing() as session:
-            user = session.get(User, name, with_for_update=True)
-            if user is None:
-                user = User(name=name, role=role.value, source="oidc", made_s=now_s)
-                session.add(user)
-                session.flush()
+            values = {"role": role.value, "source": "oidc", "password": "", "made_s": now_s, "disabled": False}
+            is_new = insert_missing(session, User, name=name, **values)
+            user = session.get_one(User, name, with_for_update=True)
+            if is_new:
                 self._note(session, "oidc", "user.made", name, now_s, role=role.value)
             if user.source != "oidc":
                 raise RefusedError(403, "user-local", "a local user has this name; remove one of the two")
