@@ -10,6 +10,7 @@ import pytest
 from conduct_support import FAMILY, FakeDesk, Site
 from rollout_fleet import NEW, OLD
 from sqlalchemy import select, update
+from sqlalchemy.event import listen, remove
 
 from edgeward.exchange.checkin import Deed
 from edgeward.exchange.words import UpdateState
@@ -340,6 +341,29 @@ def test_workers_and_clock_at_once_lose_nothing(kit: FleetKit) -> None:
     assert site.rollout(number).total.committed == 12
     assert site.rollout(number).status is Status.COMPLETED
     actions(kit)
+
+
+def test_settled_fleet_asks_for_no_places(kit: FleetKit) -> None:
+    """Once all is over and well, a check-in reads no row of its device; a device that lost the release is heard."""
+    site, number = begun(kit, size=4)
+    for _ in range(5):
+        site.round()
+    assert site.rollout(number).status is Status.COMPLETED
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    listen(kit.store.engine, "before_cursor_execute", note)
+    name = sorted(site.devices)[0]
+    site.visit(name)
+    assert asked
+    assert not [statement for statement in asked if "rollout_devices" in statement]
+    site.devices[name].held = OLD
+    site.devices[name].progress = None
+    site.visit(name)
+    assert [statement for statement in asked if "rollout_devices" in statement]
+    remove(kit.store.engine, "before_cursor_execute", note)
 
 
 def test_tables_are_what_the_migration_makes(kit: FleetKit) -> None:
