@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def blast(size: int, share: float, seed: int) -> tuple[int, Status]:
     """Devices that were given the order until the rollout ended, and how it ended."""
     chance = random.Random(seed)
     fleet = Fleet(size, now_s=1_000_000 + seed * 1_000)
-    number = len(fleet.rollouts) + 1 + seed  # the number decides who is a canary
+    number = 1_000 + seed  # the number decides who is a canary
     fleet.rollouts[number] = Rollout.draft(number, RELEASE, Plan(shadow_s=0, soak_s=0), "ann")
     for device in fleet.devices.values():
         bad = chance.random() < share
@@ -67,11 +68,38 @@ def cost(size: int) -> None:
     print(f"{size} devices: opening a stage {opening_ms:.0f} ms, a check-in {heard_us:.0f} us")
 
 
+def database(size: int) -> None:
+    """The same through the database (SQLite): what a check-in's transaction pays for rollouts, and an opening."""
+    from console_preview import Preview
+
+    with tempfile.TemporaryDirectory() as folder:
+        preview = Preview(Path(folder), size)
+        preview.draft("ecg-beat", "", {"stage": [{"name": "all", "success": "50 %", "errors": "50 %"}]})
+        began = time.perf_counter()
+        preview.clock.tick()
+        print(f"{size} devices in SQLite: opening a stage over all {time.perf_counter() - began:.2f} s", flush=True)
+        preview.away = set()
+        for what in ("taking the order", "nothing new"):
+            told = [(one, one.report()) for one in preview.devices[:2_560]]
+            began = time.perf_counter()
+            for start in range(0, len(told), 256):
+                with preview.fleet.store.writing() as session:
+                    for one, report in told[start : start + 256]:
+                        for order in preview.book.heard(session, one.id, report, preview.now_s):
+                            one.obey(order)
+            each_ms = (time.perf_counter() - began) / len(told) * 1e3
+            print(f"  a check-in, {what}: {each_ms:.2f} ms of its transaction", flush=True)
+            if what == "taking the order":
+                for one, report in [(one, one.report()) for one, _ in told]:
+                    with preview.fleet.store.writing() as session:
+                        preview.book.heard(session, one.id, report, preview.now_s)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.05, 0.1, 0.3, 0.6])
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.02, 0.1, 0.3, 0.6], help="that fail health")
     chosen = parser.parse_args()
     for share in chosen.shares:
         ends = [blast(chosen.devices, share, seed) for seed in range(chosen.seeds)]
@@ -85,6 +113,7 @@ def main() -> None:
         )
     for size in (100, 1_000, chosen.devices):
         cost(size)
+    database(chosen.devices)
 
 
 if __name__ == "__main__":

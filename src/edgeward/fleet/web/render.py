@@ -12,16 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api.guard import fleet_of
 from edgeward.fleet.conduct.look import evidence_of
+from edgeward.fleet.rollout.hours import DAYS
 from edgeward.fleet.rollout.plan_text import share_text, time_text
-from edgeward.fleet.rollout.slots import DAYS
 from edgeward.fleet.web import words
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from edgeward.fleet.accounts import Caller
+    from edgeward.fleet.rollout.hours import Hours
     from edgeward.fleet.rollout.plan import Pick
-    from edgeward.fleet.rollout.slots import Slot
     from edgeward.fleet.rollout.state import Counts
 
 _FOLDER = Path(__file__).parent
@@ -46,9 +46,9 @@ def clock(then_s: int | None) -> str:
     return f"{datetime.fromtimestamp(then_s, UTC):%Y-%m-%d %H:%M} UTC" if then_s else "never"
 
 
-def days_of(slot: Slot) -> str:
-    """The days of a slot, by name."""
-    return "every day" if len(slot.days) == len(DAYS) else ", ".join(DAYS[day] for day in slot.days)
+def days_of(hours: Hours) -> str:
+    """The days on which they are open, by name."""
+    return "every day" if len(hours.days) == len(DAYS) else ", ".join(DAYS[day] for day in hours.days)
 
 
 def pick_words(pick: Pick) -> str:
