@@ -195,7 +195,7 @@ class Bench:
         async def look() -> None:
             while seen.get("status") not in {"completed", "halted", "aborted", "paused"}:
                 found = await asyncio.to_thread(self.server.call, "olga", f"/api/v1/rollouts/{number}")
-                seen.update(found["rollout"])
+                seen.update(found["rollout"], stages_seen=found["stages"])
                 await asyncio.sleep(1.0)
 
         looking = asyncio.create_task(look())
@@ -211,6 +211,9 @@ class Bench:
             f"{version}: {seen.get('status')} ({seen.get('cause') or 'no cause'}) after {took_s:.0f} s, "
             f"in stage {seen.get('stage')!r}"
         )
+        for stage in seen.get("stages_seen", []):
+            counts = {name: count for name, count in stage["counts"].items() if count}
+            self.notes.append(f"{version}, stage {stage['name']!r} ({stage['state']}): {counts}")
         if seen.get("status") == "halted":
             gone = f"no device runs {version} any more"
             await self._wait(fleet, lambda: not _running(fleet, version), gone, needed=False)

@@ -77,9 +77,7 @@ class FleetAct:
             self._until(f"the rollout of {bad} is halted", lambda: self._status(number) == "halted")
             self._halted = True
             asked = ", ".join(ward for ward in WARDS if bad in self._states[ward])
-            self._tell(
-                f"rollout {number}: halted by its own gate; asked: ward {', '.join(asked)}; the others never were"
-            )
+            self._tell(f"rollout {number}: halted by its own gate; only ward {asked} was ever asked")
         finally:
             self.stop()
 
