@@ -180,6 +180,8 @@ class Bench:
             fleet.traffic.mark(f"rollout of {GOOD}")
             await self._spread(fleet, repository, BAD)
             fleet.traffic.mark(f"rollout of {BAD}")
+        except TimeoutError as error:
+            self.notes.append(str(error))
         finally:
             over.set()
             await running
@@ -269,7 +271,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2_000)
     parser.add_argument("--speed", type=float, default=1.0, help="devices live so many times faster")
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
-    parser.add_argument("--limit", type=float, default=1_800.0, help="seconds that each part may take")
+    parser.add_argument("--limit", type=float, default=1_800.0, help="seconds that each part may take; then it is said")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for kind in arguments.stores:

@@ -25,6 +25,7 @@ class Children:
         self._heard = heard
         self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
         self._children: list[subprocess.Popen[str]] = []
+        self._readers: list[threading.Thread] = []
 
     def spawn(self, name: str, verb: list[str], *, python: str = sys.executable) -> subprocess.Popen[str]:
         """Start ``edgeward VERB``; another module where ``verb`` begins with -m."""
@@ -39,7 +40,9 @@ class Children:
         )
         self._children.append(child)
         assert child.stdout is not None
-        threading.Thread(target=self._read, args=(name, child.stdout), daemon=True).start()
+        reader = threading.Thread(target=self._read, args=(name, child.stdout), daemon=True)
+        reader.start()
+        self._readers.append(reader)
         return child
 
     def take(self, wait_s: float = 0.2) -> str | None:
@@ -78,9 +81,13 @@ class Children:
                     child.kill()
                     child.wait()
         self._children.clear()
+        for reader in self._readers:
+            reader.join(_END_S)
+        self._readers.clear()
         while not self._lines.empty():
             self.take()
 
     def _read(self, name: str, stream: IO[str]) -> None:
-        for line in stream:
-            self._lines.put((name, line.rstrip("\n")))
+        with stream:
+            for line in stream:
+                self._lines.put((name, line.rstrip("\n")))
