@@ -45,6 +45,7 @@ train: $(DEV)/.stamp
 
 soak: $(DEV)/.stamp
 	$(DEV)/bin/python bench/soak.py
+	$(DEV)/bin/python bench/power.py --stride 7
 
 # A million mutations of HL7 messages, each held to what a device promises; RUNS changes how many.
 RUNS ?= 1000000

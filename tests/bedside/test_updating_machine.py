@@ -199,6 +199,18 @@ def test_device_that_was_busy_in_one_trial_takes_the_bundle_in_the_next() -> Non
     assert (record.state, record.attempt, made.repository.fetched) == (S.COMMITTED, 2, len(made.repository.raw))
 
 
+def test_nothing_is_put_in_charge_that_could_not_be_recorded() -> None:
+    """The disk is full at the safe moment: no swap, and another attempt when there is room."""
+    made, live = device(), ScriptedLive(is_safe=False)
+    updater = soaked(made, live)
+    made.until(updater, waits_for(Why.BED_IN_USE))
+    made.files.full_from, live.is_safe = made.files.steps + 1, True
+    record = made.until(updater, lambda record: record.why is Why.DISK_FULL)
+    assert (record.state, record.attempt, live.said) == (S.OFFERED, 2, ["end shadow"])
+    made.files.full_from = 0
+    assert made.until(updater, ended).state is S.COMMITTED
+
+
 def test_ward_that_breaks_fails_the_update_and_not_its_thread() -> None:
     """An error that nobody foresaw, in the soak: the beds go back, and the next order is taken."""
     made, live = device(), ScriptedLive()

@@ -128,6 +128,34 @@ def test_a_bundle_is_refused_only_where_it_is_to_blame() -> None:
         assert (Duty.ABANDON in duties) == (why not in BLAMES)
 
 
+@pytest.mark.parametrize("state", [S.ACTIVATED, S.SOAKING])
+def test_what_was_in_charge_is_never_just_tried_again(state: UpdateState) -> None:
+    """Whatever fails once beds were served, mendable or not, ends it: going on is the fleet's decision."""
+    after, duties = step(AT[state], Fails(Why.DISK_FULL, mendable=True), 0)
+    assert (after.state, duties[0]) == (S.ROLLED_BACK, Duty.GO_BACK)
+
+
+def test_verdict_that_the_slots_were_not_told_is_told_at_the_next_boot() -> None:
+    """A cut between record and slots: a trial that an ended record left is refused or abandoned, as it says."""
+    blamed, spared = AT[S.ROLLED_BACK], replace(AT[S.FAILED], why=Why.NO_SAFE_MOMENT)
+    assert step(blamed, Booted("0" * 64, SHAS[0]), 0)[1] == (Duty.REFUSE,)
+    assert step(blamed, Booted("0" * 64, SHAS[1]), 0)[1] == (Duty.ABANDON,)
+    assert step(spared, Booted("0" * 64, SHAS[0]), 0)[1] == (Duty.ABANDON,)
+    assert step(Record(), Booted("0" * 64, SHAS[0]), 0)[1] == (Duty.ABANDON,)
+
+
+@pytest.mark.parametrize("state", [S.STAGED, S.ACTIVATED, S.SOAKING])
+def test_trial_that_the_slots_do_not_know_begins_anew_and_not_for_ever(state: UpdateState) -> None:
+    """Lost slots cost an attempt; with none left it ends."""
+    record = AT[state]
+    for attempt in (2, 3):
+        record = replace(record, state=state)
+        record, _ = step(record, Booted("0" * 64, ""), 0)
+        assert (record.state, record.attempt) == (S.OFFERED, attempt)
+    record, _ = step(replace(record, state=state), Booted("0" * 64, ""), 0)
+    assert (record.ended, record.why) == (True, Why.INTERRUPTED)
+
+
 @pytest.mark.parametrize("sequence", list(permutations([1, 2, 2, 3])))
 def test_orders_that_come_twice_and_in_any_sequence_end_in_the_newest(sequence: tuple[int, ...]) -> None:
     """The greatest rollout wins; the withdrawal of 2 does not touch 3."""

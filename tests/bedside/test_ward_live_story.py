@@ -179,21 +179,32 @@ class Story(RuleBasedStateMachine):
     def an_engine_changes_its_mind(self, key: str, score: float | None) -> None:
         """It calls somebody to a bed, or breaks, or is well again."""
         self.scores[key] = score
-        for model in (self.task.current, self.task.before) if self.task is not None else ():
+        assert self.task is not None
+        candidate = self.task.candidate.warm.model if self.task.candidate is not None else None
+        for model in (self.task.current, self.task.before, candidate):
             if model is not None and model.sha256 == SLOTS[key].sha256 and model.engine is not None:
                 cast("FakeEngine", model.engine).score = score
 
-    @rule()
-    def the_process_dies_and_another_comes(self) -> None:
-        """With what the rim says is in charge."""
-        charge = self.live.charge
+    @rule(key=st.sampled_from("bcd"), back=st.booleans())
+    def the_process_dies_and_another_comes(self, key: str, back: bool) -> None:
+        """With what the rim says is in charge; what is asked for while there is none is not forgotten."""
         self.assess.die()
         self._dead_for(1.0)
-        self.assess.revive()
+        if back:
+            self.live.go_back()
+        charge, candidate = self.live.charge, SLOTS[key]
         assert charge is not None
+        if candidate != charge:
+            self.live.begin_shadow(candidate)
+        self._dead_for(1.0)
+        self.assess.revive()
         assert self.task is not None
         assert self.task.current.sha256 == charge.sha256
         assert not self.live.shadow().running
+        self._pass(1.0)
+        if candidate != charge:
+            assert self.task.candidate is not None
+            assert self.task.candidate.sha256 == candidate.sha256
 
     def _dead_for(self, seconds: float) -> None:
         for _ in range(round(seconds * 2)):

@@ -228,6 +228,9 @@ class Ward:
         side = self._sides.get(ASSESS)
         if self._updates is None or side is None:
             return
+        if side.pid is None:  # the next process starts with what is in charge; what else there is it is told then
+            side.settle(self._updates.settings())
+            return
         for told in self._updates.due():
             side.settle(self._updates.settings())
             side.feed(told)
