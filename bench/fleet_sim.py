@@ -150,6 +150,7 @@ class Bench:
     def __init__(self, folder: Path, store: str, arguments: argparse.Namespace) -> None:
         self.folder, self.limit_s, self.devices = folder, arguments.limit, arguments.devices
         self.speed = arguments.speed
+        self.seed = arguments.seed
         self.rollouts = [{"good": GOOD, "bad": BAD}[name] for name in arguments.rollouts]
         self.server = Server(folder / "fleet", store)
         self.publisher = Publisher(folder / "repository", folder / "keys")
@@ -169,7 +170,7 @@ class Bench:
         client = TrustClient(f"{self.server.url}/repository", self.folder / "trust", root=self.root.read_bytes())
         repository = SharedRepository(client, FAMILY, self.folder)
         repository.refresh()
-        faults = Faults(bad=BAD_SHARE, bad_versions=frozenset({BAD}))
+        faults = Faults(bad=BAD_SHARE, bad_versions=frozenset({BAD}), seed=self.seed)
         plan = Plan(self.devices, FAMILY, self.speed, float(CHECK_IN_S), 8 << 20, faults)
         fleet = SimulatedFleet(plan, repository, BalancerExchange(Pool(self.server.url), HEADER), certificates)
         over = asyncio.Event()
@@ -274,6 +275,7 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
     parser.add_argument("--limit", type=float, default=1_800.0, help="seconds that each part may take; then it is said")
     parser.add_argument("--rollouts", nargs="*", default=["good", "bad"], choices=["good", "bad"])
+    parser.add_argument("--seed", type=int, default=1, help="on which devices the bad bundle fails, and where")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for kind in arguments.stores:
