@@ -9,13 +9,14 @@ MODEL ?= ecg-beat
 FOR ?=
 
 DEVICE := build/device
+SERVER := build/server
 DEV := .venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench train soak fuzz docs clean
 
-demo: $(DEVICE)/.stamp
-	$(DEVICE)/bin/edgeward demo $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
+demo: $(DEVICE)/.stamp $(SERVER)/.stamp
+	$(DEVICE)/bin/edgeward demo --server-python $(SERVER)/bin/python $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
 
 test: $(DEV)/.stamp lint
 	$(DEV)/bin/python -m pytest -q -n auto --dist worksteal
@@ -61,6 +62,12 @@ clean:
 $(DEVICE)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(DEVICE)
 	$(DEVICE)/bin/pip install --quiet --editable .
+	touch $@
+
+# The fleet server's, beside it: a device installs nothing of a server.
+$(SERVER)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(SERVER)
+	$(SERVER)/bin/pip install --quiet --editable '.[fleet]'
 	touch $@
 
 $(DEV)/.stamp: pyproject.toml

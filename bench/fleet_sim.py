@@ -5,7 +5,7 @@ Starts ``edgeward fleet serve`` as a process of its own, with a signed repositor
 behind a balancer that ends TLS. First a good bundle is published and rolled out by the default stages with shorter
 times (``PLAN``), then one that fails its health gates on 30 % of devices. Both processes share the machine's cores.
 
-    python bench/fleet_sim.py [--devices 2000] [--speed 1] [--stores sqlite postgresql] [--json]
+    python bench/fleet_sim.py [--devices 2000] [--speed 1] [--stores sqlite postgresql] [--rollouts good bad]
 """
 
 from __future__ import annotations
@@ -147,8 +147,11 @@ class Server:
 class Bench:
     """One store."""
 
-    def __init__(self, folder: Path, store: str, devices: int, speed: float, limit_s: float) -> None:
-        self.folder, self.limit_s, self.devices, self.speed = folder, limit_s, devices, speed
+    def __init__(self, folder: Path, store: str, arguments: argparse.Namespace) -> None:
+        self.folder, self.limit_s, self.devices = folder, arguments.limit, arguments.devices
+        self.speed = arguments.speed
+        self.seed = arguments.seed
+        self.rollouts = [{"good": GOOD, "bad": BAD}[name] for name in arguments.rollouts]
         self.server = Server(folder / "fleet", store)
         self.publisher = Publisher(folder / "repository", folder / "keys")
         self.root = self.publisher.init()
@@ -167,7 +170,7 @@ class Bench:
         client = TrustClient(f"{self.server.url}/repository", self.folder / "trust", root=self.root.read_bytes())
         repository = SharedRepository(client, FAMILY, self.folder)
         repository.refresh()
-        faults = Faults(bad=BAD_SHARE, bad_versions=frozenset({BAD}))
+        faults = Faults(bad=BAD_SHARE, bad_versions=frozenset({BAD}), seed=self.seed)
         plan = Plan(self.devices, FAMILY, self.speed, float(CHECK_IN_S), 8 << 20, faults)
         fleet = SimulatedFleet(plan, repository, BalancerExchange(Pool(self.server.url), HEADER), certificates)
         over = asyncio.Event()
@@ -176,10 +179,11 @@ class Bench:
             await self._wait(fleet, lambda: len(fleet.traffic.ms) >= self.devices, "every device was heard")
             await self._wait(fleet, _after(CHECK_IN_S / self.speed), "a period without a rollout")
             fleet.traffic.mark("idle")
-            await self._spread(fleet, repository, GOOD)
-            fleet.traffic.mark(f"rollout of {GOOD}")
-            await self._spread(fleet, repository, BAD)
-            fleet.traffic.mark(f"rollout of {BAD}")
+            for version in self.rollouts:
+                await self._spread(fleet, repository, version)
+                fleet.traffic.mark(f"rollout of {version}")
+        except TimeoutError as error:
+            self.notes.append(str(error))
         finally:
             over.set()
             await running
@@ -195,7 +199,7 @@ class Bench:
         async def look() -> None:
             while seen.get("status") not in {"completed", "halted", "aborted", "paused"}:
                 found = await asyncio.to_thread(self.server.call, "olga", f"/api/v1/rollouts/{number}")
-                seen.update(found["rollout"])
+                seen.update(found["rollout"], stages_seen=found["stages"])
                 await asyncio.sleep(1.0)
 
         looking = asyncio.create_task(look())
@@ -211,6 +215,9 @@ class Bench:
             f"{version}: {seen.get('status')} ({seen.get('cause') or 'no cause'}) after {took_s:.0f} s, "
             f"in stage {seen.get('stage')!r}"
         )
+        for stage in seen.get("stages_seen", []):
+            counts = {name: count for name, count in stage["counts"].items() if count}
+            self.notes.append(f"{version}, stage {stage['name']!r} ({stage['state']}): {counts}")
         if seen.get("status") == "halted":
             gone = f"no device runs {version} any more"
             await self._wait(fleet, lambda: not _running(fleet, version), gone, needed=False)
@@ -266,7 +273,9 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2_000)
     parser.add_argument("--speed", type=float, default=1.0, help="devices live so many times faster")
     parser.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
-    parser.add_argument("--limit", type=float, default=1_800.0, help="seconds that each part may take")
+    parser.add_argument("--limit", type=float, default=1_800.0, help="seconds that each part may take; then it is said")
+    parser.add_argument("--rollouts", nargs="*", default=["good", "bad"], choices=["good", "bad"])
+    parser.add_argument("--seed", type=int, default=1, help="on which devices the bad bundle fails, and where")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for kind in arguments.stores:
@@ -278,7 +287,7 @@ def main() -> None:
                 except NoPostgresqlError as error:
                     print(f"\n{kind}: not run ({error})")
                     continue
-            bench = Bench(Path(folder), store, arguments.devices, arguments.speed, arguments.limit)
+            bench = Bench(Path(folder), store, arguments)
             found, notes = bench.run()
             if arguments.json:
                 print(json.dumps({"store": kind, **found.to_json(), "notes": notes}))

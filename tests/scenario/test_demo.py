@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeward.cli.demo_fleet import FleetAct
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.kernel.errors import ConfigError
 
@@ -30,7 +31,7 @@ def _shipped() -> None:
 
 def test_the_demo_breaks_and_recovers_and_says_so() -> None:
     """Install, trial, beats, leads off, killed checks and a killed engine, and both back again; exit code 0."""
-    done = _edgeward("demo", "--for", "20")
+    done = _edgeward("demo", "--for", "20", "--no-fleet")
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "update: installed",
@@ -46,6 +47,21 @@ def test_the_demo_breaks_and_recovers_and_says_so() -> None:
     ):
         assert told in done.stdout, told
     assert "FAIL" not in done.stdout
+
+
+def test_the_demo_ends_with_a_rollout_of_which_one_ward_refuses_a_bad_model(tmp_path: Path) -> None:
+    """Server and wards are real processes; the act alone, for the rest of the demo has its own test."""
+    pytest.importorskip("fastapi", reason="the fleet extra is not installed")
+    told: list[str] = []
+    act = FleetAct(tmp_path, sys.executable, told.append)
+    act.run()
+    assert all(act.checks().values()), "\n".join(told)
+    assert len([line for line in told if "failed: the golden vectors" in line]) == 1
+    assert act.checks().keys() == {
+        "fleet: 3 wards enrolled over TLS 1.3",
+        "fleet: sepsis-risk 1.0.2 rolled out to every ward",
+        "fleet: one ward refused 1.0.3, the others never saw it",
+    }
 
 
 def _below(pid: int) -> set[int]:

@@ -10,22 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from edgeward.cli.demo_children import START_S, Children
+from edgeward.cli.demo_fleet import FleetAct, python_with_fleet
 from edgeward.cli.demo_story import ECG_BED, Story
 from edgeward.cli.shipped import shipped_bundle, shipped_names
 from edgeward.kernel.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
     import argparse
+    import subprocess
     from collections.abc import Iterator
 
 _DWELL_S = 5.0
@@ -34,14 +34,14 @@ _HARM_AT = {"thresholds": 0.45, "engine": 0.58, "assess": 0.8}
 """When each is killed, as shares of the demo's length."""
 _HARM_AFTER_S = {"thresholds": 25.0, "engine": 40.0, "assess": 60.0}
 """The same for a demo without an end."""
+_FLEET_AFTER_S = 80.0
+"""When the fleet's act begins in a demo without an end."""
 _HARMED = {"thresholds": "the threshold checks", "engine": "the ECG engine", "assess": "the assessment"}
 _PATIENTS = "stable,haemorrhage,sepsis,hypoxia,opioid,disconnections"
 _SPEED = 15.0
 """How much faster than life the patients of a demo get worse."""
 _PAST_MIN = 60
 """Of the patients' past the gateway brings so much along: the hour that a forecast of low pressure asks for."""
-_START_S = 60.0
-_END_S = 15.0
 
 
 def register(verbs: Any) -> None:
@@ -51,7 +51,8 @@ def register(verbs: Any) -> None:
         help="the whole road on this machine: publish, install, trial, stream, break, recover",
         description="Publishes the shipped bundles to a signed repository of its own, starts an ECG monitor, a gateway "
         "with the vital signs of six patients and a device over the ward, gives the page's address, and tells what "
-        "happens, with leads taken off and threshold checks, engine and assessment killed on the way.",
+        "happens, with leads taken off and threshold checks, engine and assessment killed on the way. At the end a "
+        "fleet server rolls a good bundle out to three wards, and a bad one that the first of them refuses.",
         epilog="Exit code 0 when everything that was to happen did happen, 1 when something did not, 130 when Ctrl-C "
         "came before it could.",
     )
@@ -60,6 +61,12 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--data", type=Path, help="stream the WFDB records of this folder instead of the simulator")
     parser.add_argument("--page-port", type=int, default=0, help="port of the page (default: any free one)")
+    parser.add_argument(
+        "--server-python",
+        metavar="FILE",
+        help="interpreter with the extra 'fleet', for the fleet server (default: this one, where it has it)",
+    )
+    parser.add_argument("--no-fleet", action="store_true", help="end without the fleet")
     parser.set_defaults(run=run_demo)
 
 
@@ -74,7 +81,10 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
         find_records(arguments.data)  # a wrong folder is an error now, not a monitor that does not start
     with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as folder, _ended_like_ctrl_c():
-        return _Demo(Path(folder), arguments.seconds, arguments.data, arguments.page_port).run()
+        demo = _Demo(Path(folder), arguments.seconds, arguments.data, arguments.page_port)
+        if not arguments.no_fleet:
+            demo.add_fleet(arguments.server_python)
+        return demo.run()
 
 
 @contextlib.contextmanager
@@ -100,10 +110,19 @@ class _Demo:
         self._page_port = page_port
         self._story = Story(self._tell, _DWELL_S)
         self._bundles = 0
-        self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
-        self._children: list[subprocess.Popen[str]] = []
+        self._children = Children(self._said)
+        self._act: FleetAct | None = None
+        self._beside: threading.Thread | None = None
         self._interrupted = False
         self._began = time.monotonic()
+
+    def add_fleet(self, python: str | None) -> None:
+        """Have the fleet at the end, where its server can run."""
+        found = python_with_fleet(python)
+        if found is None:
+            self._tell("without the fleet at the end: its server needs pip install 'edgeward[fleet]' (make demo does)")
+        else:
+            self._act = FleetAct(self._folder, found, self._tell)
 
     def run(self) -> int:
         try:
@@ -111,12 +130,29 @@ class _Demo:
             address = self._start_monitor()
             device = self._start_device(address, root)
             self._follow(device)
+            self._children.stop()
+            self._run_fleet()
         except KeyboardInterrupt:
             self._interrupted = True
             self._tell("stopping (Ctrl-C)")
         finally:
-            self._stop()
+            if self._act is not None:
+                self._act.stop()
+            self._children.stop()
         return self._summary()
+
+    def _begin_fleet(self) -> None:
+        """In a demo without an end it comes beside the ward."""
+        if self._act is not None and self._beside is None:
+            self._beside = threading.Thread(target=self._run_fleet, name="fleet", daemon=True)
+            self._beside.start()
+
+    def _run_fleet(self) -> None:
+        if self._act is not None:
+            try:
+                self._act.run()
+            except (EngineError, OSError) as error:
+                self._tell(f"the fleet: {error}")
 
     def _publish(self) -> Path:
         from edgeward.trust.publish import Publisher
@@ -134,8 +170,8 @@ class _Demo:
     def _start_monitor(self) -> str:
         length = self._seconds or 60.0
         source = f"wfdb:{self._data}" if self._data else f"sim:demo?length={length:g}"
-        monitor = self._spawn("monitor", ["simulate", "monitor", "--source", source, "--port", "0"])
-        line = self._await(monitor, "monitor: tcp://")
+        monitor = self._children.spawn("monitor", ["simulate", "monitor", "--source", source, "--port", "0"])
+        line = self._children.await_line(monitor, "monitor: tcp://")
         address = line.removeprefix("monitor: ")
         self._tell(f"monitor at {address}: " + ("recorded ECG" if self._data else "simulated 12-lead ECG, 250 Hz"))
         return address
@@ -145,12 +181,12 @@ class _Demo:
         verb += ["--json-lines", "-", "--dwell", f"{_DWELL_S:g}", "--page-port", str(self._page_port)]
         verb += ["--repository", str(self._folder / "repository"), "--trusted-root", str(root)]
         verb += ["--state-dir", str(self._folder / "state")]
-        device = self._spawn("device", verb)
-        port = self._await(device, "edgeward: watching: ").rpartition(" ")[2]
+        device = self._children.spawn("device", verb)
+        port = self._children.await_line(device, "edgeward: watching: ").rpartition(" ")[2]
         ramp_s = _SPEED * 0.5 * (self._seconds or 60.0)
         source = f"patients:{_PATIENTS}?onset={_SPEED:g}&ramp={ramp_s:g}&past={_PAST_MIN}"
         verb = ["simulate", "monitor", "--source", source, "--to", f"hl7://127.0.0.1:{port}", "--speed", f"{_SPEED:g}"]
-        self._spawn("gateway", verb)
+        self._children.spawn("gateway", verb)
         self._tell(f"gateway with the vital signs of six simulated patients, HL7 v2 to port {port}")
         return device
 
@@ -158,20 +194,17 @@ class _Demo:
         streaming_since: float | None = None
         while device.poll() is None:
             now = time.monotonic()
-            if streaming_since is None and now - self._began > _START_S:
-                raise EngineError("demo-stuck", f"the device gave no verdict within {_START_S:g} s")
+            if streaming_since is None and now - self._began > START_S:
+                raise EngineError("demo-stuck", f"the device gave no verdict within {START_S:g} s")
             if streaming_since is not None:
                 if self._seconds is not None and now - streaming_since > self._seconds:
                     return
+                if self._seconds is None and now - streaming_since > _FLEET_AFTER_S:
+                    self._begin_fleet()
                 self._harm(now - streaming_since)
-            try:
-                origin, line = self._lines.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if origin == "device":
-                self._heard(line)
-                if streaming_since is None and self._story.accepted + sum(self._story.unclassed.values()):
-                    streaming_since = time.monotonic()
+            self._children.take()
+            if streaming_since is None and self._story.accepted + sum(self._story.unclassed.values()):
+                streaming_since = time.monotonic()
 
     def _harm(self, streamed_s: float) -> None:
         """Kill the threshold checks, then the engine, then the assessment, once each."""
@@ -183,62 +216,13 @@ class _Demo:
                 harm.at = time.monotonic()
                 os.kill(pid, signal.SIGKILL)
 
-    def _heard(self, line: str) -> None:
+    def _said(self, name: str, line: str) -> None:
+        if name != "device":
+            return
         if line.startswith("{"):
             self._story.take(json.loads(line))
         else:
             self._story.word(line.removeprefix("edgeward: "))
-
-    def _spawn(self, name: str, verb: list[str]) -> subprocess.Popen[str]:
-        child = subprocess.Popen(  # noqa: S603  (this very program with arguments of our own)
-            [sys.executable, "-m", "edgeward.cli.main", *verb],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,  # Ctrl-C in the terminal is ours; we stop the children in order
-        )
-        self._children.append(child)
-        assert child.stdout is not None
-        threading.Thread(target=self._read, args=(name, child.stdout), daemon=True).start()
-        return child
-
-    def _read(self, name: str, stream: IO[str]) -> None:
-        for line in stream:
-            self._lines.put((name, line.rstrip("\n")))
-
-    def _await(self, child: subprocess.Popen[str], start: str) -> str:
-        """The first line that begins with ``start``; what comes before it is told when it has come."""
-        deadline = time.monotonic() + _START_S
-        said: list[tuple[str, str]] = []
-        while time.monotonic() < deadline:
-            try:
-                origin, line = self._lines.get(timeout=0.2)
-            except queue.Empty:
-                if child.poll() is not None:
-                    break
-                continue
-            if origin == "device":
-                self._heard(line)
-            if line.startswith(start):
-                return line
-            said.append((origin, line))
-        words = " / ".join(line for _, line in said[-3:]) or "no word"
-        raise EngineError("demo-stuck", f"a process of the demo did not start: {words}")
-
-    def _stop(self) -> None:
-        for child in reversed(self._children):
-            if child.poll() is None:
-                child.terminate()  # not SIGINT, which a child ignores when the shell that started us ran us with &
-                try:
-                    child.wait(_END_S)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-                    child.wait()
-        while not self._lines.empty():
-            origin, line = self._lines.get()
-            if origin == "device" and not line.startswith("{"):
-                self._tell(line.removeprefix("edgeward: "))
 
     def _summary(self) -> int:
         story = self._story
@@ -258,7 +242,10 @@ class _Demo:
                 f"max {total['max_us']:.0f} µs; budget {budget_us:.0f} µs at p99 {held}; late {story.latency['late']}"
             )
         timed = self._seconds is not None
-        return self._exit_code(story.checks(self._bundles, simulated=not self._data, timed=timed))
+        checks = story.checks(self._bundles, simulated=not self._data, timed=timed)
+        if self._act is not None and (timed or self._beside is not None):
+            checks |= self._act.checks()
+        return self._exit_code(checks)
 
     def _exit_code(self, checks: dict[str, bool]) -> int:
         """Print each check. What had no time to happen before Ctrl-C has not failed."""

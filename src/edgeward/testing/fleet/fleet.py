@@ -16,6 +16,7 @@ import hashlib
 import heapq
 import itertools
 import random
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -83,9 +84,14 @@ class SharedRepository:
         self._offer: Offer | TrustError = TrustError("repository-unreachable", "not asked yet")
         self._bytes: dict[str, bytes] = {}
         self.named_ns: dict[str, int] = {}
+        self._one_at_a_time = threading.Lock()
 
     def refresh(self) -> None:
-        """Prove the newest metadata and fetch what they name; from a thread."""
+        """Prove the newest metadata and fetch what they name; from any thread."""
+        with self._one_at_a_time:
+            self._refresh()
+
+    def _refresh(self) -> None:
         try:
             offer = self._client.latest(self._family)
             if offer.sha256 not in self._bytes:
