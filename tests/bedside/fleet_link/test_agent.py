@@ -228,6 +228,21 @@ def test_an_unreachable_fleet_is_said_once_and_tried_again(fleet: StubFleet, sta
     until(lambda: device.updates.orders)
 
 
+def test_a_rejected_device_asks_no_more_and_takes_a_certificate_that_a_person_gets(
+    fleet: StubFleet, start: Callable[[], Running]
+) -> None:
+    stub = Fleet(fleet, Standing.REJECTED)
+    device = start()
+    until(lambda: device.agent.notes.phase == "rejected")
+    count = len(fleet.heard)
+    device.agent.changed()
+    time.sleep(0.3)
+    assert len(fleet.heard) == count
+    with device.identity as identity:
+        identity.accept(fleet.issuer.certificate(identity.request(anew=True), begins=datetime.now(UTC)))
+    until(lambda: stub.check_ins)
+
+
 def test_two_agents_do_not_share_an_identity(fleet: StubFleet, start: Callable[[], Running]) -> None:
     Fleet(fleet)
     first = start()

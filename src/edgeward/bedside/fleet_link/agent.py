@@ -97,6 +97,7 @@ class FleetAgent:
         self._hold()
         self._link: Link | None = None
         self._mark = 0
+        self._shown = ""
         self._credentials = self._look()
         self._notes = self._started()
         self._began_ns = clock.monotonic_ns()
@@ -133,9 +134,15 @@ class FleetAgent:
             except Exception as error:  # noqa: BLE001  # the link may never end while the device runs
                 self._trouble("internal", f"the fleet link stumbled ({type(error).__name__}) and goes on")
                 self._step(core.Failed())
-            left_s = (self._state.due_ns - self._clock.monotonic_ns()) / NS_PER_S
-            self._wake.wait(min(max(left_s, 0.02), _LOOK_S))
+            self._wake.wait(self._wait_s())
             self._wake.clear()
+
+    def _wait_s(self) -> float:
+        """Until something is due; whoever was rejected only looks whether a person has applied again."""
+        if self._state.phase is core.Phase.REJECTED:
+            return _LOOK_S
+        left_s = (self._state.due_ns - self._clock.monotonic_ns()) / NS_PER_S
+        return min(max(left_s, 0.02), _LOOK_S)
 
     def _turn(self) -> None:
         if self._changed.is_set():
@@ -187,10 +194,10 @@ class FleetAgent:
     # --- exchanges
 
     def _apply(self) -> core.Event:
-        fresh = not self._identity.asked_for()
         with self._identity:
             credential = apply_once(self._identity, self._link_of(None), self._facts())
-        if fresh and credential.standing is Standing.PENDING:
+        if credential.standing is Standing.PENDING and credential.fingerprint != self._shown:
+            self._shown = credential.fingerprint
             self._say(f"fleet: waiting to be accepted; fingerprint {shown(credential.fingerprint)}")
         if credential.standing is Standing.REJECTED:
             self._say("fleet: rejected; to apply again: edgeward device enrol --again")
