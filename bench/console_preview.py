@@ -1,6 +1,6 @@
 """Fill a fleet with made-up devices and rollouts, and look at its console: ``python bench/console_preview.py``.
 
-    python bench/console_preview.py --devices 400                      # serves until Ctrl-C; sign in as olga
+    python bench/console_preview.py                                    # serves until Ctrl-C; sign in as olga
     python bench/console_preview.py --shots docs/img --only overview   # a picture of every page, by a real Chromium
 
 Everything is made up: no device, no bundle and no person is real.
@@ -265,11 +265,11 @@ def serve(preview: Preview) -> tuple[Any, str]:
 
 SHOTS = {
     "login": ("", "login", 900),
-    "overview": ("quinn", "", 1000),
+    "overview": ("quinn", "", 740),
     "devices": ("olga", "devices?rung=LOCAL", 900),
     "device": ("olga", "devices/{device}", 1100),
     "rollouts": ("olga", "rollouts", 700),
-    "rollout": ("anton", "rollouts/2", 1500),
+    "rollout": ("anton", "rollouts/2", 1210),
     "halted": ("olga", "rollouts/1", 1500),
     "draft": ("anton", "rollouts/3", 1300),
     "new": ("olga", "rollouts/new", 1000),
@@ -318,7 +318,7 @@ def take_pictures(preview: Preview, url: str, folder: Path, only: list[str], the
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", type=int, default=400)
+    parser.add_argument("--devices", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=3_600.0, help="how long it is served")
     parser.add_argument("--shots", type=Path, help="take pictures into this folder, then end")
     parser.add_argument("--only", nargs="*", default=[], choices=sorted(SHOTS), help="these pictures alone")

@@ -85,7 +85,7 @@ class Figures:
     def __str__(self) -> str:
         return (
             f"{self.rate:8.0f}/s  p50 {self.p50_ms:7.1f} ms  p99 {self.p99_ms:7.1f} ms  worst {self.worst_ms:7.1f} ms  "
-            f"server {self.cores:4.2f} cores  refused {self.refused}"
+            f"server {self.cores:4.2f} cores, {1e3 * self.cores / self.rate:5.2f} ms each  refused {self.refused}"
         )
 
 
@@ -326,7 +326,7 @@ def main() -> None:
                     for what, load in loads.items():
                         with serving(settings, *more) as (pid, port):
                             figures = asyncio.run(measure(Caller(fleet, port, tls=tls), pid, load))
-                        print(f"{kind:10} {way:32} {what:8} {figures}", flush=True)
+                        print(f"{kind:10} {way:32} {what:8} {figures}  load {os.getloadavg()[0]:.1f}", flush=True)
 
 
 if __name__ == "__main__":

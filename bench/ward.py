@@ -8,7 +8,8 @@ the load alone, with the shipped bundles of sepsis risk and hypotension and an h
 the ward with all of its processes to ``--core`` and lets it score every bed every 15 s. "Faults" scores every bed every
 0.25 s, so that waiting for the next score hides little, and harms the ward ``-n`` times in each way. A notice's time
 runs from just before the harm (for output that is corrupt or late: from when the monitor shows the heart rate that
-brings it about, which it sends within 0.1 s) until the message stands on the ward's output.
+brings it about, which it sends within 0.1 s) until the message stands on the ward's output. "Idle" is an engine that
+hangs right after a score while the beds are scored every 15 s.
 """
 
 from __future__ import annotations
@@ -199,20 +200,39 @@ def faults(times: int) -> None:
                 noticed.append((ward.heard[seen][0] - began) / 1e6)
                 restored.append((ward.heard[again][0] - began) / 1e9)
                 time.sleep(3.0)  # a standby stands by again
-            print(
-                f"| {words} | {np.median(noticed):.0f} | {max(noticed):.0f} | {np.median(restored):.1f} |", flush=True
-            )
+            fault_row(words, noticed, restored)
+    idle(times)
     beds = beds_of(FAULT_BEDS)
     with standing(beds) as ward:
         no_input(ward, beds)
 
 
+def fault_row(words: str, noticed_ms: list[float], whole_s: list[float]) -> None:
+    row = f"| {words} | {np.median(noticed_ms):.0f} | {max(noticed_ms):.0f} | {np.median(whole_s):.1f} |"
+    print(row, flush=True)
+
+
+def idle(times: int) -> None:
+    """The engine hangs while nobody asks it for seconds to come."""
+    with standing(beds_of(3), PERIOD_S) as ward:
+        noticed, restored = [], []
+        for _ in range(times):
+            since = len(ward.heard)
+            since = ward.wait("score", lambda m: m["outcome"] == "accepted", since, 60)
+            began = time.monotonic_ns()
+            os.kill(ward.pid("engine"), signal.SIGSTOP)
+            seen, again = story(ward, "engine", since, lambda: None)
+            noticed.append((ward.heard[seen][0] - began) / 1e6)
+            restored.append((ward.heard[again][0] - began) / 1e9)
+        fault_row("the engine hangs, idle", noticed, restored)
+
+
 @contextmanager
-def standing(beds: list[SimulatedBed]) -> Iterator[WardProcess]:
+def standing(beds: list[SimulatedBed], period_s: float = OFTEN_S) -> Iterator[WardProcess]:
     """A ward whose beds all have scores."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        WardProcess(Path(folder), SETTINGS, toy_period_s=OFTEN_S) as ward,
+        WardProcess(Path(folder), SETTINGS, toy_period_s=period_s) as ward,
         Monitors(beds, ward.hl7_port, period_s=0.1),
     ):
         ward.wait("score", lambda m: m["outcome"] == "accepted", seconds=60)

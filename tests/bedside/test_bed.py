@@ -19,6 +19,7 @@ from edgeward.bedside.health import StageLatency
 from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.bedside.source.base import Block
 from edgeward.bedside.system import SystemClock
+from edgeward.bedside.verdict import Reason
 from edgeward.inference.host import EngineHost, Failure, HostState, Readiness, Result
 from edgeward.signal.preprocess import BeatWindowSpec
 from edgeward.testing.bundles import tiny_bundle
@@ -153,7 +154,7 @@ def test_each_failure_has_its_own_reason_and_notice(failure: Failure) -> None:
 
 
 def test_an_engine_that_dies_between_two_beats_is_noticed_within_a_second() -> None:
-    """No window is needed to notice: the engine is looked at every 200 ms."""
+    """No window is needed to notice: the engine is looked at every 100 ms."""
     clock = FakeClock()
     engine = FakeEngine()
     bed, heard = make(engine, clock)
@@ -244,6 +245,29 @@ def test_a_real_engine_killed_mid_stream_loses_no_beat(tmp_path: Path) -> None:
     assert [m["mode"] for m in heard.of("mode")][:2] == ["LOCAL", "THRESHOLD_ONLY"]
     assert beats[-1]["verdict"] == "accepted"
     assert bed.mode is Mode.LOCAL
+
+
+@pytest.mark.workshop
+def test_a_real_engine_that_hangs_while_no_beat_comes_is_noticed(tmp_path: Path) -> None:
+    """A flat line asks for no score; the engine that stops meanwhile is replaced before the next beat needs it."""
+    path = tmp_path / "b.ewb"
+    channels, samples = SPEC.wave_shape
+    path.write_bytes(tiny_bundle(channels=channels, samples=samples, rhythm=SPEC.rhythm_len))
+    flat = np.zeros((2, 25), dtype=np.float32)
+    with EngineHost(path, standby=False) as host:
+        bed, heard = make(host, SystemClock())
+        stopped = host.worker_pid
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        deadline, start = time.monotonic() + 20.0, 0
+        while bed.ladder.why is None and time.monotonic() < deadline:
+            bed.block(Block(flat, start, time.monotonic_ns()))
+            start += 25
+            time.sleep(0.1)
+        assert bed.ladder.why is Reason.ENGINE_HUNG
+        assert bed.ladder.serving is Mode.THRESHOLD_ONLY
+        assert not heard.of("beat")
+        assert host.worker_pid != stopped
 
 
 def test_an_engine_that_is_always_late_is_not_called_local() -> None:

@@ -23,7 +23,7 @@ from edgeward.bedside.fallback import (
     returned,
     transition,
 )
-from edgeward.bedside.verdict import Reason
+from edgeward.bedside.verdict import NOT_ASKED, Reason
 
 S = 1_000_000_000
 CLIMB = Climb()
@@ -112,9 +112,10 @@ class Ladders(RuleBasedStateMachine):
 
     @invariant()
     def the_banner_is_true_and_counted(self) -> None:
-        """NO_AI exactly without input; a reason whenever it is not LOCAL; every change numbered, none skipped."""
+        """No rung exactly without input; a reason whenever it is not LOCAL; every change numbered, none skipped."""
         last = self.said[-1]
-        assert (last.mode is Mode.NO_AI) == (self.lost is not None)
+        assert (last.mode is Mode.NO_AI) == (self.lost is not None and self.lost not in NOT_ASKED)
+        assert (last.mode is Mode.NOT_ASKED) == (self.lost in NOT_ASKED)
         assert (last.reason is None) == (last.mode is Mode.LOCAL)
         assert [said.changes for said in self.said] == list(range(len(self.said)))
         assert all(a.since_ns <= b.since_ns for a, b in pairwise(self.said))
@@ -148,6 +149,8 @@ def test_lost_input_hides_and_returns_the_rung() -> None:
     failed = banner(None, ladder, None, 5 * S)
     dark = banner(failed, ladder, Reason.LEAD_OFF, 6 * S)
     assert (dark.mode, dark.reason) == (Mode.NO_AI, Reason.LEAD_OFF)
+    unasked = banner(dark, ladder, Reason.LOW_PRESSURE, 6 * S)
+    assert (unasked.mode, unasked.reason, unasked.changes) == (Mode.NOT_ASKED, Reason.LOW_PRESSURE, dark.changes + 1)
     back = banner(dark, ladder, None, 7 * S)
     assert (back.mode, back.reason, back.since_ns) == (Mode.THRESHOLD_ONLY, Reason.ENGINE_HUNG, 7 * S)
 

@@ -206,7 +206,7 @@ def test_a_dead_assessment_is_told_within_a_second_and_limits_go_on(hospital: Ho
         hospital.run(1)
     assert hospital.heard.of("score", "A")[-1]["outcome"] == "accepted"
     modes = [row["mode"] for row in hospital.audited() if row["what"] == "mode" and row["bed"] == "A"]
-    assert modes == ["NO_AI", "LOCAL", "THRESHOLD_ONLY", "NO_AI", "LOCAL"]
+    assert modes == ["NOT_ASKED", "LOCAL", "THRESHOLD_ONLY", "NOT_ASKED", "LOCAL"]
 
 
 def test_dead_thresholds_are_told_on_every_bed_and_taken_back(hospital: Hospital) -> None:

@@ -10,9 +10,11 @@ import pytest
 from conduct_support import FAMILY, FakeDesk, Site
 from rollout_fleet import NEW, OLD
 from sqlalchemy import select, update
+from sqlalchemy.event import listen, remove
 
 from edgeward.exchange.checkin import Deed
 from edgeward.exchange.words import UpdateState
+from edgeward.fleet import devices
 from edgeward.fleet.conduct import people
 from edgeward.fleet.conduct.clock import LEASE_S, Clock
 from edgeward.fleet.conduct.tables import RolloutRow
@@ -299,6 +301,86 @@ def test_rollouts_of_a_group_leave_others_alone(kit: FleetKit) -> None:
     with kit.store.reading() as session:
         icu = set(session.scalars(select(Device.id).where(Device.group == "icu")))
     assert {name for name, device in site.devices.items() if device.held == NEW} == icu
+
+
+def test_workers_and_clock_at_once_lose_nothing(kit: FleetKit) -> None:
+    """Check-ins on several workers and the clock, all at the same time: every device ends counted once."""
+    plan = replace(TWO, stages=(Stage("canary", Pick(count=2)), Stage("half", Pick(share=500_000)), Stage("the rest")))
+    site = Site(kit, 12)
+    number = site.draft(plan)
+    site.decide(number, "approve")
+    names = sorted(site.devices)
+    site.devices[names[0]].will = UpdateState.COMMITTED
+    failed: list[BaseException] = []
+
+    def worker(mine: list[str]) -> None:
+        try:
+            for _ in range(12):
+                for name in mine:
+                    site.devices[name].work()
+                    site.visit(name)
+        except BaseException as error:  # noqa: BLE001 - told by the assertion below
+            failed.append(error)
+
+    def clock() -> None:
+        try:
+            for _ in range(40):
+                site.clock.tick()
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [threading.Thread(target=worker, args=(names[start::3],)) for start in range(3)]
+    threads.append(threading.Thread(target=clock))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not failed
+    for _ in range(6):
+        site.round()
+    assert site.rollout(number).counts == site.tally(number)
+    assert site.rollout(number).total.committed == 12
+    assert site.rollout(number).status is Status.COMPLETED
+    actions(kit)
+
+
+def test_canary_by_tag(kit: FleetKit) -> None:
+    """The devices that somebody marked go first, and only they."""
+    site = Site(kit, 5)
+    marked = set(sorted(site.devices)[1:3])
+    with kit.store.writing() as session:
+        for name in marked:
+            devices.describe(session, name, tags=["canary"], actor="user:ann", now_s=kit.now_s)
+    plan = replace(TWO, stages=(Stage("canary", Pick(tag="canary")), Stage("the rest")))
+    number = site.draft(plan)
+    site.decide(number, "approve")
+    site.clock.tick()
+    assert set(site.places(number)) == marked
+    no_such = replace(TWO, stages=(Stage("canary", Pick(tag="no such tag")), Stage("the rest")))
+    assert code_of(site.draft, no_such) == "tag-unknown"
+
+
+def test_settled_fleet_asks_for_no_places(kit: FleetKit) -> None:
+    """Once all is over and well, a check-in reads no row of its device; a device that lost the release is heard."""
+    site, number = begun(kit, size=4)
+    for _ in range(5):
+        site.round()
+    assert site.rollout(number).status is Status.COMPLETED
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    listen(kit.store.engine, "before_cursor_execute", note)
+    name = sorted(site.devices)[0]
+    site.visit(name)
+    assert asked
+    assert not [statement for statement in asked if "rollout_devices" in statement]
+    site.devices[name].held = OLD
+    site.devices[name].progress = None
+    site.visit(name)
+    assert [statement for statement in asked if "rollout_devices" in statement]
+    remove(kit.store.engine, "before_cursor_execute", note)
 
 
 def test_tables_are_what_the_migration_makes(kit: FleetKit) -> None:

@@ -264,7 +264,10 @@ def test_pages_of_devices_filter_and_show(house: House) -> None:
     text = vic.get(f"/devices/{name}").text
     assert name in text
     assert words.RUNG[Rung.LOCAL] in text
-    assert vic.get("/devices/d-0000000000000000").status_code == 404
+    for path in ("/devices/d-0000000000000000", "/devices/x", "/rollouts/none", "/rollouts/99"):
+        missing = vic.get(path)
+        assert missing.status_code == 404, path
+        assert "Not done" in missing.text
     house.site.kit.now_s += 3_600
     assert "✕ silent" in vic.get("/devices", params={"silent": "true"}).text
 

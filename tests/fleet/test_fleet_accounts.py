@@ -132,3 +132,19 @@ def test_an_api_token_ends_with_its_days_or_by_its_user(kit: FleetKit) -> None:
     assert kit.accounts.caller(token, "token", kit.now_s) is None
     with kit.store.reading() as session:
         audit.verify(session)
+
+
+def test_somebody_new_who_signs_in_twice_at_once_is_one_user(kit: FleetKit) -> None:
+    names: list[str] = []
+    together = threading.Barrier(4)
+
+    def sign_in() -> None:
+        together.wait()
+        names.append(kit.accounts.sign_in_as("olga", Role.OPERATOR, now_s=kit.now_s).caller.name)
+
+    threads = [threading.Thread(target=sign_in) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["olga"] * 4

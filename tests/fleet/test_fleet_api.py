@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -200,6 +201,9 @@ def test_metrics_tell_the_fleet_without_a_name_of_anybody(kit: FleetKit, served:
 def test_logs_are_json_of_patterns_not_paths(kit: FleetKit, served: Served, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger=LOGGER.name):
         served.client.get("/api/v1/devices/d-0000000000000009?text=Mrs+Example", headers=bearer(kit, Role.VIEWER))
+        deadline = time.monotonic() + 20
+        while all(one.getMessage() != "request" for one in caplog.records) and time.monotonic() < deadline:
+            time.sleep(0.01)  # the line is written once the answer is out
         log("done", number=3)
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
     (line,) = [line for line in lines if line["what"] == "request"]

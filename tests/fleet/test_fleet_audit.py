@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from edgeward.fleet.logs import LOGGER, JsonLines
 from edgeward.fleet.store import audit
 from edgeward.fleet.store.models import User
 from edgeward.kernel.errors import TrustError
@@ -55,6 +58,21 @@ def test_entries_are_linked_and_verified(store: Store) -> None:
     assert head.seq == 5
     with store.reading() as session:
         assert audit.verify(session, expect=head) == head
+
+
+def test_every_head_is_logged_once_it_is_committed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    def half() -> None:
+        with store.writing() as session:
+            record(session, 4)
+            raise KeyError
+
+    with caplog.at_level(logging.INFO, logger=LOGGER.name):
+        head = filled(store, 3)
+        with pytest.raises(KeyError):
+            half()
+    heads = [json.loads(JsonLines().format(one)) for one in caplog.records]
+    assert [one["seq"] for one in heads] == [1, 2, 3]
+    assert heads[-1]["hash"] == head.hash
 
 
 def test_an_entry_is_committed_with_what_it_records_or_not_at_all(store: Store) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet_support import NOW_S, SHA_B, DeviceKeys, FleetKit, certificate_fingerprint, family, progress, report
+from sqlalchemy.exc import OperationalError
 
 from edgeward.exchange.checkin import ANSWER_BYTES_MAX, Answer, Deed, Held, Order
 from edgeward.exchange.typed import decode, encode
@@ -153,6 +154,26 @@ def test_one_that_fails_in_its_transaction_fails_alone(kit: FleetKit) -> None:
     answers = asyncio.run(all_at_once())
     assert [isinstance(one, bytes) for one in answers] == [True, False, True, True]
     assert [row_of(kit, str(one.device)).sequence for one in enrolled] == [1, 0, 3, 4]
+
+
+def test_a_database_that_is_gone_is_asked_once_for_all_that_wait(
+    kit: FleetKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def gone(_: object) -> None:
+        asked.append(1)
+        raise OperationalError("BEGIN", {}, Exception("no route to the database"))
+
+    shown = [certificate_fingerprint(kit.enrolled()[1]) for _ in range(4)]
+    monkeypatch.setattr(type(kit.store), "writing", gone)
+
+    async def all_at_once() -> list[Any]:
+        calls = [kit.fleet.check_ins.hear(one, encode(report())) for one in shown]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(one) for one in asyncio.run(all_at_once())} == {OperationalError}
+    assert len(asked) <= 2, "the first may have gone alone"
 
 
 def test_old_and_new_certificate_in_one_transaction_keep_their_order(kit: FleetKit) -> None:

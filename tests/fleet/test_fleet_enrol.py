@@ -18,7 +18,7 @@ from edgeward.fleet.enrol import Vouch
 from edgeward.fleet.ports import NoRollouts
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store import audit
-from edgeward.fleet.store.models import Device, DeviceTag
+from edgeward.fleet.store.models import AuditEntry, Device, DeviceTag
 from edgeward.kernel.errors import InputError
 
 if TYPE_CHECKING:
@@ -221,3 +221,22 @@ def test_a_request_that_is_not_signed_by_its_own_p256_key_is_refused(kit: FleetK
     _, credential = kit.enrolled()
     with pytest.raises(InputError):
         kit.enrolments.renew(certificate_fingerprint(credential), Renewal(broken), kit.now_s)
+
+
+def test_an_application_that_arrives_several_times_at_once_is_one(kit: FleetKit) -> None:
+    keys = DeviceKeys()
+    answers: list[Standing] = []
+    together = threading.Barrier(5)
+
+    def ask() -> None:
+        together.wait()
+        answers.append(kit.enrolments.apply(keys.application(), kit.now_s).standing)
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [Standing.PENDING] * 5
+    with kit.store.reading() as session:
+        assert [entry.action for entry in session.query(AuditEntry)] == ["enrolment.asked"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -181,6 +182,21 @@ def test_a_repository_that_somebody_else_signed_adds_no_release(kit: FleetKit, t
         releases.look(kit.now_s)
     with kit.store.reading() as session:
         assert listed(session) == []
+
+
+def test_a_file_larger_than_a_piece_is_whole(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeward.fleet.blobs.PIECE_BYTES", 1_000)
+    body = bytes(range(256)) * 40
+    store = S3Store(BUCKET, prefix="large", config=s3, client_options={"allow_http": True})
+    obstore.put(store, "targets/x", body)
+    blobs = open_blobs(f"s3://{BUCKET}/large", s3)
+
+    async def read(start: int, end: int) -> bytes:
+        return b"".join([block async for block in blobs.read("targets/x", start, end)])
+
+    for start, end in ((0, len(body)), (999, 1_001), (1_000, 3_000), (5, 5)):
+        assert asyncio.run(read(start, end)) == body[start:end]
+    assert asyncio.run(blobs.size("targets/none")) is None
 
 
 def test_a_store_that_is_gone_is_said_to_be(kit: FleetKit) -> None:

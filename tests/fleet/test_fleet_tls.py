@@ -13,20 +13,25 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_support import PASSWORD, DeviceKeys, FleetKit, Served, report
 
 from edgeward.exchange.checkin import ANSWER_BYTES_MAX, PATH, Answer
 from edgeward.exchange.enrol import ENROL_BYTES_MAX, ENROL_PATH, RENEW_PATH, Credential, Standing
 from edgeward.exchange.typed import decode, encode
-from edgeward.fleet.authority import DAY_S, Authority, read_request
+from edgeward.fleet.authority import DAY_S, Authority, read_request, write_new
 from edgeward.fleet.blobs import FolderBlobs
 from edgeward.fleet.parts import wall_s
-from edgeward.fleet.serve import Certificate, listen
+from edgeward.fleet.serve import Certificate, listen, tls_context
 from edgeward.fleet.settings import FleetSettings
 from edgeward.fleet.setup import make_fleet, renew_server
 
@@ -188,6 +193,18 @@ def test_a_check_in_without_a_certificate_is_refused_whatever_its_headers_say(ma
     assert (refused.status_code, refused.json()["code"]) == (401, "certificate-missing")
 
 
+def test_a_session_s_cookie_is_for_this_host_and_tls_alone(made: tuple[Path, str]) -> None:
+    folder, url = made
+    with client(folder) as browser:
+        signed = browser.post(f"{url}/api/v1/session", json={"name": "olga", "password": PASSWORD})
+        cookie = signed.headers["set-cookie"]
+        assert cookie.startswith("__Host-edgeward=")
+        for word in ("Secure", "HttpOnly", "SameSite=strict", "Path=/"):
+            assert word in cookie
+        assert browser.get(f"{url}/api/v1/me").json()["name"] == "olga"
+        assert "max-age" in signed.headers["strict-transport-security"]
+
+
 def test_tls_1_2_is_refused(made: tuple[Path, str]) -> None:
     folder, url = made
     context = ssl.create_default_context(cafile=folder / "ca.pem")
@@ -249,6 +266,47 @@ def test_a_reader_that_takes_nothing_is_dropped_and_a_slow_one_is_served(
         served.close()
 
 
+def shaken(there: ssl.SSLContext, here: ssl.SSLContext) -> tuple[bytes, bytes]:
+    """A handshake in memory: the certificate that each side saw of the other, empty for none."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = there.wrap_bio(to_server, to_client, server_side=True)
+    client_ = here.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for _ in range(4):
+        for side in (client_, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return client_.getpeercert(binary_form=True) or b"", server.getpeercert(binary_form=True) or b""
+
+
+def test_an_authority_below_the_hospital_s_own_root_vouches_for_devices(tmp_path: Path) -> None:
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("root", "fleet")]
+    now = datetime.fromtimestamp(wall_s(), UTC)
+    below = (
+        x509.CertificateBuilder(names[0], names[1], key.public_key(), 7, now - timedelta(1), now + timedelta(9))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(root_key, hashes.SHA256())
+    )
+    authority = Authority(below, key)
+    write_new(tmp_path / "own.pem", authority.pem.encode(), mode=0o644)
+    write_new(tmp_path / "own.key", authority.key_pem, mode=0o600)
+    settings = FleetSettings(
+        tmp_path / "fleet",
+        authority_certificate=str(tmp_path / "own.pem"),
+        authority_key=str(tmp_path / "own.key"),
+    )
+    for _ in make_fleet(settings, wall_s()):
+        pass
+    keys = DeviceKeys()
+    issued = authority.issue_device(read_request(keys.csr), "d-0000000000000001", wall_s())
+    here = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    here.load_verify_locations(tmp_path / "own.pem")
+    here.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    here.load_cert_chain(*saved(tmp_path, "device", issued.pem, keys))
+    _, seen = shaken(tls_context(settings), here)
+    assert sha256(seen).hexdigest() == issued.fingerprint
+
+
 def test_a_certificate_that_was_exchanged_is_shown_to_new_connections(tmp_path: Path) -> None:
     settings = FleetSettings(tmp_path)
     for _ in make_fleet(settings, wall_s() - 380 * DAY_S):
@@ -256,15 +314,7 @@ def test_a_certificate_that_was_exchanged_is_shown_to_new_connections(tmp_path: 
     watched = Certificate(settings)
 
     def shown() -> bytes:
-        client_side, server_side = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-        there = watched.context.wrap_bio(client_side, server_side, server_side=True)
-        here = context.wrap_bio(server_side, client_side, server_hostname="localhost")
-        for _ in range(4):
-            for side in (here, there):
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    side.do_handshake()
-        return here.getpeercert(binary_form=True) or b""
+        return shaken(watched.context, ssl.create_default_context(cafile=tmp_path / "ca.pem"))[0]
 
     before = shown()
     asyncio.run(watched.look())

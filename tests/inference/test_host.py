@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from workers import harm, states, until
 
 from edgeward.inference import child as child_module
 from edgeward.inference.backoff import BackoffPolicy
@@ -25,7 +26,7 @@ from edgeward.kernel.errors import BundleError, ConfigError, EngineError, InputE
 from edgeward.testing.bundles import NAN_ABOVE, tiny_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from edgeward.bundle.archive import Bundle
     from edgeward.inference.backend import Array
@@ -39,7 +40,7 @@ AT_ONCE = BackoffPolicy(free=1_000)
 def host(bundle_file: Path) -> Iterator[EngineHost]:
     """A host in service, its standby warm."""
     with EngineHost(bundle_file, backoff=AT_ONCE) as host:
-        _until(lambda: host.state.standby)
+        until(lambda: host.state.standby)
         yield host
 
 
@@ -49,13 +50,6 @@ def no_leaks() -> Iterator[None]:
     before = _open_files(), _children()
     yield
     assert (_open_files(), _children()) == before
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def _open_files() -> int:
@@ -72,11 +66,6 @@ def _alive(pid: int) -> bool:
         threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
         return threads > 1 or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
-
-
-def _harm(pid: int | None, number: signal.Signals) -> None:
-    assert pid is not None
-    os.kill(pid, number)
 
 
 def test_scores_across_the_boundary_are_the_engines_own(
@@ -99,21 +88,21 @@ def test_a_worker_killed_between_windows_is_replaced_at_once(
 ) -> None:
     """The first window after its death is a failure; the next has scores from the standby, without a wait."""
     dead = host.worker_pid
-    _harm(dead, number)
-    _until(lambda: not _alive(dead or 0))
+    harm(dead, number)
+    until(lambda: not _alive(dead or 0))
     assert host.infer(window, budget_s=BUDGET_S).failure is Failure.CRASHED
     assert host.worker_pid != dead
     assert host.infer(window, budget_s=BUDGET_S).scores is not None
     assert host.state.restarts == 1
-    _until(lambda: host.state.standby)
-    _until(lambda: host.state.last_exit == f"signal-{number.value}")  # a killed worker is reaped without waiting for it
+    until(lambda: host.state.standby)
+    until(lambda: host.state.last_exit == f"signal-{number.value}")  # a killed worker is reaped without waiting for it
 
 
 def test_a_worker_killed_while_it_scores_is_a_crash_not_a_wait(host: EngineHost, window: dict[str, Array]) -> None:
     """Death under way is noticed by the closed pipe, long before the budget ends."""
     pid = host.worker_pid
-    _harm(pid, signal.SIGSTOP)  # so that it certainly holds the request when it dies
-    killer = threading.Timer(0.2, _harm, (pid, signal.SIGKILL))
+    harm(pid, signal.SIGSTOP)  # so that it certainly holds the request when it dies
+    killer = threading.Timer(0.2, harm, (pid, signal.SIGKILL))
     killer.start()
     result = host.infer(window, budget_s=PATIENCE_S)
     killer.join()
@@ -124,13 +113,13 @@ def test_a_worker_killed_while_it_scores_is_a_crash_not_a_wait(host: EngineHost,
 def test_a_hung_worker_costs_its_budget_and_is_killed(host: EngineHost, window: dict[str, Array]) -> None:
     """A stopped worker is hung after the budget; it is killed, and the standby serves the next window."""
     hung = host.worker_pid
-    _harm(hung, signal.SIGSTOP)
+    harm(hung, signal.SIGSTOP)
     result = host.infer(window, budget_s=0.05)
     assert result.failure is Failure.HUNG
     assert result.infer_ns >= 49_000_000
     assert host.infer(window, budget_s=BUDGET_S).scores is not None
-    _until(lambda: host.check() is None and not _alive(hung or 0))
-    _until(lambda: host.state.last_exit == "signal-9")
+    until(lambda: host.check() is None and not _alive(hung or 0))
+    until(lambda: host.state.last_exit == "signal-9")
 
 
 def test_scores_that_are_not_finite_cost_the_worker(host: EngineHost, window: dict[str, Array]) -> None:
@@ -158,14 +147,14 @@ def test_a_death_between_windows_is_told_once(host: EngineHost) -> None:
     """Looking after an idle engine tells its death once, and a standby that dies silently is replaced."""
     pid = host.worker_pid
     told: list[Failure | None] = []
-    _harm(pid, signal.SIGKILL)
-    _until(lambda: told.append(host.check()) or told[-1])
+    harm(pid, signal.SIGKILL)
+    until(lambda: told.append(host.check()) or told[-1])
     assert told[-1] is Failure.CRASHED
     assert host.check() is None
-    _until(lambda: host.state.standby)
+    until(lambda: host.state.standby)
     standby = host.standby_pid
-    _harm(standby, signal.SIGKILL)
-    _until(lambda: host.state.standby and host.standby_pid != standby)
+    harm(standby, signal.SIGKILL)
+    until(lambda: host.state.standby and host.standby_pid != standby)
     assert host.state.restarts == 1
 
 
@@ -173,15 +162,15 @@ def test_both_workers_killed_at_once_come_back(host: EngineHost, window: dict[st
     """Without any worker every window is a verdict of its own, until a new one is ready."""
     pids = host.worker_pid, host.standby_pid
     for pid in pids:
-        _harm(pid, signal.SIGKILL)
-    _until(lambda: not any(_alive(pid or 0) for pid in pids))
+        harm(pid, signal.SIGKILL)
+    until(lambda: not any(_alive(pid or 0) for pid in pids))
     failures: list[Failure | None] = []
 
     def scored() -> bool:
         failures.append(host.infer(window, budget_s=BUDGET_S).failure)
         return failures[-1] is None
 
-    _until(scored)
+    until(scored)
     assert failures[0] is Failure.CRASHED
     assert set(failures[1:-1]) <= {Failure.NOT_READY}
     assert host.golden().passed
@@ -209,10 +198,10 @@ def test_a_storm_of_crashes_is_slowed_down(bundle_file: Path, window: dict[str, 
     now = [10**12]
     policy = BackoffPolicy(free=1, base_s=5.0)
     with EngineHost(bundle_file, standby=False, backoff=policy, now_ns=lambda: now[0]) as host:
-        _harm(host.worker_pid, signal.SIGKILL)
+        harm(host.worker_pid, signal.SIGKILL)
         assert host.infer(window, budget_s=BUDGET_S).failure is Failure.CRASHED  # free: another starts
-        _harm(host.standby_pid, signal.SIGKILL)
-        _until(lambda: host.standby_pid is None or host.check() is None)
+        harm(host.standby_pid, signal.SIGKILL)
+        until(lambda: host.standby_pid is None or host.check() is None)
         assert host.state.readiness is Readiness.DOWN
         assert host.infer(window, budget_s=BUDGET_S).failure is Failure.NOT_READY
         assert host.check() is Failure.NOT_READY
@@ -221,12 +210,12 @@ def test_a_storm_of_crashes_is_slowed_down(bundle_file: Path, window: dict[str, 
         assert host.state.readiness is Readiness.DOWN
         now[0] += 200_000_000
         assert host.state.readiness is Readiness.STARTING
-        _until(lambda: host.ready)
+        until(lambda: host.ready)
 
 
 def test_interrupting_the_terminal_does_not_reach_the_worker(host: EngineHost, window: dict[str, Array]) -> None:
     """A worker ignores SIGINT, and stands in a process group of its own."""
-    _harm(host.worker_pid, signal.SIGINT)
+    harm(host.worker_pid, signal.SIGINT)
     assert host.infer(window, budget_s=BUDGET_S).scores is not None
     assert os.getpgid(host.worker_pid or 0) != os.getpgid(0)
     assert host.state.restarts == 0
@@ -259,16 +248,16 @@ def test_fifty_replacements_leave_nothing_behind(bundle_file: Path, window: dict
     """Fifty workers that die at any moment of their start, and two that die at work, cost no file and no process."""
     with EngineHost(bundle_file, backoff=AT_ONCE) as host:
         for attempt in range(50):
-            _until(lambda: host.standby_pid is not None)
+            until(lambda: host.standby_pid is not None)
             time.sleep(0.004 * (attempt % 10))  # seeded moments: before exec, while importing, later
             before = host.standby_pid
             with contextlib.suppress(ProcessLookupError):
-                _harm(before, signal.SIGKILL)
-            _until(lambda before=before: host.check() is None and host.standby_pid not in (None, before))
+                harm(before, signal.SIGKILL)
+            until(lambda before=before: host.check() is None and host.standby_pid not in (None, before))
             assert host.infer(window, budget_s=BUDGET_S).scores is not None
         for _ in range(2):
-            _until(lambda: host.state.standby)
-            _harm(host.worker_pid, signal.SIGKILL)
+            until(lambda: host.state.standby)
+            harm(host.worker_pid, signal.SIGKILL)
             assert host.infer(window, budget_s=BUDGET_S).failure is Failure.CRASHED
 
 
@@ -328,9 +317,9 @@ def test_a_start_behind_the_caller_tells_what_kept_it(bundle_file: Path, tmp_pat
     try:
         good.start(wait=False)
         bad.start(wait=False)
-        _until(lambda: good.ready)
+        until(lambda: good.ready)
         assert good.start_error is None
-        _until(lambda: bad.check() is not None and bad.start_error is not None)
+        until(lambda: bad.check() is not None and bad.start_error is not None)
         assert bad.start_error is not None
         assert bad.start_error.code == "golden-failed"
         assert not bad.ready
@@ -356,9 +345,9 @@ def test_replacements_serve_the_bundle_that_was_started(
         expected = host.infer(window, budget_s=BUDGET_S).scores
         path.unlink()
         path.write_bytes(tiny_bundle(seed=9))
-        _harm(host.worker_pid, signal.SIGKILL)
+        harm(host.worker_pid, signal.SIGKILL)
         assert host.infer(window, budget_s=BUDGET_S).failure is Failure.CRASHED
-        _until(lambda: host.ready)
+        until(lambda: host.ready)
         again = host.infer(window, budget_s=BUDGET_S).scores
         assert expected is not None
         assert again is not None
@@ -385,17 +374,11 @@ def test_threads_take_turns(host: EngineHost, bundle: Bundle) -> None:
     threads = [threading.Thread(target=ask, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
-    _harm(host.worker_pid, signal.SIGKILL)
+    harm(host.worker_pid, signal.SIGKILL)
     for thread in threads:
         thread.join()
     assert wrong == []
     assert min(good) > 0
-
-
-def _states(pid: int) -> set[str]:
-    """Of every thread: a process has stopped when the last of its threads has."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads}
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["serving", "stopped"])
@@ -422,10 +405,10 @@ def test_workers_do_not_outlive_their_host(bundle_file: Path, stopped: bool) -> 
             assert len(pids) == 2
             if stopped:
                 os.kill(pids[0], signal.SIGSTOP)
-                _until(lambda: _states(pids[0]) == {"T"})  # the kernel ends what has stopped when its host goes
+                until(lambda: states(pids[0]) == {"T"})  # the kernel ends what has stopped when its host goes
             parent.kill()
             parent.wait()
-            _until(lambda: not any(_alive(pid) for pid in pids))
+            until(lambda: not any(_alive(pid) for pid in pids))
         finally:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):

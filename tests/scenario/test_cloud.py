@@ -144,9 +144,10 @@ def test_a_killed_engine_costs_one_answer(server: ScoringServer, folder: Path, w
 
 @contextlib.contextmanager
 def impostor(words: bytes, pause_s: float = 0.0) -> Iterator[str]:
-    """A server that says ``words`` byte by byte and counts nobody's time."""
+    """A server that says ``words``, at once or, with a pause before each, byte by byte, and counts nobody's time."""
     listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
+    pieces = [bytes([byte]) for byte in words] if pause_s else [words]
 
     def run() -> None:
         listener.settimeout(0.1)
@@ -155,10 +156,14 @@ def impostor(words: bytes, pause_s: float = 0.0) -> Iterator[str]:
                 peer, _ = listener.accept()
                 with peer:
                     peer.recv(65_536)
-                    for byte in words:
+                    for piece in pieces:
                         if stop.wait(pause_s):
                             return
-                        peer.sendall(bytes([byte]))
+                        peer.sendall(piece)
+                    peer.settimeout(1.0)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(65_536):  # closing on what is unread would reset what was said
+                        pass
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

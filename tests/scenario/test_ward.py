@@ -16,63 +16,25 @@ import urllib.request
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from wards import PERIOD_S, SETTINGS, accepted, bed, free_port, get, until
 
 from edgeward.signal.numeric import Kind
-from edgeward.testing.gateway import SimulatedBed
 from edgeward.testing.ward_process import Monitors, Steady, WardProcess
 from edgeward.wire.hl7v2 import parse
 from edgeward.wire.hl7v2_encode import Person, Sender, adt, observation, oru_r01
 from edgeward.wire.mllp import Decoder, encode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
-PERIOD_S = 0.4
-SETTINGS = """
-[ward]
-tasks = ["sepsis-risk"]
-dwell_s = 3
-[thresholds.adult]
-spo2_delay_s = 0
-desat_delay_s = 0
-"""
 RISK = {80.0: "11.92", 90.0: "26.89", 100.0: "50.00", 110.0: "73.11"}
 """The toy's probability in percent by heart rate."""
 
 
 def out_to(port: int) -> str:
     return f'[out]\ndevice = "d"\n[out.hl7]\nhost = "127.0.0.1"\nport = {port}\n'
-
-
-def bed(number: int, **vitals: float | None) -> SimulatedBed:
-    return SimulatedBed(f"ICU^^{number}", Steady(**vitals), f"P{number}")
-
-
-def accepted(message: Any) -> bool:
-    return bool(message["outcome"] == "accepted")
-
-
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read().decode())
-
-
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
-    return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 class Receiver:
@@ -140,6 +102,21 @@ def test_a_killed_engine_costs_scores_and_no_alert(tmp_path: Path) -> None:
         assert alert < back
         ward.wait("mode", lambda m: m["mode"] == "LOCAL" and m["bed"] == "ICU 1", down)
         assert ward.end() == 0
+
+
+def test_an_engine_that_hangs_between_two_scores_is_noticed_before_the_next(tmp_path: Path) -> None:
+    """Nobody asks it for seconds to come; the banner says why long before the next score would be due."""
+    with (
+        WardProcess(tmp_path, SETTINGS, toy_period_s=15.0) as ward,
+        Monitors([bed(number, hr=80.0) for number in (1, 2, 3)], ward.hl7_port, period_s=PERIOD_S),
+    ):
+        scored = ward.wait("score", accepted)
+        os.kill(ward.pid("engine"), signal.SIGSTOP)
+        down = ward.wait("mode", lambda m: m["mode"] == "THRESHOLD_ONLY", scored)
+        assert ward.heard[down][1]["reason"] == "engine_hung"
+        later = ward.wait("vitals", lambda m: m["bed"] == "ICU 1", down)
+        assert "score" not in [message["kind"] for _, message in ward.heard[scored + 1 : later]]
+        ward.wait("engine", lambda m: m["state"] == "ready" and m["restarts"] == 1, scored)
 
 
 def test_records_arrive_once_and_in_order_when_the_receiver_comes_back(tmp_path: Path) -> None:

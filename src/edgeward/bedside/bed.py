@@ -25,7 +25,7 @@ from edgeward.bedside.verdict import Reason, Verdict
 from edgeward.inference.host import Failure
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.limits import ENGINE_HANG_MS
+from edgeward.kernel.limits import ENGINE_HANG_MS, ENGINE_LOOK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +48,6 @@ _REASON_OF_FAILURE = {
     Failure.BAD_OUTPUT: Reason.BAD_SCORES,
     Failure.NOT_READY: Reason.ENGINE_NOT_READY,
 }
-_ENGINE_LOOK_NS = 200 * NS_PER_MS
-"""How often an idle engine is looked at, so that its death between two beats is noticed well within 1 s."""
 _LATENCY_EVERY_NS = NS_PER_S
 _NUMERICS_EVERY_NS = 250 * NS_PER_MS
 """How often the threshold checks get the heart rate and the time without a beat."""
@@ -132,7 +130,7 @@ class Bed:
         if self._alerts is not None:
             self._tell_all(self._alerts.look(now))
         if now >= self._next_look_ns:
-            self._next_look_ns = now + _ENGINE_LOOK_NS
+            self._next_look_ns = now + ENGINE_LOOK_MS * NS_PER_MS
             self._watch_engines()
         if now >= self._next_latency_ns:
             self._next_latency_ns = now + _LATENCY_EVERY_NS

@@ -4,11 +4,13 @@
 
     LOCAL → LOCAL_PREVIOUS → CLOUD → THRESHOLD_ONLY        engines, better ones first
                                      NO_AI                 no valid input, whatever the engines do
+                                     NOT_ASKED             not a question for this model, whatever the engines do
 
 Any failure of the rung that serves drops at once to THRESHOLD_ONLY. Climbing, to whichever rung, needs that rung's
 golden vectors to pass, three good results and a dwell of 60 s since it failed and since the drop. Without valid input
-it is NO_AI; with input again, the rung that had been earned serves. The threshold checks are not a rung: they run in
-every mode.
+it is NO_AI. A stay of which the model is not asked by design (another population, too little measured, what it warns
+of is there already) is NOT_ASKED: no fault, and never "normal". After either, the rung that had been earned serves. The
+threshold checks are not a rung: they run in every mode.
 
 A ``Ladder`` is about engines and is shared by all beds that they serve; a ``Banner`` is what one bed says, and numbers
 its changes, so that an audit can tell that none is missing.
@@ -20,7 +22,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from edgeward.bedside.verdict import Reason
+from edgeward.bedside.verdict import NOT_ASKED, Reason
 from edgeward.kernel.clock import NS_PER_S
 
 if TYPE_CHECKING:
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 
 class Mode(StrEnum):
-    """The rungs, best first, and the two states without any."""
+    """The rungs, best first, and the three states without any."""
 
     LOCAL = "LOCAL"
     LOCAL_PREVIOUS = "LOCAL_PREVIOUS"
     CLOUD = "CLOUD"
     THRESHOLD_ONLY = "THRESHOLD_ONLY"
     NO_AI = "NO_AI"
+    NOT_ASKED = "NOT_ASKED"
 
 
 RUNGS = (Mode.LOCAL, Mode.LOCAL_PREVIOUS, Mode.CLOUD)
@@ -237,7 +240,9 @@ class Banner:
 
 def banner(before: Banner | None, ladder: Ladder, input_lost: Reason | None, now_ns: int) -> Banner:
     """The bed's banner now: no input beats everything. The same object when nothing changed."""
-    mode = ladder.serving if input_lost is None else Mode.NO_AI
+    mode = ladder.serving
+    if input_lost is not None:
+        mode = Mode.NOT_ASKED if input_lost in NOT_ASKED else Mode.NO_AI
     reason = input_lost or ladder.why
     if before is None:
         return Banner(mode, reason, now_ns)

@@ -29,7 +29,7 @@ class Reason(StrEnum):
     LATE = "late"
 
     TOO_LITTLE = "too_little"
-    """Too few of the model's inputs have ever been measured in this stay."""
+    """Too few of the model's inputs are measured in this stay, or not yet for as long as the model looks back."""
     STALE = "stale"
     """What was measured is too old."""
     POPULATION = "population"
@@ -46,6 +46,10 @@ class Reason(StrEnum):
     """The engine answers again, but has not yet earned its way back (golden vectors, good results, dwell)."""
     CLOUD_DOWN = "cloud_down"
     """The scoring server cannot be reached, refuses, or is left alone for a while."""
+
+
+NOT_ASKED = frozenset({Reason.TOO_LITTLE, Reason.POPULATION, Reason.LOW_PRESSURE})
+"""Reasons that are a model's design: nothing is wrong, there is no score, and nobody can mend that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ _MODES = {
     "LOCAL_PREVIOUS": "AI LOCAL, previous bundle",
     "THRESHOLD_ONLY": "THRESHOLD ONLY: the limits go on, no advisories",
     "NO_AI": "NO AI: nothing valid comes in",
+    "NOT_ASKED": "not asked",
 }
 _TASKS = {"ecg-beat": "ECG", "sepsis-risk": "sepsis risk", "hypotension": "low pressure ahead"}
 

@@ -98,6 +98,8 @@ class Remote:
 def _refusal(status: int, found: Any) -> Exception:
     body = found if isinstance(found, dict) else {}
     code, message = str(body.get("code", "fleet-refused")), str(body.get("message", f"the server answered {status}"))
-    if status == 401 or code == "not-permitted":
+    if status == 401:
         return ConfigError(code, f"{message} (--token-file, made by: edgeward fleet user token NAME)")
+    if code == "not-permitted":
+        return ConfigError(code, message)
     return (RolloutError if code.startswith(_OURS) else InputError)(code, message)

@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         fleet,
         hl7,
         publish,
+        sdc,
         simulate,
         trust,
         ward,
@@ -48,7 +49,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"edgeward {edgeward.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for part in (demo, bedside, ward, device, hl7, evaluate, simulate, bundle, cloud, fleet, workshop, publish, trust):
+    for part in (
+        demo,
+        bedside,
+        ward,
+        device,
+        hl7,
+        sdc,
+        evaluate,
+        simulate,
+        bundle,
+        cloud,
+        fleet,
+        workshop,
+        publish,
+        trust,
+    ):
         part.register(verbs)
     return parser
 

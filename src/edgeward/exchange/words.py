@@ -76,7 +76,10 @@ class Why(StrEnum):
 
 
 class Rung(StrEnum):
-    """Which intelligence stands beside the patients, as ``bedside.fallback`` names it."""
+    """Which intelligence stands beside the patients, as ``bedside.fallback`` names it.
+
+    Its NOT_ASKED is one stay's and never leaves the device.
+    """
 
     LOCAL = "LOCAL"
     LOCAL_PREVIOUS = "LOCAL_PREVIOUS"

@@ -24,6 +24,7 @@ from sqlalchemy import delete, select
 from edgeward.fleet.authority import DAY_S
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store import audit
+from edgeward.fleet.store.engine import insert_missing
 from edgeward.fleet.store.models import Login, LoginFailure, User
 
 if TYPE_CHECKING:
@@ -201,11 +202,10 @@ class Accounts:
                 403, "user-name", "the identity provider gave a name that is not up to 64 of A-Z a-z 0-9 . _ @ -"
             )
         with self._store.writing() as session:
-            user = session.get(User, name, with_for_update=True)
-            if user is None:
-                user = User(name=name, role=role.value, source="oidc", made_s=now_s)
-                session.add(user)
-                session.flush()
+            values = {"role": role.value, "source": "oidc", "password": "", "made_s": now_s, "disabled": False}
+            is_new = insert_missing(session, User, name=name, **values)
+            user = session.get_one(User, name, with_for_update=True)
+            if is_new:
                 self._note(session, "oidc", "user.made", name, now_s, role=role.value)
             if user.source != "oidc":
                 raise RefusedError(403, "user-local", "a local user has this name; remove one of the two")
@@ -322,14 +322,12 @@ def _count_failure(session: Session, keys: dict[str, str], now_s: int) -> int:
     session.execute(delete(LoginFailure).where(LoginFailure.last_s < now_s - _FORGET_S))
     rows = {}
     for kind, key in sorted(keys.items()):
-        row = session.get(LoginFailure, key, with_for_update=True)
-        if row is not None and row.until_s > now_s:
+        insert_missing(session, LoginFailure, key=key, failures=0, until_s=0, last_s=now_s)
+        row = session.get_one(LoginFailure, key, with_for_update=True)
+        if row.until_s > now_s:
             return row.until_s - now_s
         rows[kind] = row
     for kind, row in rows.items():
-        if row is None:
-            row = LoginFailure(key=keys[kind], failures=0, until_s=0, last_s=now_s)
-            session.add(row)
         row.failures += 1
         row.last_s = now_s
         over = row.failures - _RULES[kind].free

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from edgeward.exchange.checkin import CHECK_IN_BYTES_MAX, Answer, CheckIn, Order
 from edgeward.exchange.typed import decode, encode
@@ -38,6 +39,10 @@ WAITING_MAX = 8_192
 """Check-ins that wait at a time in one worker; whoever comes then is asked to come later."""
 ANEW_S = 900
 """A smaller (boot, sequence) from a device that was silent for so long was not overtaken: it counts anew."""
+
+
+_PASSING = frozenset({"40P01", "40001", "55P03"})
+"""PostgreSQL's words for a deadlock, a conflict and a lock that was waited for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +290,13 @@ class CheckIns:
         try:
             with self._store.writing() as session:
                 return take(session, heard, self._rollouts, now_s=self._now_s(), check_in_s=self._check_in_s)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) not in _PASSING:
+                return [error] * len(heard)  # the database is gone: asking it for each of them would take minutes
         except Exception as error:  # noqa: BLE001 - told to whoever waits, never lost
             if len(heard) == 1:
                 return [error]
+        if len(heard) == 1:
+            return [RefusedError(503, "fleet-busy", "the database is busy; come again later")]
         # One of them spoils the transaction of all: each gets its own, and only that one fails.
         return [result for one in heard for result in self._commit([one])]

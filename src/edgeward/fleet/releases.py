@@ -16,6 +16,7 @@ from tuf.api.metadata import Metadata, Targets
 from edgeward.bundle.archive import SUFFIX
 from edgeward.fleet.blobs import S3
 from edgeward.fleet.store import audit
+from edgeward.fleet.store.engine import insert_missing
 from edgeward.fleet.store.models import Release
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.kernel.limits import METADATA_BYTES_MAX
@@ -126,22 +127,22 @@ def _families(targets: Path) -> list[str]:
 
 
 def _note(session: Session, offer: Offer, now_s: int) -> None:
-    row = session.get(Release, offer.sha256)
-    if row is None:
-        row = Release(
-            sha256=offer.sha256,
-            family=offer.name,
-            version=offer.version,
-            length=offer.length,
-            first_s=now_s,
-            seen_s=now_s,
-            current=True,
-        )
-        session.add(row)
-        session.flush()
+    is_new = insert_missing(
+        session,
+        Release,
+        sha256=offer.sha256,
+        family=offer.name,
+        version=offer.version,
+        length=offer.length,
+        first_s=now_s,
+        seen_s=now_s,
+        current=True,
+    )
+    if is_new:
         detail: dict[str, audit.Fact] = {"family": offer.name, "version": offer.version}
         audit.record(session, actor="server", action="release.seen", subject=offer.sha256, detail=detail, now_s=now_s)
-    if not row.current or now_s - row.seen_s >= SEEN_S or row.first_s == now_s:
+    row = session.get_one(Release, offer.sha256)
+    if is_new or not row.current or now_s - row.seen_s >= SEEN_S:
         row.current, row.seen_s = True, now_s
         session.execute(
             update(Release).where(Release.family == offer.name, Release.sha256 != offer.sha256).values(current=False)

@@ -127,4 +127,4 @@ class Engine:
         return GoldenReport(worst <= self._vectors.tolerance, worst, len(self._vectors))
 
     def _fill_golden(self, index: int) -> None:
-        self.buffers.fill({name: array[index] for name, array in self._vectors.inputs.items()})
+        self.buffers.fill(self._vectors.window(index))

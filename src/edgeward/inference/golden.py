@@ -53,6 +53,15 @@ class GoldenVectors:
     def __len__(self) -> int:
         return int(self.expected.shape[0])
 
+    def window(self, index: int) -> dict[str, Array]:
+        """The inputs of one vector, without a batch axis."""
+        return {name: array[index] for name, array in self.inputs.items()}
+
+    def agrees(self, index: int, scores: Array) -> bool:
+        """Whether ``scores`` (n,) are those of vector ``index`` within the tolerance; what is not finite never is."""
+        expected = self.expected[index].reshape(-1)
+        return scores.shape == expected.shape and float(np.abs(scores - expected).max()) <= self.tolerance
+
 
 def write_golden(inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> bytes:
     """The golden member's bytes: ``inputs`` name → (V, …), ``expected`` model key → (V, …). Same arrays, same bytes."""

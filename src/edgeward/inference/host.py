@@ -4,10 +4,15 @@
 gives scores that are not finite is killed, the standby (loaded, warmed, its golden vectors passed) takes over for the
 next window, and another is started. The host has no thread: replacements are started and looked after inside ``infer``
 (after a failure, when the window is lost anyway), ``check`` and ``state``; none of them waits for a worker to start.
+
+A worker that nobody asks is asked by ``check`` for one golden vector after the other, so that it cannot hang or go
+wrong unnoticed between two windows. Nobody waits for that either: the answer is heard by a later ``check``, or by the
+window that comes meanwhile. It proves the engine, not a patient's window: no ladder may count it as a good result.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -20,10 +25,11 @@ from edgeward.bundle.archive import read_bundle
 from edgeward.inference.backend import require_library
 from edgeward.inference.backoff import Backoff, BackoffPolicy
 from edgeward.inference.child import Bell, Child, WorkerSettings
-from edgeward.inference.golden import GoldenReport
+from edgeward.inference.golden import GoldenReport, read_golden
 from edgeward.inference.shared import Operation, Status
+from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import BundleError, EngineError
-from edgeward.kernel.limits import BUNDLE_BYTES_MAX
+from edgeward.kernel.limits import BUNDLE_BYTES_MAX, ENGINE_HANG_MS, ENGINE_IDLE_MS, ENGINE_LOOK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 
     from edgeward.bundle.manifest import Manifest
     from edgeward.inference.backend import Array
+    from edgeward.inference.golden import GoldenVectors
+    from edgeward.inference.shared import Answer
     from edgeward.kernel.errors import EdgewardError
 
 START_S_MAX = 30.0
@@ -70,6 +78,29 @@ class Result:
     failure: Failure | None
     infer_ns: int
     run_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Probe:
+    """Golden vector ``index``, asked of ``worker`` while nobody else was asking, and ``check``'s last look at it."""
+
+    worker: Child
+    sequence: int
+    index: int
+    asked_ns: int
+    looked_ns: int
+    spared: bool = False
+
+    def silent(self, now_ns: int) -> bool:
+        """Whether it went unanswered for too long; one look that comes late, for the host was held up, convicts not."""
+        held_up = now_ns - self.looked_ns > 2 * ENGINE_LOOK_MS * NS_PER_MS
+        self.looked_ns = now_ns
+        if now_ns - self.asked_ns < ENGINE_HANG_MS * NS_PER_MS:
+            return False
+        if held_up and not self.spared:
+            self.spared = True
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +155,10 @@ class EngineHost:
         self._sequence = 0
         self._restarts = 0
         self._last_exit: str | None = None
-        self._died_idle = False
+        self._vectors: GoldenVectors | None = None
+        self._probe: _Probe | None = None
+        self._asked_ns = 0
+        self._failed_idle: Failure | None = None
         self._start_error: EdgewardError | None = None
 
     def __enter__(self) -> EngineHost:
@@ -168,7 +202,7 @@ class EngineHost:
             for child in (self._active, self._next):
                 if child is not None:
                     self._bury(child)
-            self._active = self._next = None
+            self._active = self._next = self._probe = None
             self._dying = [child for child in self._dying if child.reap(REAP_S_MAX) is None]
             if self._bundle_fd >= 0:
                 os.close(self._bundle_fd)
@@ -197,13 +231,16 @@ class EngineHost:
                 worker = self._active
             if worker is None:
                 return Result(None, Failure.NOT_READY, time.perf_counter_ns() - begin)
-            worker.memory.buffers.fill(inputs)
-            failure = self._exchange(worker, Operation.INFER, _milliseconds(budget_s))
+            failure = self._probed(_milliseconds(budget_s))
+            if failure is None:
+                worker.memory.buffers.fill(inputs)
+                left_s = budget_s - (time.perf_counter_ns() - begin) / _NS_PER_S
+                failure = self._exchange(worker, Operation.INFER, _milliseconds(left_s))
             if failure is None:
                 answer, scores = worker.memory.answered(self._sequence)
-                if answer.whole and answer.status is Status.OK:
+                failure = _failure_of(answer)
+                if failure is None:
                     return Result(scores, None, time.perf_counter_ns() - begin, answer.run_ns)
-                failure = Failure.BAD_OUTPUT if answer.status is Status.BAD_OUTPUT else Failure.CRASHED
             elapsed = time.perf_counter_ns() - begin
             self._replace(worker)
             return Result(None, failure, elapsed)
@@ -215,23 +252,28 @@ class EngineHost:
             worker = self._active
             if worker is None:
                 return GoldenReport(passed=False, worst=math.inf, count=0)
-            if self._exchange(worker, Operation.GOLDEN, _milliseconds(GOLDEN_S_MAX)) is not None:
+            timeout_ms = _milliseconds(GOLDEN_S_MAX)
+            if self._probed(timeout_ms) or self._exchange(worker, Operation.GOLDEN, timeout_ms):
                 self._replace(worker)
                 return GoldenReport(passed=False, worst=math.inf, count=0)
             return worker.golden_report()
 
     def check(self) -> Failure | None:
-        """Look after the workers without waiting; call it now and then, also when there is nothing to infer.
+        """Look after the workers without waiting; call it every ``ENGINE_LOOK_MS``, also with nothing to infer.
 
-        Gives ``CRASHED`` once when the worker in place died between two requests (a standby may serve already),
-        ``NOT_READY`` while none serves, else None.
+        Once when the worker in place failed between two windows (a standby may serve already): ``CRASHED``, or what a
+        golden vector showed, ``HUNG`` or ``BAD_OUTPUT``. ``NOT_READY`` while none serves, else None.
         """
         with self._lock:
             self._tend()
-            if self._died_idle:
-                self._died_idle = False
-                return Failure.CRASHED
-            return None if self._active is not None else Failure.NOT_READY
+            worker, now_ns = self._active, self._now_ns()
+            if worker is not None and self._probe is not None and self._probe.silent(now_ns):
+                self._failed_idle = Failure.HUNG
+                self._replace(worker)
+            elif worker is not None and self._probe is None and now_ns - self._asked_ns >= ENGINE_IDLE_MS * NS_PER_MS:
+                self._begin_probe(worker)
+            failure, self._failed_idle = self._failed_idle, None
+            return failure or (None if self._active is not None else Failure.NOT_READY)
 
     @property
     def ready(self) -> bool:
@@ -279,6 +321,9 @@ class EngineHost:
         require_library(spec.backend)
         threads, niceness, cpu = self._placement
         self._manifest = bundle.manifest
+        self._vectors = None
+        with contextlib.suppress(BundleError):  # the worker refuses them, and tells why
+            self._vectors = read_golden(bundle, spec.key)
         self._settings = WorkerSettings(self._bundle_fd, bundle.sha256, spec.key, threads, niceness, cpu)
 
     def _started(self) -> Child:
@@ -293,33 +338,63 @@ class EngineHost:
         return child
 
     def _exchange(self, worker: Child, operation: Operation, timeout_ms: int) -> Failure | None:
-        self._sequence += 1
-        if not worker.ask(self._sequence, operation):
+        if not self._asked(worker, operation):
             return Failure.CRASHED
         heard = worker.hear(self._sequence, timeout_ms)
         if heard is Bell.ANSWER:
             return None
         return Failure.HUNG if heard is Bell.SILENCE else Failure.CRASHED
 
+    def _asked(self, worker: Child, operation: Operation) -> bool:
+        self._sequence += 1
+        self._asked_ns = self._now_ns()
+        return worker.ask(self._sequence, operation)
+
+    def _begin_probe(self, worker: Child) -> None:
+        """Ask the next golden vector. Whoever cannot be asked is dead, and the next look sees it."""
+        if self._vectors is None:
+            return
+        index = self._sequence % len(self._vectors)
+        worker.memory.buffers.fill(self._vectors.window(index))
+        if self._asked(worker, Operation.INFER):
+            self._probe = _Probe(worker, self._sequence, index, self._asked_ns, self._asked_ns)
+
+    def _probed(self, timeout_ms: int = 0) -> Failure | None:
+        """Hear the golden vector under way, if there is one: what is wrong with the worker in place, or None.
+
+        Without a timeout nothing is wrong with one whose answer is still to come.
+        """
+        probe = self._probe
+        if probe is None or self._vectors is None:
+            return None
+        heard = probe.worker.hear(probe.sequence, timeout_ms)
+        if heard is Bell.SILENCE:
+            return Failure.HUNG if timeout_ms else None
+        self._probe = None
+        if heard is Bell.DEATH:
+            return Failure.CRASHED
+        answer, scores = probe.worker.memory.answered(probe.sequence)
+        return _failure_of(answer) or (None if self._vectors.agrees(probe.index, scores) else Failure.BAD_OUTPUT)
+
     def _replace(self, worker: Child) -> None:
         """Kill the worker in place; the standby takes over if it is ready, and a replacement is started."""
+        self._remove(worker)
+        self._tend()
+
+    def _remove(self, worker: Child) -> None:
         self._bury(worker)
-        self._active = None
+        self._active = self._probe = None
         self._restarts += 1
         self._backoff.failed(self._now_ns())
-        self._tend()
 
     def _tend(self) -> None:
         """Reap, notice deaths, let the next worker take over, start another: everything that does not wait."""
         if self._settings is None:
             return
         self._dying = [child for child in self._dying if not self._reaped(child)]
-        if self._active is not None and not self._active.look():
-            self._bury(self._active)
-            self._active = None
-            self._restarts += 1
-            self._died_idle = True
-            self._backoff.failed(self._now_ns())
+        if self._active is not None and (failure := self._seen(self._active)) is not None:
+            self._remove(self._active)
+            self._failed_idle = failure
         self._look_at_next()
         if self._active is None and self._next is not None and self._next.ready:
             self._active, self._next, self._start_error = self._next, None, None
@@ -327,6 +402,12 @@ class EngineHost:
         if wanted and self._next is None and self._backoff.allows(self._now_ns()):
             self._next = self._spawned()
             self._next_since_ns = self._now_ns()
+
+    def _seen(self, worker: Child) -> Failure | None:
+        """What is wrong with the worker in place, as far as can be seen without waiting."""
+        if self._probe is not None:
+            return self._probed()
+        return None if worker.look() else Failure.CRASHED
 
     def _look_at_next(self) -> None:
         child = self._next
@@ -356,6 +437,12 @@ class EngineHost:
         if ended is not None:
             self._last_exit = ended
         return ended is not None
+
+
+def _failure_of(answer: Answer) -> Failure | None:
+    if answer.whole and answer.status is Status.OK:
+        return None
+    return Failure.BAD_OUTPUT if answer.status is Status.BAD_OUTPUT else Failure.CRASHED
 
 
 def _milliseconds(duration_s: float) -> int:

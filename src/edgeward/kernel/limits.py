@@ -28,6 +28,10 @@ ECG_BUDGET_MS = 4.0
 """From the last sample of a window to its scores."""
 ENGINE_HANG_MS = 200
 """An engine silent for this long is taken for hung, killed and replaced."""
+ENGINE_IDLE_MS = 400
+"""An engine that nobody has asked for this long is asked for a golden vector."""
+ENGINE_LOOK_MS = 100
+"""How often an engine is looked after, asked or not."""
 NOTICE_MS_MAX = 1_000
 """A failure is shown within this time."""
 
@@ -77,6 +81,8 @@ METADATA_BYTES_MAX = 5 << 20
 assert 1000.0 / MODEL_RATE_HZ == ECG_BUDGET_MS, "the ECG budget is one sample period"
 assert RATE_HZ_MIN < MODEL_RATE_HZ < RATE_HZ_MAX
 assert ECG_BUDGET_MS < ENGINE_HANG_MS < NOTICE_MS_MAX
+assert 2 * ENGINE_LOOK_MS <= ENGINE_HANG_MS, "an engine has two looks' time to answer"
+assert ENGINE_IDLE_MS + ENGINE_HANG_MS + 3 * ENGINE_LOOK_MS < NOTICE_MS_MAX, "a hung idle engine is noticed in time"
 assert MANIFEST_BYTES_MAX < BUNDLE_BYTES_MAX
 assert DELTA_LANES_MAX * DELTA_LANE_SYMBOLS <= DELTA_RUN_SYMBOLS, "a full run uses every lane"
 assert DELTA_PLAN_BYTES_MAX >= 15 * DELTA_STEPS_MAX, "a plan holds as many steps as it may name"

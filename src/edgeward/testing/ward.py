@@ -194,7 +194,7 @@ class ScriptedWard:
             {"feature": label.lower(), "label": label, "value": value, "unit": unit, "effect": effect}
             for label, value, unit, effect in patient.drivers
         ]
-        outcome = "accepted" if accepted else "withheld" if rung == "NO_AI" else "fallback"
+        outcome = "accepted" if accepted else "withheld" if rung in ("NO_AI", "NOT_ASKED") else "fallback"
         return [
             ("score", self._of(
                 name, task="sepsis", outcome=outcome, why="" if accepted else reason,

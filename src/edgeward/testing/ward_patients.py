@@ -153,7 +153,10 @@ WATCHED = Patient(
 )
 NO_ENGINE = Patient("stable, AI stopped", {**_CALM, "hr": 62}, news2=_FINE, mode=("THRESHOLD_ONLY", "engine_crashed"))
 CHILD = Patient(
-    "child", {"hr": 112, "spo2": 99, "rr": 24, "nibp_sys": 96, "nibp_dia": 55, "nibp_mean": 69}, population="paediatric"
+    "child",
+    {"hr": 112, "spo2": 99, "rr": 24, "nibp_sys": 96, "nibp_dia": 55, "nibp_mean": 69},
+    population="paediatric",
+    mode=("NOT_ASKED", "population"),
 )
 INCOMPLETE = Patient(
     "cuff lost, temperature not taken",

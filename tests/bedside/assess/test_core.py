@@ -85,8 +85,8 @@ def test_a_score_every_period_with_its_drivers_and_what_it_misses() -> None:
     }
 
 
-def test_too_little_stale_or_wrong_patient_is_withheld_and_no_ai() -> None:
-    """Each with its reason on score and banner; input that comes back ends it."""
+def test_too_little_stale_or_wrong_patient_is_withheld_and_shown_as_what_it_is() -> None:
+    """Each with its reason on score and banner: stale input is NO_AI, what the model is not for is not asked."""
     ward = Ward()
     ward.take(Admitted(1, "A", 0))
     ward.take(Admitted(2, "B", 0, age_y=4.0))
@@ -102,8 +102,11 @@ def test_too_little_stale_or_wrong_patient_is_withheld_and_no_ai() -> None:
     assert ("withheld", "stale") in mine
     assert mine[-1] == ("accepted", "")
     assert {s["why"] for s in told(ward.heard, "score") if s["stay"] == 2} == {"population"}
+    assert {(m["mode"], m["reason"]) for m in told(ward.heard, "mode") if m["stay"] == 2} == {
+        ("NOT_ASKED", "population")
+    }
     changes = {m["changes"]: (m["mode"], m["reason"]) for m in told(ward.heard, "mode") if m["stay"] == 1}
-    assert changes == {0: ("NO_AI", "too_little"), 1: ("LOCAL", ""), 2: ("NO_AI", "stale"), 3: ("LOCAL", "")}
+    assert changes == {0: ("NOT_ASKED", "too_little"), 1: ("LOCAL", ""), 2: ("NO_AI", "stale"), 3: ("LOCAL", "")}
 
 
 @pytest.mark.parametrize("why", [Reason.ENGINE_CRASHED, Reason.ENGINE_HUNG, Reason.BAD_SCORES])
@@ -297,7 +300,7 @@ class Wards(RuleBasedStateMachine):
         """No transition is lost, and a failure is told in the same step: well within the second that it may take."""
         for stay in self.stays:
             mode, at_ns = self.modes[stay]
-            assert mode in {self.core.ladder.serving.value, "NO_AI"}
+            assert mode in {self.core.ladder.serving.value, "NO_AI", "NOT_ASKED"}
             assert self.now - at_ns <= 6 * S
 
     @invariant()

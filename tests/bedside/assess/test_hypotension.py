@@ -182,6 +182,19 @@ def test_the_plan_asks_adults_and_says_why_it_does_not() -> None:
     assert stay.window(45 * MINUTE_NS) is Reason.LOW_PRESSURE
 
 
+def test_an_arterial_line_that_falls_silent_is_a_fault_until_it_is_clear_that_there_is_none() -> None:
+    """Too few pressures at the beginning are no fault; none for a quarter of an hour after them is, for an hour."""
+    plan = plan_of(read_bundle(small_bundle()).manifest)
+    stay = plan.begin(Admitted(1, "A", 0, age_y=70.0))
+    for minute in (0, 15):
+        stay.take(Numeric(Kind.ABP_MEAN, 80.0, minute * MINUTE_NS))
+        assert stay.window(minute * MINUTE_NS) is Reason.TOO_LITTLE
+    assert stay.window(30 * MINUTE_NS) is Reason.TOO_LITTLE
+    assert stay.window(31 * MINUTE_NS) is Reason.STALE
+    assert stay.window(75 * MINUTE_NS) is Reason.STALE
+    assert stay.window(76 * MINUTE_NS) is Reason.TOO_LITTLE
+
+
 def test_levels_follow_the_log_odds_and_forecasts_what_is_measured(plan: HypotensionPlan) -> None:
     """None, watch, act; the pressures that the line gave are forecast, the heart rate that nobody measured is not."""
     stay = plan.begin(Admitted(1, "A", 0))

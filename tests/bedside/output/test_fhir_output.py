@@ -6,16 +6,12 @@ import contextlib
 import json
 import random
 import ssl
-import threading
 import time
-from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import trustme
-from fhir.resources.R4B.bundle import Bundle
-from pydantic import ValidationError
+from fhir_server import FhirServer
 
 from edgeward.bedside.output.courier import Courier, Later, Refused, Sent
 from edgeward.bedside.output.fhir import DESTINATION, FhirOutput, FhirOutSettings, FhirSender
@@ -47,83 +43,10 @@ NEWS2 = {
 }  # fmt: skip
 
 
-class _Server:
-    """A FHIR server: holds every transaction to the standard's model, creates conditionally, updates by identifier."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.resources: dict[tuple[str, str], dict[str, Any]] = {}
-        self.history: list[tuple[str, str]] = []
-        self.requests: list[dict[str, str]] = []
-        self.script: deque[tuple[int, dict[str, str]] | str] = deque()
-        self.invalid: list[str] = []
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                owner.requests.append({**dict(self.headers), "path": self.path})
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                step = owner.script.popleft() if owner.script else (200, {})
-                if step == "hang-up":
-                    self.close_connection = True
-                    return
-                if step == "lost-answer":
-                    owner.take(body)
-                    self.close_connection = True
-                    return
-                assert isinstance(step, tuple)
-                status, headers = step
-                if status == 200:
-                    status = owner.take(body)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Listener(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass
-
-        self.http = Listener(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.http.server_address[1]}/fhir/r4"
-        self._thread = threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-
-    def take(self, body: bytes) -> int:
-        document = json.loads(body)
-        try:
-            Bundle.model_validate(document)
-        except ValidationError as error:
-            self.invalid.append(str(error))
-            return 422
-        for entry in document["entry"]:
-            resource = entry["resource"]
-            key = (resource["resourceType"], resource["identifier"][0]["value"])
-            if entry["request"]["method"] == "PUT" or key not in self.resources:
-                self.resources[key] = resource
-                self.history.append((resource["resourceType"], resource.get("status", "")))
-        return 200
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-        self._thread.join()
-
-
 @pytest.fixture
-def server() -> Iterator[_Server]:
+def server() -> Iterator[FhirServer]:
     """A FHIR server in plain text on loopback."""
-    made = _Server()
+    made = FhirServer()
     yield made
     made.close()
     assert made.invalid == []
@@ -299,7 +222,7 @@ def _item(number: int = 1) -> Item:
     return kept[0]
 
 
-def test_everything_arrives_once_and_in_order(tmp_path: Path, server: _Server) -> None:
+def test_everything_arrives_once_and_in_order(tmp_path: Path, server: FhirServer) -> None:
     """Through hang-ups, lost answers and busy answers: nothing twice, nothing missing."""
     clock = SystemClock()
     outbox = Outbox(tmp_path / "out.db", clock)
@@ -316,7 +239,7 @@ def test_everything_arrives_once_and_in_order(tmp_path: Path, server: _Server) -
     state = courier.state
     courier.close()
     outbox.close()
-    assert server.history == [
+    assert [(taken["resourceType"], taken["status"]) for taken in server.taken] == [
         ("Observation", "final"),
         ("RiskAssessment", "final"),
         ("Flag", "active"),
@@ -346,7 +269,7 @@ def test_everything_arrives_once_and_in_order(tmp_path: Path, server: _Server) -
         (503, {"Retry-After": "soon"}, Later("http-503")),
     ],
 )
-def test_answers_are_told_apart(server: _Server, status: int, headers: dict[str, str], outcome: object) -> None:
+def test_answers_are_told_apart(server: FhirServer, status: int, headers: dict[str, str], outcome: object) -> None:
     """Taken, refused for good, or to be tried again, and when; no redirect is followed."""
     server.script.append((status, headers))
     sender = FhirSender(FhirOutSettings(server.url, AUTHOR), ManualClock())
@@ -354,7 +277,7 @@ def test_answers_are_told_apart(server: _Server, status: int, headers: dict[str,
     sender.close()
 
 
-def test_a_server_that_is_not_there_is_no_error(server: _Server) -> None:
+def test_a_server_that_is_not_there_is_no_error(server: FhirServer) -> None:
     """And a connection that was kept and is gone is made anew at once."""
     sender = FhirSender(FhirOutSettings("http://127.0.0.1:9/fhir", AUTHOR), ManualClock())
     assert sender.send(_item()) == Later("unreachable")
@@ -373,7 +296,7 @@ def test_tls_and_token_are_held_to(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     (tmp_path / "token").write_text("first\n")
-    server = _Server(context)
+    server = FhirServer(context)
     try:
         settings = {"token_file": str(tmp_path / "token"), "authority": str(tmp_path / "ca.pem")}
         sender = FhirSender(FhirOutSettings(server.url, AUTHOR, **settings), ManualClock())

@@ -124,10 +124,11 @@ class Rollouts(RuleBasedStateMachine):
         """A message comes twice, or late; if something newer was heard, nothing changes."""
         name, report = data.draw(st.sampled_from(self.said))
         known = self.fleet.members.get((self.number, name))
-        before = dict(self.fleet.members), self.fleet.rollouts[self.number]
+        before = self.fleet.rollouts[self.number]
         self._hear(name, report)
         if known is not None and known.standing is not Standing.OFFLINE and report.sequence <= known.sequence:
-            assert (dict(self.fleet.members), self.fleet.rollouts[self.number]) == before
+            assert self.fleet.members[(self.number, name)] == known
+            assert self.fleet.rollouts[self.number] == before
 
     @rule(name=_DEVICES)
     def device_works(self, name: str) -> None:

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edgeward.exchange.typed import decode, encode
+from edgeward.fleet.rollout.hours import Hours, any_open
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage
 from edgeward.fleet.rollout.plan_text import plan_text, read_plan
-from edgeward.fleet.rollout.slots import Slot, any_open
 from edgeward.kernel.errors import RolloutError
 
 REST = Stage("rest")
@@ -57,7 +57,7 @@ def test_stored_plan_is_the_same_plan() -> None:
     plan = Plan(
         stages=(Stage("canary", Pick(group="ICU A"), Gate(errors_max=0)), REST),
         catch_up=CatchUp(3),
-        slots=(Slot((4,), 1_320, 240),),
+        hours=(Hours((4,), 1_320, 240),),
         zone="Europe/Berlin",
     )
     assert decode(Plan, encode(plan), bytes_max=1 << 16) == plan
@@ -78,16 +78,16 @@ def test_few_devices_allow_no_error() -> None:
     assert CatchUp(errors=50_000, errors_max=2).allows(3, 60)
 
 
-def test_slots_follow_the_clock_on_the_wall() -> None:
+def test_hours_follow_the_clock_on_the_wall() -> None:
     """Across midnight, on the right day, and through both changes of summer time."""
-    friday = (Slot((4,), 22 * 60, 4 * 60),)
+    friday = (Hours((4,), 22 * 60, 4 * 60),)
     zone = "Europe/Berlin"
     assert not any_open(friday, zone, at("2026-11-27T21:59"))
     assert any_open(friday, zone, at("2026-11-27T22:00"))
     assert any_open(friday, zone, at("2026-11-28T03:59"))
     assert not any_open(friday, zone, at("2026-11-28T04:00"))
     assert not any_open(friday, zone, at("2026-11-27T03:00"))
-    early = (Slot((6,), 2 * 60, 3 * 60),)
+    early = (Hours((6,), 2 * 60, 3 * 60),)
     spring = at("2026-03-29T01:59")
     assert not any_open(early, zone, spring)
     assert not any_open(early, zone, spring + 60)  # 02:00 to 03:00 does not exist that day
@@ -114,7 +114,7 @@ def test_plan_is_read_as_people_write_it() -> None:
         [[stage]]
         name = "the rest"
         success = "99.9 %"
-        [[slot]]
+        [[hours]]
         days = ["Fri"]
         from = "22:00"
         to = "04:00"
@@ -124,7 +124,7 @@ def test_plan_is_read_as_people_write_it() -> None:
     assert (plan.silent_s, plan.soak_s) == (7_200, 5_400)
     assert plan.stages[1].pick == Pick(share=105_000)
     assert plan.stages[2].gate.success == 999_000
-    assert plan.slots == (Slot((4,), 1_320, 240),)
+    assert plan.hours == (Hours((4,), 1_320, 240),)
     assert read_plan(plan_text(plan)) == plan
     assert read_plan(plan_text(Plan())) == Plan()
     assert read_plan({}) == Plan()
@@ -139,8 +139,8 @@ def test_plan_is_read_as_people_write_it() -> None:
         ({"stage": [{"name": "a", "share": 0.1}, {"name": "b"}]}, "5 %"),
         ({"stage": [{"name": "a", "count": 0}, {"name": "b"}]}, "count"),
         ({"soak": "an hour"}, "90 min"),
-        ({"slot": [{"from": "22:00", "to": "24:00"}]}, "time of day"),
-        ({"slot": [{"days": ["Freitag"], "from": "22:00", "to": "23:00"}]}, "Mon"),
+        ({"hours": [{"from": "22:00", "to": "24:00"}]}, "time of day"),
+        ({"hours": [{"days": ["Freitag"], "from": "22:00", "to": "23:00"}]}, "Mon"),
         ({"stage": [{"name": "a", "success": "0 %"}]}, "success"),
         ({"stage": "canary"}, "not a list"),
     ],

@@ -8,10 +8,10 @@ import pytest
 from rollout_fleet import GOOD, NEW, OLD, RELEASE, Fleet
 
 from edgeward.exchange.checkin import Deed, Evidence
-from edgeward.exchange.words import UpdateState
+from edgeward.exchange.words import UpdateState, Why
 from edgeward.fleet.rollout.happening import Abort, Approve, Pause, Resume, Return, Tick
+from edgeward.fleet.rollout.hours import Hours
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage, default_stages
-from edgeward.fleet.rollout.slots import Slot
 from edgeward.fleet.rollout.words import Cause, Standing, Status
 from edgeward.kernel.errors import RolloutError
 
@@ -216,6 +216,21 @@ def test_abort_withdraws_from_those_that_have_an_order() -> None:
     assert code_of(fleet, number, Resume("ann")) == "rollout-state"
 
 
+@pytest.mark.parametrize("state", [UpdateState.FAILED, UpdateState.ROLLED_BACK])
+def test_device_that_gives_up_when_asked_is_no_error(state: UpdateState) -> None:
+    """Whether the candidate served already or not: who obeys is counted apart."""
+    fleet, number = begun()
+    name = chosen(fleet, number)[0]
+    device = fleet.devices[name]
+    fleet.visit(name)
+    fleet.happen(number, Abort("ann"))
+    fleet.visit(name)
+    assert device.progress is not None
+    device.progress = replace(device.progress, state=state, why=Why.WITHDRAWN)
+    fleet.visit(name)
+    assert fleet.standing(number, name) is Standing.WITHDRAWN
+
+
 def test_withdrawn_without_being_asked_is_a_failure() -> None:
     """A device cannot take itself out of the count."""
     fleet, number = begun()
@@ -295,11 +310,11 @@ def test_devices_that_run_it_already_prove_nothing() -> None:
     assert fleet.rollouts[again].status is Status.COMPLETED
 
 
-def test_orders_keep_to_the_slots() -> None:
-    """Outside its maintenance slots a rollout neither begins, nor opens a stage, nor gives a first order."""
-    night = (Slot((0, 1, 2, 3, 4, 5, 6), 60, 120),)
+def test_orders_keep_to_the_maintenance_hours() -> None:
+    """Outside its maintenance hours a rollout neither begins, nor opens a stage, nor gives a first order."""
+    night = (Hours((0, 1, 2, 3, 4, 5, 6), 60, 120),)
     fleet = Fleet(12, now_s=1_000_000 - 1_000_000 % 86_400)  # midnight
-    number = fleet.draft(replace(TWO, slots=night, silent_s=86_400))
+    number = fleet.draft(replace(TWO, hours=night, silent_s=86_400))
     fleet.happen(number, Approve("ben"))
     fleet.happen(number, Tick())
     assert fleet.rollouts[number].status is Status.APPROVED

@@ -145,7 +145,7 @@ class HypotensionStay:
         """The model's inputs, or why it is not asked."""
         why = too_little(self.grid, now_ns)
         if why is not None:
-            return Reason.LOW_PRESSURE if why == LOW_PRESSURE else Reason.TOO_LITTLE
+            return Reason.LOW_PRESSURE if why == LOW_PRESSURE else self._missing(now_ns)
         inputs = self.grid.window(now_ns)
         fresh = inputs["grid"][-1, _FRESH]
         return VitalsWindow(
@@ -154,6 +154,12 @@ class HypotensionStay:
             stale_share=float(((fresh > 0) & (fresh < _STALE_BELOW)).mean()),
             shown=measured(self.grid, now_ns, self._layout),
         )
+
+    def _missing(self, now_ns: int) -> Reason:
+        """An arterial line that fell silent is a fault for an hour; from then on, as where there is none, it is not."""
+        minutes = ~np.isnan(self.grid.pressure_minutes(now_ns, QUESTION.past + 1))  # newest first
+        lost = minutes.any() and not minutes[: QUESTION.gap + 1].any()
+        return Reason.STALE if lost else Reason.TOO_LITTLE
 
     def memory(self) -> Any:
         """Everything kept, as plain JSON values."""

@@ -17,7 +17,7 @@ from edgeward.bedside.assess.engines import Cloud, Engines
 from edgeward.bedside.assess.model import model_or_none
 from edgeward.bedside.assess.task import Task
 from edgeward.bedside.assess.warm import WarmEngine
-from edgeward.bedside.behind import MEMORY, run
+from edgeward.bedside.behind import MEMORY, TICK_MS, run
 from edgeward.bedside.cloud import CloudClient, CloudSettings
 from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import Admitted, Discharged, TaskSettings
@@ -26,6 +26,7 @@ from edgeward.bedside.verdict import Reason
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import BundleError, EdgewardError
+from edgeward.kernel.limits import ENGINE_LOOK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from edgeward.bedside.feed import Feed
     from edgeward.bedside.messages import Message
 
+assert TICK_MS <= ENGINE_LOOK_MS, "every tick looks after the engines"
 MEMORY_EVERY_NS = 60 * NS_PER_S
 """How much of a stay's history a restart has to take from the rim again, at most."""
-ENGINE_LOOK_NS = NS_PER_S // 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,6 @@ class Assessment:
         self._tasks = tasks
         self._engines_told: dict[str, str] = {}
         self._memory_due: dict[int, int] = {}
-        self._next_look_ns = 0
 
     def take(self, message: Feed, now_ns: int) -> list[Message]:
         """Take one message of the rim."""
@@ -83,13 +83,9 @@ class Assessment:
     def tick(self, now_ns: int) -> list[Message]:
         """Look after the engines, score whoever is due, and give what a restart would need."""
         told: list[Message] = []
-        look = now_ns >= self._next_look_ns
-        if look:
-            self._next_look_ns = now_ns + ENGINE_LOOK_NS
         for task in self._tasks:
-            if look:
-                told += task.look(now_ns)
-                told += self._engine_news(task)
+            told += task.look(now_ns)
+            told += self._engine_news(task)
             told += task.tick(now_ns)
         for stay in [stay for stay, due_ns in self._memory_due.items() if now_ns >= due_ns]:
             self._memory_due[stay] = now_ns + MEMORY_EVERY_NS

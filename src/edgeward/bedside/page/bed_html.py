@@ -26,7 +26,7 @@ from edgeward.bedside.page.pieces import (
     why_no_score,
 )
 from edgeward.bedside.page.vitals import NONE, SLOTS, keep_ms, marks_of, number, shown
-from edgeward.bedside.page.words import item_words, kind_words, mode_title, reason_words, task_words, unit_words
+from edgeward.bedside.page.words import item_words, kind_words, mode_words, reason_words, task_words, unit_words
 from edgeward.signal.numeric import ACVPU_LEVELS, KINDS, Kind
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ def _state(bed: Bed, moment: Moment) -> str:
 def _modes(stay: Stay | None, tasks: Sequence[Mapping[str, Any]], moment: Moment) -> str:
     """A banner for each way in which the bed's models are served; one for all where they are served alike."""
     if not tasks:
-        return _banner("NO_AI", "No AI installed", "threshold alerts go on", "")
+        return _banner("NO_AI", "No AI installed — threshold alerts go on", "")
     told = live_modes(stay, moment.now_ms)
     if not told:
-        return _banner("UNKNOWN", "AI not heard of", "threshold alerts go on", "")
+        return _banner("UNKNOWN", "AI not heard of — threshold alerts go on", "")
     ways: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for mode in told:
         ways.setdefault((mode["mode"], mode["reason"]), []).append(mode)
@@ -126,12 +126,11 @@ def _modes(stay: Stay | None, tasks: Sequence[Mapping[str, Any]], moment: Moment
     for (rung, reason), modes in ways.items():
         names = ", ".join(task_words(mode["task"]) for mode in modes) + ": " if len(ways) > 1 else ""
         since = f"for {moment.age(max(mode['since_at_ms'] for mode in modes))}"
-        made.append(_banner(rung, names + mode_title(rung), reason_words(reason), since))
+        made.append(_banner(rung, names + mode_words(rung, reason), since))
     return "".join(made)
 
 
-def _banner(mode: str, title: str, why: str, since: str) -> str:
-    words = f"{title} — {why}" if why else title
+def _banner(mode: str, words: str, since: str) -> str:
     return (
         f'<p class="mode" data-mode="{escape(mode)}"><span class="mode-title">{escape(words)}</span>'
         f'<span class="mode-since">{since}</span></p>'

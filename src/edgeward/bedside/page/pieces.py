@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.page.datum import claims
 from edgeward.bedside.page.html import MARKS
-from edgeward.bedside.page.stay import SERVING
+from edgeward.bedside.page.stay import NOT_ASKED, RENEWED, SERVING
 from edgeward.bedside.page.vitals import NONE
-from edgeward.bedside.page.words import age_words, mode_title, reason_words, task_words, unit_words
+from edgeward.bedside.page.words import age_words, mode_title, mode_words, reason_words, task_words, unit_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from edgeward.bedside.page.vitals import Shown
     from edgeward.bedside.page.ward import Bed
 
-RUNGS = ("LOCAL", "LOCAL_PREVIOUS", "CLOUD", "THRESHOLD_ONLY", "NO_AI")
-"""The ladder, best first."""
+RUNGS = (NOT_ASKED, "LOCAL", "LOCAL_PREVIOUS", "CLOUD", "THRESHOLD_ONLY", "NO_AI")
+"""The ladder, best first; a model that is not asked speaks for a bed only where no other is either."""
 LEVEL_WORDS = {"act": "ACT", "watch": "WATCH", "none": ""}
 """Levels of a score; beside them stand a full and a hollow diamond, the marks of everything that a model says."""
 SPARK_WIDE, SPARK_HIGH = 60, 16
@@ -106,16 +106,17 @@ def live_modes(stay: Stay | None, now_ms: float) -> list[Mapping[str, Any]]:
 
 
 def mode_badge(modes: Sequence[Mapping[str, Any]], tasks: Sequence[Mapping[str, Any]]) -> str:
-    """The lowest rung that serves a bed, in a few words; the reason where it is not the first."""
+    """The lowest rung that serves a bed, with the reason where it is not the first, and dashes where none is asked."""
     if not modes:
         return f'<span class="rung" data-mode="UNKNOWN">{"AI not heard of" if tasks else "No AI installed"}</span>'
     mode = modes[0]
-    rung, why = mode["mode"], reason_words(mode["reason"])
-    said = mode_title(rung) + (f" — {why}" if why and rung != "LOCAL" else "")
+    rung = mode["mode"]
+    said = mode_title(rung) if rung == "LOCAL" else mode_words(rung, mode["reason"])
     differ = any(other["mode"] != rung for other in modes)
     whole, short = (f"{task_words(mode['task'], short=short)}: {said}" if differ else said for short in (False, True))
     few = short if rung not in SERVING else _FEW.get(rung, mode_title(rung))
-    until = f' data-until="{mode["until_ms"]:.0f}"' if rung in SERVING else ""
+    few = f"{NONE} {few}" if rung == NOT_ASKED else few
+    until = f' data-until="{mode["until_ms"]:.0f}"' if rung in RENEWED else ""
     return f'<span class="rung" data-mode="{escape(rung)}"{until} title="{escape(whole)}">{escape(few)}</span>'
 
 

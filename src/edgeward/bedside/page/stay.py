@@ -29,7 +29,10 @@ MODE_TTL_MS = 15_000
 NEWS2_TTL_MS = 180_000
 """NEWS2 is told every minute."""
 SERVING = ("LOCAL", "LOCAL_PREVIOUS", "CLOUD")
-"""The rungs on which there are scores; a mode that promises them must be told anew within MODE_TTL_MS."""
+"""The rungs on which there are scores."""
+NOT_ASKED = "NOT_ASKED"
+RENEWED = (*SERVING, NOT_ASKED)
+"""Modes that say that nothing is wrong: they must be told anew within MODE_TTL_MS."""
 JITTER_MS = 1_500
 """By how much an instant may seem to move because messages are under way for different times."""
 
@@ -160,7 +163,7 @@ def _take_mode(stay: Stay, data: Mapping[str, Any], now_ms: float) -> None:
         "mode": rung,
         "reason": words(data.get("reason")),
         "since_at_ms": steady(held["since_at_ms"] if held else None, now_ms - age_ms(data.get("since_ms") or 0)),
-        "until_ms": now_ms + MODE_TTL_MS if rung in SERVING else math.inf,  # that less serves needs no renewal
+        "until_ms": now_ms + MODE_TTL_MS if rung in RENEWED else math.inf,  # that less serves needs no renewal
     }
 
 

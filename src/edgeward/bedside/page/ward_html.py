@@ -23,7 +23,7 @@ from edgeward.bedside.page.pieces import (
     score_line,
     simulated,
 )
-from edgeward.bedside.page.stay import SERVING
+from edgeward.bedside.page.stay import NOT_ASKED, SERVING
 from edgeward.bedside.page.vitals import TILE, marks_of, shown_first
 from edgeward.bedside.page.words import mode_title, outbox_words, reason_words, task_words
 
@@ -175,14 +175,20 @@ def summary(needs: Mapping[str, Need]) -> str:
 
 
 def ward_mode(state: WardState, moment: Moment) -> str:
-    """The AI of the whole ward in one line: what most beds have, and how many have less."""
+    """The AI of the whole ward in one line: how many beds have less than they should, and how many it is not for."""
     stays = [stay for bed in state.beds if (stay := state.stay_of(bed)) is not None]
     modes = [next(iter(live_modes(stay, moment.now_ms)), None) for stay in stays]
-    lesser = [mode for mode in modes if mode is None or mode["mode"] != "LOCAL"]
+    asked = [mode for mode in modes if mode is None or mode["mode"] != NOT_ASKED]
+    lesser = [mode for mode in asked if mode is None or mode["mode"] != "LOCAL"]
     if not state.tasks:
         return '<span class="rung" data-mode="NO_AI">No AI installed — threshold alerts go on</span>'
-    if not stays or not lesser:
-        return '<span class="rung" data-mode="LOCAL">AI local</span>' if stays else ""
+    if not stays:
+        return ""
+    if not asked:
+        return f'<span class="rung" data-mode="{NOT_ASKED}">AI not asked at {len(stays)} of {len(stays)} beds</span>'
+    if not lesser:
+        aside = f" · not asked at {len(stays) - len(asked)}" if len(asked) < len(stays) else ""
+        return f'<span class="rung" data-mode="LOCAL">AI local{aside}</span>'
     told = [mode for mode in lesser if mode is not None]
     ways = {(mode["mode"], mode["reason"]) for mode in told}
     mode, reason = next(iter(ways), ("UNKNOWN", ""))

@@ -10,6 +10,7 @@ _MODES = {
     "CLOUD": "AI remote",
     "THRESHOLD_ONLY": "Threshold only",
     "NO_AI": "No AI",
+    "NOT_ASKED": "AI not asked",
 }
 _REASONS = {
     "bad_output": "the AI gave output that cannot be right",
@@ -53,6 +54,12 @@ def mode_title(mode: str) -> str:
 def reason_words(reason: str) -> str:
     """Plain words for a reason code; a sentence that is no known code is shown as it stands."""
     return _REASONS.get(reason.strip().lower().replace("-", "_"), reason.replace("_", " ").strip())
+
+
+def mode_words(mode: str, reason: str) -> str:
+    """A mode with its reason; a model that is not asked is no fault, and reads as none."""
+    title, why = mode_title(mode), reason_words(reason)
+    return f"{title}{': ' if mode == 'NOT_ASKED' else ' — '}{why}" if why else title
 
 
 def age_words(age_ms: float) -> str:

@@ -108,7 +108,7 @@ _health = APIRouter(tags=["operation"])
 
 
 @_health.get("/healthz", summary="The process lives")
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """Always, as long as it answers."""
     return {"status": "ok"}
 

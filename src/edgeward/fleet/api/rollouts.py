@@ -285,7 +285,7 @@ def devices(
 
 @router.post("/rollouts/{number}/approve", status_code=204, summary="Vouch for a draft, as a second person")
 def approved(fleet: TheFleet, caller: Approver, number: _Number, decision: Decision) -> Response:
-    """It begins at its next maintenance slot."""
+    """It begins at its next maintenance hours."""
     return decide(fleet, caller, number, "approve", decision.revision)
 
 

@@ -14,7 +14,7 @@ from edgeward.fleet.conduct.tables import RolloutDevice
 from edgeward.fleet.rollout.evidence import held_by
 from edgeward.fleet.rollout.happening import Came, Heard
 from edgeward.fleet.rollout.state import Candidate
-from edgeward.fleet.rollout.words import Standing
+from edgeward.fleet.rollout.words import Standing, Status
 from edgeward.fleet.store.models import Device
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Book:
         """
         conductor = Conductor.of(session, now_s)
         families = {family.family for family in report.families}
-        concerned = [kept for kept in conductor.awake() if kept.row.family in families]
+        concerned = [
+            kept for kept in conductor.awake() if kept.row.family in families and not _is_settled(kept, report)
+        ]
         if not concerned:
             return []
         query = select(RolloutDevice).where(
@@ -53,6 +55,14 @@ class Book:
             if order is not None and (order.deed is Deed.INSTALL or order.family not in orders):
                 orders[order.family] = order
         return [orders[family] for family in sorted(orders)]
+
+
+def _is_settled(kept: Kept, report: CheckIn) -> bool:
+    """Whether nothing can come of it: all is over and well, and the device holds the release. Most check-ins are so."""
+    rollout = kept.rollout
+    if rollout.status is not Status.COMPLETED or held_by(report, kept.row.family) != rollout.release.sha256:
+        return False
+    return rollout.total.working == 0 and rollout.total.errors == 0
 
 
 def _told(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, or_, select
 
-from edgeward.fleet.conduct.rows import member_of, member_values, rollout_of, write_member, write_rollout
+from edgeward.fleet.conduct.rows import differs, member_of, member_values, rollout_of, write_member, write_rollout
 from edgeward.fleet.conduct.tables import RolloutDevice, RolloutRow
 from edgeward.fleet.rollout.happening import (
     Came,
@@ -97,7 +97,7 @@ class Conductor:
         self._now_s = now_s
         kept = self.kept[number]
         done = step(kept.rollout, happening, now_s)
-        if done.rollout != kept.rollout and not self._locked:
+        if not self._locked and (done.rollout != kept.rollout or self._are_news(number, done.members)):
             self.lock()
             done = step(self.kept[number].rollout, self._anew(number, happening), now_s)
             kept = self.kept[number]
@@ -109,6 +109,10 @@ class Conductor:
         for effect in done.effects:
             self._follow(number, effect)
         return done
+
+    def _are_news(self, number: int, members: Iterable[Member]) -> bool:
+        """Whether a device's place would be written: the clock writes places too, and holds the rollouts before."""
+        return any(differs(self._session.get(RolloutDevice, (number, one.device)), one) for one in members)
 
     def _anew(self, number: int, happening: Happening) -> Happening:
         """The same with the device's place as it is now that nobody else changes it."""

@@ -107,12 +107,17 @@ def member_values(member: Member) -> dict[str, Any]:
     }
 
 
+def differs(row: RolloutDevice | None, member: Member) -> bool:
+    """Whether a row says something else, or nothing yet, of a device's place."""
+    return row is None or any(getattr(row, name) != value for name, value in member_values(member).items())
+
+
 def write_member(session: Session, row: RolloutDevice | None, rollout: int, member: Member, now_s: int) -> None:
     """Keep a device's place; a row that says it already is left alone."""
     values = member_values(member)
     if row is None:
         session.add(RolloutDevice(rollout=rollout, device_id=member.device, changed_s=now_s, **values))
-    elif any(getattr(row, name) != value for name, value in values.items()):
+    elif differs(row, member):
         for name, value in values.items():
             setattr(row, name, value)
         row.changed_s = now_s

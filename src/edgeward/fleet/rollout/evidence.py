@@ -36,6 +36,8 @@ def progress_in(rollout: Rollout, check_in: CheckIn) -> Progress | None:
 
 def standing_of(rollout: Rollout, progress: Progress, held: str) -> Standing:
     """Where that puts the device. ``held``: hash of the bundle it says is in use."""
+    if progress.why is Why.WITHDRAWN and progress.state is not UpdateState.COMMITTED and rollout.withdraws:
+        return Standing.WITHDRAWN  # whether it served already or not; else nobody asked it to give up
     match progress.state:
         case UpdateState.COMMITTED:
             proven = held == rollout.release.sha256 and (
@@ -45,8 +47,7 @@ def standing_of(rollout: Rollout, progress: Progress, held: str) -> Standing:
         case UpdateState.ROLLED_BACK:
             return Standing.ROLLED_BACK
         case UpdateState.FAILED:
-            withdrawn = progress.why is Why.WITHDRAWN and rollout.withdraws  # else nobody asked it to give up
-            return Standing.WITHDRAWN if withdrawn else Standing.FAILED
+            return Standing.FAILED
         case _:
             return Standing.WORKING
 

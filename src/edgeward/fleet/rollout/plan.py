@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import Annotated
 
 from edgeward.exchange.typed import Count, Family, Form, Most, Range, Sha256, Share, Version
-from edgeward.fleet.rollout.slots import Slot, Zone, any_open
+from edgeward.fleet.rollout.hours import Hours, Zone, any_open
 from edgeward.kernel.errors import RolloutError
 
 WHOLE = 1_000_000
 """All, in millionths."""
 STAGES_MAX = 20
-SLOTS_MAX = 28
+HOURS_MAX = 28
 CANARY_MAX = 10
 """Devices of the first stage unless a plan says otherwise: at most so many, and never more than a tenth."""
 
@@ -143,7 +143,7 @@ class Plan:
     attempts: Annotated[int, Range(1, 100)] = 3
     rate_kib_s: Count = 0
     zone: Zone = "UTC"
-    slots: Annotated[tuple[Slot, ...], Most(SLOTS_MAX)] = ()
+    hours: Annotated[tuple[Hours, ...], Most(HOURS_MAX)] = ()
 
     def check(self) -> None:
         """``RolloutError`` (``plan-…``) unless the plan makes sense as a whole."""
@@ -170,11 +170,11 @@ class Plan:
             "plan-stage-time",
             "a stage has less time than one device needs for its shadow and its soak: raise stage_s",
         )
-        any_open(self.slots, self.zone, 0)  # the zone is known
+        any_open(self.hours, self.zone, 0)  # the zone is known
 
     def is_open(self, now_s: int) -> bool:
         """Whether orders may be given and stages opened at this moment (seconds since 1970)."""
-        return not self.slots or any_open(self.slots, self.zone, now_s)
+        return not self.hours or any_open(self.hours, self.zone, now_s)
 
 
 def _require(held: bool, code: str, message: str) -> None:

@@ -12,7 +12,7 @@
     errors = "0 %"
     [[stage]]
     name = "the rest"
-    [[slot]]
+    [[hours]]
     days = ["Fri", "Sat"]
     from = "22:00"
     to = "04:00"
@@ -27,8 +27,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from edgeward.exchange.typed import encode
+from edgeward.fleet.rollout.hours import DAYS, Hours
 from edgeward.fleet.rollout.plan import WHOLE, CatchUp, Gate, Pick, Plan, Stage
-from edgeward.fleet.rollout.slots import DAYS, Slot
 from edgeward.kernel.errors import InputError, RolloutError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def plan_text(plan: Plan) -> dict[str, Any]:
     }
     if plan.group is not None:
         text["group"] = plan.group
-    if plan.slots:
-        text["slot"] = [
-            {"days": [DAYS[day] for day in slot.days], "from": _clock(slot.start), "to": _clock(slot.end)}
-            for slot in plan.slots
+    if plan.hours:
+        text["hours"] = [
+            {"days": [DAYS[day] for day in one.days], "from": _clock(one.start), "to": _clock(one.end)}
+            for one in plan.hours
         ]
     return text
 
@@ -180,11 +180,11 @@ def _stage(value: Any, where: str) -> Stage:
     return Stage(taken["name"], pick, gate)
 
 
-def _slot(value: Any, where: str) -> Slot:
+def _hours(value: Any, where: str) -> Hours:
     taken = _taken(value, {"days": _day_numbers, "from": _minute, "to": _minute}, where)
     if "from" not in taken or "to" not in taken:
         raise _wrong(where, "it needs from and to")
-    return Slot(taken.get("days", tuple(range(7))), taken["from"], taken["to"])
+    return Hours(taken.get("days", tuple(range(7))), taken["from"], taken["to"])
 
 
 def _catch_up(value: Any, where: str) -> CatchUp:
@@ -214,7 +214,7 @@ _PLAN: dict[str, Reader] = {
     "rate_kib_s": _whole,
     "zone": _words,
     "stage": _many(_stage),
-    "slot": _many(_slot),
+    "hours": _many(_hours),
     "catch_up": _catch_up,
 }
 _FIELDS = {
@@ -224,5 +224,5 @@ _FIELDS = {
     "gap": "gap_s",
     "stage_time": "stage_s",
     "stage": "stages",
-    "slot": "slots",
+    "hours": "hours",
 }

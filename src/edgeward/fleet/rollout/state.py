@@ -117,14 +117,14 @@ class Rollout:
         back = Release(self.release.family, self.release.return_version, self.release.return_sha256)
         gate = Gate(success=1, errors=WHOLE - 1)
         stages = (Stage("return", gate=gate),)
-        plan = replace(self.plan, stages=stages, group=None, shadow_s=0, soak_s=0, gap_s=0, stage_s=0, slots=())
+        plan = replace(self.plan, stages=stages, group=None, shadow_s=0, soak_s=0, gap_s=0, stage_s=0, hours=())
         draft = Rollout.draft(number, back, plan, self.author)
         undoes = self.release.sha256
         return replace(draft, approver=self.approver, status=Status.APPROVED, origin=self.id, undoes=undoes)
 
     @property
     def gives(self) -> bool:
-        """Whether orders are given now, slots aside."""
+        """Whether orders are given now, maintenance hours aside."""
         return self.live and self.status in {Status.RUNNING, Status.COMPLETED}
 
     @property

@@ -17,7 +17,7 @@ class Status(StrEnum):
 
     DRAFT = "draft"
     APPROVED = "approved"
-    """It begins at its next maintenance slot."""
+    """It begins at its next maintenance hours."""
     RUNNING = "running"
     PAUSED = "paused"
     """Nobody gets an order; a device that has one goes on."""

@@ -3,7 +3,7 @@
 Entry n's ``hash`` is the SHA-256 of the JSON array ``[seq, previous, time_s, actor, action, subject, detail]``, where
 ``previous`` is the hash of entry n − 1 (64 zeros before the first) and ``detail`` the text that is stored. Changing,
 removing or inserting an entry breaks the chain at that place. Whoever can write the whole database can make a whole new
-chain: the server therefore logs every head, and a head that was noted elsewhere shows it (``verify``'s ``expect``).
+chain: the store therefore logs every head, and a head that was noted elsewhere shows it (``verify``'s ``expect``).
 
 Entries wait in the session until its transaction ends: the lock on the head is the last one that a transaction takes.
 """
@@ -50,11 +50,11 @@ def record(
     session.info.setdefault(_WAITING, []).append((now_s, actor, action, subject, words))
 
 
-def flush(session: Session) -> None:
-    """Write what waits, in order. The store calls it at the end of every writing transaction."""
+def flush(session: Session) -> Head | None:
+    """Write what waits, in order; the new head, None where nothing waits. The store calls it at the end of a block."""
     waiting: list[tuple[int, str, str, str, str]] = session.info.pop(_WAITING, [])
     if not waiting:
-        return
+        return None
     session.flush()
     # On PostgreSQL the row lock keeps other writers out until the commit; SQLite has one writer anyway.
     head = session.execute(select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == _HEAD).with_for_update()).one()
@@ -78,6 +78,7 @@ def flush(session: Session) -> None:
         previous = digest
     session.execute(insert(AuditEntry), rows)
     session.execute(update(AuditHead).where(AuditHead.id == _HEAD).values(seq=seq, hash=previous))
+    return Head(seq, previous)
 
 
 def entry_hash(seq: int, previous: str, time_s: int, actor: str, action: str, subject: str, detail: str) -> str:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import create_engine, event, inspect, select, text
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
+from edgeward.fleet.logs import log
 from edgeward.fleet.store import audit
 from edgeward.kernel.errors import ConfigError
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import URL, Connection, Engine
+
+    from edgeward.fleet.store.models import Base
 
 BUSY_MS = 10_000
 """How long a writer waits for another one on SQLite."""
@@ -72,7 +77,9 @@ class Store:
         """A transaction: committed at the end of the block with its audit entries, undone when the block raises."""
         with Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
-            audit.flush(session)
+            head = audit.flush(session)
+        if head is not None:  # committed: a log that leaves this machine is where heads are noted
+            log("audit", seq=head.seq, hash=head.hash)
 
     def check(self) -> None:
         """Ask the database for an answer; ``ConfigError`` (``store-unreachable``) without one."""
@@ -85,6 +92,13 @@ class Store:
     def close(self) -> None:
         """Let every connection go."""
         self.engine.dispose()
+
+
+def insert_missing(session: Session, model: type[Base], **values: Any) -> bool:
+    """Insert a row unless its key is there, whoever else does so at this moment; whether it was inserted."""
+    made = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    done = session.execute(made(model).values(**values).on_conflict_do_nothing().returning(*inspect(model).primary_key))
+    return done.first() is not None
 
 
 def unreachable(url: URL) -> ConfigError:

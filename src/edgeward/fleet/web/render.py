@@ -12,16 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api.guard import fleet_of
 from edgeward.fleet.conduct.look import evidence_of
+from edgeward.fleet.rollout.hours import DAYS
 from edgeward.fleet.rollout.plan_text import share_text, time_text
-from edgeward.fleet.rollout.slots import DAYS
 from edgeward.fleet.web import words
 
 if TYPE_CHECKING:
     from fastapi import Request
 
     from edgeward.fleet.accounts import Caller
+    from edgeward.fleet.rollout.hours import Hours
     from edgeward.fleet.rollout.plan import Pick
-    from edgeward.fleet.rollout.slots import Slot
     from edgeward.fleet.rollout.state import Counts
 
 _FOLDER = Path(__file__).parent
@@ -46,21 +46,23 @@ def clock(then_s: int | None) -> str:
     return f"{datetime.fromtimestamp(then_s, UTC):%Y-%m-%d %H:%M} UTC" if then_s else "never"
 
 
-def days_of(slot: Slot) -> str:
-    """The days of a slot, by name."""
-    return "every day" if len(slot.days) == len(DAYS) else ", ".join(DAYS[day] for day in slot.days)
+def days_of(hours: Hours) -> str:
+    """The days on which they are open, by name."""
+    return "every day" if len(hours.days) == len(DAYS) else ", ".join(DAYS[day] for day in hours.days)
 
 
 def pick_words(pick: Pick) -> str:
     """Which devices a stage takes."""
-    limits = [f"{pick.count} devices" if pick.count != 1 else "1 device"] if pick.count is not None else []
+    limits = []
+    if pick.count is not None:
+        limits.append("at most 1 device" if pick.count == 1 else f"at most {pick.count} devices")
     if pick.share is not None:
-        limits.append(f"{share_text(pick.share)} of all so far")
+        limits.append(f"until {share_text(pick.share)} of all are chosen")
     kinds = [f"of group {pick.group}"] if pick.group is not None else []
     kinds += [f"with the tag {pick.tag}"] if pick.tag is not None else []
     if pick.is_rest:
         return "all that remain"
-    return " ".join([f"at most {' and '.join(limits)}" if limits else "all devices", *kinds])
+    return " ".join([" and ".join(limits) or "all devices", *kinds])
 
 
 def bar(counts: Counts) -> list[tuple[str, int, int, int]]:

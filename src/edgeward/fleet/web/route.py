@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
 
 from edgeward.fleet.api.app import status_of
 from edgeward.fleet.api.guard import find_caller
+from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.web.render import page
 from edgeward.kernel.errors import EdgewardError
 
@@ -32,6 +34,8 @@ class HtmlRoute(APIRoute):
             except EdgewardError as error:
                 request.scope["refusal"] = error.code
                 return await refused(request, error)
+            except RequestValidationError:
+                return await refused(request, RefusedError(404, "no-such-page", "there is nothing at this address"))
 
         return wrapped
 

@@ -14,7 +14,7 @@ from edgeward.fleet.api.rollouts import Draft, create, decide, steers
 from edgeward.fleet.conduct import look
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.refused import RefusedError
-from edgeward.fleet.rollout.slots import DAYS
+from edgeward.fleet.rollout.hours import DAYS
 from edgeward.fleet.rollout.words import Standing
 from edgeward.fleet.web.inventory import choices_of
 from edgeward.fleet.web.live import stream
@@ -160,6 +160,6 @@ def _plan(form: dict[str, str], days: list[str]) -> dict[str, Any]:
     if form.get("group"):
         plan["group"] = form["group"]
     if form.get("from") or form.get("to"):
-        plan["slot"] = [{"days": days, "from": form.get("from", ""), "to": form.get("to", "")}]
+        plan["hours"] = [{"days": days, "from": form.get("from", ""), "to": form.get("to", "")}]
         plan["zone"] = form.get("zone", "")
     return plan

@@ -8,7 +8,7 @@ from edgeward.fleet.rollout.words import Cause, Standing, Status
 
 STATUS = {
     Status.DRAFT: "waits for approval",
-    Status.APPROVED: "approved, begins at its next slot",
+    Status.APPROVED: "approved, begins in its next maintenance hours",
     Status.RUNNING: "running",
     Status.PAUSED: "paused: no device gets an order",
     Status.COMPLETED: "completed",

@@ -1,4 +1,4 @@
-"""Maintenance slots: the times of a site's week in which orders may be given. Pure but for the zone table."""
+"""Maintenance hours: the times of a site's week in which orders may be given. Pure but for the zone table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _Minute = Annotated[int, Range(0, _DAY_MIN - 1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Hours:
     """From minute ``start`` to minute ``end`` of the day (not included), on ``days`` (0: Monday).
 
     An ``end`` that is not after ``start`` lies on the next day: 22:00 to 04:00 on Friday ends on Saturday.
@@ -35,8 +35,8 @@ class Slot:
         return (day in self.days and minute >= self.start) or ((day - 1) % 7 in self.days and minute < self.end)
 
 
-def any_open(slots: Iterable[Slot], zone: str, now_s: int) -> bool:
-    """Whether a slot is open at ``now_s`` (seconds since 1970) by the clock on the site's wall.
+def any_open(all_hours: Iterable[Hours], zone: str, now_s: int) -> bool:
+    """Whether any of them are open at ``now_s`` (seconds since 1970) by the clock on the site's wall.
 
     ``RolloutError`` (``zone-unknown``) for a zone that the table lacks.
     """
@@ -46,4 +46,4 @@ def any_open(slots: Iterable[Slot], zone: str, now_s: int) -> bool:
         raise RolloutError(
             "zone-unknown", f"there is no time zone {zone!r}: use a name such as Europe/Berlin or UTC"
         ) from error
-    return any(slot.is_open(there.weekday(), there.hour * 60 + there.minute) for slot in slots)
+    return any(hours.is_open(there.weekday(), there.hour * 60 + there.minute) for hours in all_hours)
