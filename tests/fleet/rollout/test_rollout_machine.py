@@ -67,6 +67,7 @@ class Rollouts(RuleBasedStateMachine):
         self.said: list[tuple[str, CheckIn]] = []
         self.approved = False
         self.ever_closed = False
+        self.woken = 0
         if soon:
             self.approve("ben")
 
@@ -152,6 +153,9 @@ class Rollouts(RuleBasedStateMachine):
 
     def _hear(self, name: str, report: CheckIn) -> Order | None:
         order: Order | None = None
+        known = self.fleet.members.get((self.number, name))
+        late = self.fleet.rollouts[self.number].caught_up
+        self.woken += known is not None and (known.stage, known.standing) == (late, Standing.SILENT)
 
         def hear() -> None:
             nonlocal order
@@ -207,7 +211,7 @@ class Rollouts(RuleBasedStateMachine):
             if stage.pick.share is not None:
                 assert taken <= max(1, stage.pick.share * SIZE // 1_000_000) or mine == 0
         late = rollout.counts[rollout.caught_up]
-        assert late.working <= rollout.plan.catch_up.at_once
+        assert late.working <= rollout.plan.catch_up.at_once + self.woken
         assert late.total == 0 or rollout.status in {Status.COMPLETED, Status.HALTED} or not rollout.live
 
     @invariant()

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from edgeward.fleet.accounts import Caller, Permission
 from edgeward.fleet.api.guard import READS, Approver, Needs, Operator, TheFleet
@@ -244,9 +245,14 @@ def listed(
 
 
 @router.post("/rollouts", status_code=201, summary="Draft a rollout")
-def drafted(fleet: TheFleet, caller: Operator, draft: Draft) -> Drafted:
-    """Of a bundle that the repository names now. A second person approves it; nothing happens before."""
-    return Drafted(id=create(fleet, caller, draft))
+async def drafted(fleet: TheFleet, caller: Operator, draft: Draft) -> Drafted:
+    """Of a bundle that the repository names now, which is looked at first unless the draft says the hash.
+
+    A second person approves it; nothing happens before.
+    """
+    if fleet.releases is not None and draft.sha256 is None:
+        await fleet.releases.renew(fleet.now_s())
+    return Drafted(id=await run_in_threadpool(create, fleet, caller, draft))
 
 
 def create(fleet: Fleet, caller: Caller, draft: Draft) -> int:

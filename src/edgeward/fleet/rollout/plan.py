@@ -100,7 +100,8 @@ class Stage:
 class CatchUp:
     """How devices that were offline, or are new, follow after the rollout has completed.
 
-    At most ``at_once`` at a time; it stops when more than ``errors_max`` of them and more than ``errors`` of them fail.
+    At most ``at_once`` at a time, besides those that were taken for silent and are heard again: they have their order.
+    It stops when more than ``errors_max`` of them and more than ``errors`` of them fail.
     """
 
     at_once: Annotated[int, Range(1, 10_000)] = 10

@@ -1,14 +1,16 @@
 """Transactions on SQLite (one file) or PostgreSQL (one URL), the same for whoever uses them.
 
 SQLite runs in WAL with ``synchronous=FULL``: what was committed survives a power cut. A writing transaction takes its
-lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way. On
+lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way; writers of
+one process take turns before they ask, because SQLite's own wait polls, and many that poll can starve one. On
 PostgreSQL rows are locked as they are touched; the audit's lock comes last in every transaction (``audit.flush``), so
 two of them cannot wait for each other over it.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, inspect, select, text
@@ -65,6 +67,7 @@ class Store:
         else:
             event.listen(self.engine, "connect", _prepare_postgresql)
         self.writer = self.engine.execution_options(**{_WRITING: True})
+        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -75,7 +78,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction: committed at the end of the block with its audit entries, undone when the block raises."""
-        with Session(self.writer, expire_on_commit=False) as session, session.begin():
+        with self._turn, Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
             head = audit.flush(session)
         if head is not None:  # committed: a log that leaves this machine is where heads are noted
