@@ -2,9 +2,10 @@
 
 SQLite runs in WAL with ``synchronous=FULL``: what was committed survives a power cut. A writing transaction takes its
 lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way; writers of
-one process take turns before they ask, because SQLite's own wait polls, and many that poll can starve one. On
-PostgreSQL rows are locked as they are touched; the audit's lock comes last in every transaction (``audit.flush``), so
-two of them cannot wait for each other over it.
+one process take turns before they ask, because SQLite's own wait polls, and many that poll can starve one.
+
+On PostgreSQL rows are locked as they are touched; the audit's lock comes last in every transaction (``audit.flush``),
+so two of them cannot wait for each other over it.
 """
 
 from __future__ import annotations
