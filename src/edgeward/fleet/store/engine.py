@@ -1,8 +1,8 @@
 """Transactions on SQLite (one file) or PostgreSQL (one URL), the same for whoever uses them.
 
 SQLite runs in WAL with ``synchronous=FULL``: what was committed survives a power cut. A writing transaction takes its
-lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way; writers of
-one process take turns before they ask, because SQLite's own wait polls, and many that poll can starve one.
+lock at once (``BEGIN IMMEDIATE``), so that it waits for another writer at its start and never fails half way. Writers
+of one process take turns before they ask: SQLite's own wait polls, and many that poll can starve one.
 
 On PostgreSQL rows are locked as they are touched; the audit's lock comes last in every transaction (``audit.flush``),
 so two of them cannot wait for each other over it.
