@@ -5,6 +5,8 @@ PYTHON ?= python3
 DATA ?=
 # MODEL: what `make train` makes of it: ecg-beat, sepsis-risk or hypotension.
 MODEL ?= ecg-beat
+# WORKERS: processes that run the tests. Most of their time is waiting for processes and pages, so more than cores.
+WORKERS ?= 3
 # FOR: seconds after which `make demo` ends by itself; without it, Ctrl-C ends it.
 FOR ?=
 
@@ -19,7 +21,7 @@ demo: $(DEVICE)/.stamp $(SERVER)/.stamp
 	$(DEVICE)/bin/edgeward demo --server-python $(SERVER)/bin/python $(if $(FOR),--for $(FOR)) $(if $(DATA),--data $(DATA))
 
 test: $(DEV)/.stamp lint
-	$(DEV)/bin/python -m pytest -q -n auto --dist worksteal
+	$(DEV)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 lint: $(DEV)/.stamp
 	$(DEV)/bin/ruff check .
@@ -35,6 +37,10 @@ bench: $(DEV)/.stamp
 	$(DEV)/bin/python bench/thresholds.py
 	$(DEV)/bin/python bench/ward.py
 	$(DEV)/bin/python bench/ward.py --shipped
+	$(DEV)/bin/python bench/swap.py
+	$(DEV)/bin/python bench/fleet_checkin.py
+	$(DEV)/bin/python bench/fleet_sim.py
+	$(DEV)/bin/python bench/rollout_blast.py
 	$(DEV)/bin/python bench/device_size.py
 	$(if $(DATA),$(DEV)/bin/python bench/qrs.py $(DATA))
 	$(if $(DATA),$(DEV)/bin/python bench/precision.py $(DATA))
