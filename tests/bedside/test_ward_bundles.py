@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from edgeward.testing.repository import tiny_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edgeward.bedside.slot import Slot
 
@@ -58,6 +58,18 @@ def test_a_ward_starts_with_what_lies_in_its_slots(tmp_path: Path, said: list[st
         with pytest.raises(ConfigError):
             WardBundles(tmp_path, [TASK], said.append, SystemClock()).__enter__()
     assert said == []
+
+
+def test_a_state_folder_named_from_here_is_found_from_elsewhere(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The assessment runs in another folder, and is told files."""
+    monkeypatch.chdir(tmp_path)
+    with WardBundles(Path("state"), [TASK], said.append, SystemClock()) as bundles:
+        committed(bundles, tmp_path, "1.0.0")
+        monkeypatch.chdir("/")
+        (one,) = bundles.settings()["tasks"]
+        assert Path(one["bundle"]).is_file()
 
 
 def test_who_asks_what_is_in_charge_waits_for_no_slot(bundles: WardBundles, tmp_path: Path) -> None:

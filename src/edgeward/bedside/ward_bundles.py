@@ -45,13 +45,13 @@ class WardBundles:
         threads: int = 1,
         cloud: CloudSettings | None = None,
     ) -> None:
-        self._state_dir = state_dir
+        self._state_dir = state_dir.absolute()  # the assessment reads the slots, and its folder is another
         self._say = say
         self._threads = threads
         self._clock = clock
         self.lives = Lives(clock, dwell_s=dwell_s, threads=threads, cloud=cloud)
         """Which bundles are in charge, by task."""
-        self._slots = {task: SlotStore(state_dir / "slots" / task) for task in tasks}
+        self._slots = {task: SlotStore(self._state_dir / "slots" / task) for task in tasks}
         self.lock = threading.Lock()
         """Whoever changes a slot holds it, however long that takes; never the loop's thread."""
         self._thread: threading.Thread | None = None

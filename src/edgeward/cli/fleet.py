@@ -71,6 +71,8 @@ def _register_server(subjects: Any) -> None:
         help="proxy that names client certificates in a header; may be repeated",
     )
     serve.add_argument("--repository", help="folder or s3://BUCKET/PREFIX of the signed repository to serve")
+    serve.add_argument("--trusted-root", help="the repository's first root.json: what releases are proven by")
+    serve.add_argument("--online-keys", help="folder of the keys and prepared returns that put a return in force")
     serve.set_defaults(run=run_serve)
     audit = subjects.add_parser("audit", help="verify the audit on this machine's database, or read it over REST")
     deeds = audit.add_subparsers(title="deeds", metavar="DEED", required=True)
@@ -282,7 +284,8 @@ def run_enrolments_reject(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> FleetSettings:
-    names = ("folder", "store", "host", "port", "workers", "tls", "repository", "names", "trusted_proxies")
+    names = ("folder", "store", "host", "port", "workers", "tls", "repository", "trusted_root", "online_keys", "names")
+    names += ("trusted_proxies",)
     given = {name: getattr(arguments, name, None) for name in names}
     lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return load_fleet(arguments.settings, lists)
