@@ -188,7 +188,8 @@ class Families:
     def _told(self, record: Record) -> None:
         order = record.order
         if order is not None:
-            why = f": {record.message} [{record.code or record.why}]" if record.why is not None else ""
+            told = record.message or "it waits"
+            why = f": {told} [{record.code or record.why}]" if record.why is not None else ""
             self._say(f"update: {order.family} {order.version} {record.state.value}{why}")
         self._changed()
 
