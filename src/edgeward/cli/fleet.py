@@ -284,9 +284,9 @@ def run_enrolments_reject(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> FleetSettings:
-    names = ("folder", "store", "host", "port", "workers", "tls", "repository", "trusted_root", "online_keys", "names")
-    names += ("trusted_proxies",)
-    given = {name: getattr(arguments, name, None) for name in names}
+    names = ("folder", "store", "host", "port", "workers", "tls", "names", "trusted_proxies")
+    served = ("repository", "trusted_root", "online_keys")
+    given = {name: getattr(arguments, name, None) for name in (*names, *served)}
     lists = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return load_fleet(arguments.settings, lists)
 
