@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,13 +49,26 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
-    """A store with its tables."""
-    made = Store(store_url)
+@contextmanager
+def _store(url: str) -> Iterator[Store]:
+    made = Store(url)
     migrate(made)
     yield made
     made.close()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A store with its tables, of each kind in turn."""
+    with _store(store_url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """One on SQLite, for files of tests to which the kind is nothing."""
+    with _store(f"sqlite:///{tmp_path / 'fleet.db'}") as made:
+        yield made
 
 
 @pytest.fixture

@@ -20,28 +20,22 @@ from edgeward.fleet.accounts import Role
 from edgeward.fleet.api import rollouts
 from edgeward.fleet.api.app import create_app
 from edgeward.fleet.rollout.words import Cause, Standing, Status
-from edgeward.fleet.store.engine import Store
-from edgeward.fleet.store.migrate import migrate
 from edgeward.fleet.web import live, words
 from edgeward.fleet.web.console import ROUTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from fleet_support import FleetKit
+
+    from edgeward.fleet.store.engine import Store
 
 PEOPLE = {"ann": Role.OPERATOR, "cyd": Role.OPERATOR, "ben": Role.APPROVER, "vic": Role.VIEWER, "quinn": Role.AUDITOR}
 PLAN = {"stage": [{"name": "canary", "count": 2, "success": "100 %", "errors": "0 %"}, {"name": "the rest"}]}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """SQLite is enough for pages."""
-    made = Store(f"sqlite:///{tmp_path / 'fleet.db'}")
-    migrate(made)
-    yield made
-    made.close()
+def store(sqlite_store: Store) -> Store:
+    """SQLite is enough here."""
+    return sqlite_store
 
 
 class Client:

@@ -16,8 +16,6 @@ from edgeward.fleet.api import rollouts
 from edgeward.fleet.conduct import people
 from edgeward.fleet.rollout.plan import Gate, Pick, Plan, Stage
 from edgeward.fleet.serve import listen
-from edgeward.fleet.store.engine import Store
-from edgeward.fleet.store.migrate import migrate
 from edgeward.fleet.web.console import ROUTERS
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet_support import FleetKit
+
+    from edgeward.fleet.store.engine import Store
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,11 +35,9 @@ PLAN = Plan(stages=(Stage("canary", Pick(count=2), Gate(errors=0, success=1_000_
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(f"sqlite:///{tmp_path / 'fleet.db'}")
-    migrate(made)
-    yield made
-    made.close()
+def store(sqlite_store: Store) -> Store:
+    """SQLite is enough here."""
+    return sqlite_store
 
 
 class Room:

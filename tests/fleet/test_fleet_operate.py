@@ -15,14 +15,14 @@ from edgeward.exchange.words import UpdateState
 from edgeward.fleet.accounts import Role
 from edgeward.fleet.api import rollouts
 from edgeward.fleet.serve import listen
-from edgeward.fleet.store.engine import Store
-from edgeward.fleet.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fleet_support import FleetKit
+
+    from edgeward.fleet.store.engine import Store
 
 PLAN = """
 gap = "0 min"
@@ -37,11 +37,9 @@ name = "the rest"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(f"sqlite:///{tmp_path / 'fleet.db'}")
-    migrate(made)
-    yield made
-    made.close()
+def store(sqlite_store: Store) -> Store:
+    """SQLite is enough here."""
+    return sqlite_store
 
 
 class Desk:

@@ -20,14 +20,14 @@ from edgeward.fleet.conduct import people
 from edgeward.fleet.rollout.plan import Gate, Pick, Plan, Stage
 from edgeward.fleet.rollout.words import Status
 from edgeward.fleet.store import audit
-from edgeward.fleet.store.engine import Store
-from edgeward.fleet.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fleet_support import FleetKit
+
+    from edgeward.fleet.store.engine import Store
 
 PLAN = Plan(
     stages=(
@@ -42,11 +42,9 @@ WAIT_S = 120.0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(f"sqlite:///{tmp_path / 'fleet.db'}")
-    migrate(made)
-    yield made
-    made.close()
+def store(sqlite_store: Store) -> Store:
+    """SQLite is enough here."""
+    return sqlite_store
 
 
 class Server:
