@@ -141,3 +141,9 @@ def test_an_application_and_a_credential_travel() -> None:
 def test_a_full_check_in_fits_its_limit() -> None:
     full = replace(CHECK_IN, families=(REPORT,) * checkin.FAMILIES_MAX)
     assert len(encode(full)) < checkin.CHECK_IN_BYTES_MAX
+
+
+def test_a_fingerprint_is_read_as_it_is_shown() -> None:
+    shown = enrol.grouped(SHA)
+    assert shown.split() == ["abab"] * 16
+    assert enrol.ungrouped(shown.upper()) == SHA

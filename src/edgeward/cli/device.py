@@ -65,10 +65,10 @@ def run_enrol(arguments: argparse.Namespace) -> int:
     from edgeward.bedside.files import RealFiles
     from edgeward.bedside.fleet_link.agent import apply_once
     from edgeward.bedside.fleet_link.facts import facts_of
-    from edgeward.bedside.fleet_link.identity import Identity, shown
+    from edgeward.bedside.fleet_link.identity import Identity
     from edgeward.bedside.fleet_link.link import Link
     from edgeward.bedside.fleet_link.notes import read_notes
-    from edgeward.exchange.enrol import Standing
+    from edgeward.exchange.enrol import Standing, grouped
 
     settings, (folder, beds) = _fleet_of(arguments), _ward_of(arguments)
     token = _token(arguments.token_file) if arguments.token_file is not None else ""
@@ -80,7 +80,7 @@ def run_enrol(arguments: argparse.Namespace) -> int:
             print(f"enrolled as {current.device}, until {_day(current.ends)}; to apply again: --again")
             return 0
         identity.request(anew=arguments.again)
-        print(f"fingerprint  {shown(identity.asked_for())}", flush=True)
+        print(f"fingerprint  {grouped(identity.asked_for())}", flush=True)
         credential = apply_once(identity, link, facts_of(folder, beds), token)
         if arguments.wait and credential.standing is Standing.PENDING:
             _say("waiting for an operator to accept this fingerprint (Ctrl-C: it stays applied for)")
@@ -92,8 +92,9 @@ def run_enrol(arguments: argparse.Namespace) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     """The verb ``device status``."""
     from edgeward.bedside.files import RealFiles
-    from edgeward.bedside.fleet_link.identity import Identity, shown
+    from edgeward.bedside.fleet_link.identity import Identity
     from edgeward.bedside.fleet_link.notes import read_notes
+    from edgeward.exchange.enrol import grouped
 
     folder, _ = _ward_of(arguments)
     identity, now = Identity(folder), datetime.now(UTC)
@@ -105,9 +106,9 @@ def run_status(arguments: argparse.Namespace) -> int:
     else:
         print(f"device       {_standing(current, now)}")
     if current is not None:
-        print(f"fingerprint  {shown(current.fingerprint)}")
+        print(f"fingerprint  {grouped(current.fingerprint)}")
     if identity.asked_for():
-        print(f"applied for  {shown(identity.asked_for())}")
+        print(f"applied for  {grouped(identity.asked_for())}")
     notes = read_notes(folder, RealFiles())
     heard = f"{_day(datetime.fromtimestamp(notes.heard_s, UTC))} (by this device's clock)" if notes.heard_s else "never"
     print(f"last heard   {heard}")

@@ -7,6 +7,7 @@ the database and the authority's key, so whoever may run them is trusted with th
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.cli import fleet_operate
 from edgeward.cli.fleet_settings import fleet_arguments, load_fleet
+from edgeward.cli.fleet_table import say_json
+from edgeward.exchange.enrol import grouped, ungrouped
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -125,13 +128,14 @@ def _register_devices(subjects: Any) -> None:
     enrolments = subjects.add_parser("enrolments", help="applications: list, accept, reject")
     deeds = enrolments.add_subparsers(title="deeds", metavar="DEED", required=True)
     listed = deeds.add_parser("list", help="those that wait")
+    listed.add_argument("--json", action="store_true", help="print one JSON list")
     accept = deeds.add_parser(
         "accept", help="take a device in", description="Compare the fingerprint with the one the device shows."
     )
     accept.add_argument("--as", dest="device_id", metavar="DEVICE", help="the device that it is, if it lost its key")
     reject = deeds.add_parser("reject", help="refuse a device")
     for one in (accept, reject):
-        one.add_argument("fingerprint", help="SHA-256 of the device's key, 64 hex digits")
+        one.add_argument("fingerprint", help="SHA-256 of the device's key, 64 hex digits; in quotes if in groups")
     for one in (token, accept):
         one.add_argument("--label", default="", help="free text for people; no patient's name")
         one.add_argument("--group", default="", help="the device's group")
@@ -258,25 +262,40 @@ def run_enrolments_list(arguments: argparse.Namespace) -> int:
 
         from edgeward.fleet.store.models import Enrolment
 
+        now_s = int(time.time())
         query = select(Enrolment).where(Enrolment.state == "pending").order_by(Enrolment.first_s)
         with store.reading() as session:
-            for row in session.scalars(query):
-                waits_s = int(time.time()) - row.first_s
-                print(f"{row.fingerprint}\t{row.facts}\twaits {waits_s} s\t{row.device_id or 'new'}")
+            waiting = [
+                {"fingerprint": row.fingerprint, "waits_s": now_s - row.first_s, "device": row.device_id}
+                | json.loads(row.facts)
+                for row in session.scalars(query)
+            ]
+    if arguments.json:
+        say_json(waiting)
+        return 0
+    for one in waiting:
+        print(f"fingerprint  {grouped(one['fingerprint'])}")
+        memory, disk = one["memory_mib"] / 1024, one["disk_mib"] / 1024
+        print(
+            f"  waits {one['waits_s']} s; {one['device'] or 'new'}; {one['machine']}, {one['cores']} cores, "
+            f"{memory:.0f} GiB of memory, {disk:.0f} GiB of disk, accelerator {one['accelerator']}, {one['beds']} beds"
+        )
+    if not waiting:
+        print("nobody waits to be accepted")
     return 0
 
 
 def run_enrolments_accept(arguments: argparse.Namespace) -> int:
     """The verb ``fleet enrolments accept``."""
     with _enrolments(arguments) as (enrolments, vouch):
-        print(enrolments.accept(arguments.fingerprint, vouch, actor=_actor(), now_s=int(time.time())))
+        print(enrolments.accept(ungrouped(arguments.fingerprint), vouch, actor=_actor(), now_s=int(time.time())))
     return 0
 
 
 def run_enrolments_reject(arguments: argparse.Namespace) -> int:
     """The verb ``fleet enrolments reject``."""
     with _enrolments(arguments) as (enrolments, _):
-        enrolments.reject(arguments.fingerprint, actor=_actor(), now_s=int(time.time()))
+        enrolments.reject(ungrouped(arguments.fingerprint), actor=_actor(), now_s=int(time.time()))
     return 0
 
 

@@ -57,3 +57,13 @@ class Credential:
     device: DeviceId | None
     certificate: Pem
     next_s: Annotated[int, Range(1, 86_400)]
+
+
+def grouped(fingerprint: str) -> str:
+    """A fingerprint in groups of four, as device, console and command line all show it: people compare the two."""
+    return " ".join(fingerprint[at : at + 4] for at in range(0, len(fingerprint), 4))
+
+
+def ungrouped(text: str) -> str:
+    """What somebody types or copies of one."""
+    return "".join(text.split()).lower()

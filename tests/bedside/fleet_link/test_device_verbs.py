@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeward.bedside.files import RealFiles
-from edgeward.bedside.fleet_link.identity import Identity, shown
+from edgeward.bedside.fleet_link.identity import Identity
 from edgeward.bedside.fleet_link.notes import Notes, write_notes
 from edgeward.cli import device as verbs
 from edgeward.cli.main import main
-from edgeward.exchange.enrol import Application, Credential, Standing
+from edgeward.exchange.enrol import Application, Credential, Standing, grouped
 from edgeward.exchange.typed import decode, encode
 from edgeward.testing.fleet.authority import DEVICE
 
@@ -49,7 +49,7 @@ def test_the_fingerprint_is_shown_before_anything_else(
     Operator(fleet, Standing.PENDING)
     assert enrol(fleet, tmp_path / "me") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"fingerprint  {shown(Identity(tmp_path / 'me').asked_for())}"
+    assert lines[0] == f"fingerprint  {grouped(Identity(tmp_path / 'me').asked_for())}"
     assert lines[1].startswith("pending:")
 
 

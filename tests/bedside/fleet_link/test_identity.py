@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeward.bedside.fleet_link.identity import Identity, shown
+from edgeward.bedside.fleet_link.identity import Identity
+from edgeward.exchange.enrol import grouped
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.files import After, MemoryFiles, PowerCut
 from edgeward.testing.fleet.authority import BEGINS, Issuer
@@ -165,4 +166,4 @@ def test_a_full_disk_keeps_the_pair_in_use() -> None:
 
 
 def test_a_fingerprint_is_shown_in_groups() -> None:
-    assert shown("0123456789ab" * 2) == "0123 4567 89ab 0123 4567 89ab"
+    assert grouped("0123456789ab" * 2) == "0123 4567 89ab 0123 4567 89ab"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from edgeward.bedside.files import RealFiles
 from edgeward.bedside.fleet_link import core
 from edgeward.bedside.fleet_link.facts import free_mib
-from edgeward.bedside.fleet_link.identity import shown
 from edgeward.bedside.fleet_link.link import Link, LinkError, Trouble
 from edgeward.bedside.fleet_link.notes import Notes, read_notes, write_notes
 from edgeward.exchange.checkin import ANSWER_BYTES_MAX, PATH, Answer, CheckIn
@@ -27,6 +26,7 @@ from edgeward.exchange.enrol import (
     Credential,
     Renewal,
     Standing,
+    grouped,
 )
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import EdgewardError
@@ -198,7 +198,7 @@ class FleetAgent:
             credential = apply_once(self._identity, self._link_of(None), self._facts())
         if credential.standing is Standing.PENDING and credential.fingerprint != self._shown:
             self._shown = credential.fingerprint
-            self._say(f"fleet: waiting to be accepted; fingerprint {shown(credential.fingerprint)}")
+            self._say(f"fleet: waiting to be accepted; fingerprint {grouped(credential.fingerprint)}")
         if credential.standing is Standing.REJECTED:
             self._say("fleet: rejected; to apply again: edgeward device enrol --again")
         return core.Judged(credential)

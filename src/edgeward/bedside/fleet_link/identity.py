@@ -204,11 +204,6 @@ class Identity:
             self._files.fsync_dir(path.parent)
 
 
-def shown(fingerprint: str) -> str:
-    """A fingerprint in groups of four, as people read it out and compare it."""
-    return " ".join(fingerprint[at : at + 4] for at in range(0, len(fingerprint), 4))
-
-
 def _credentials(certificate: x509.Certificate) -> Credentials:
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     device = str(names[0].value) if names else ""
