@@ -74,7 +74,8 @@ class Story(RuleBasedStateMachine):
         thresholds = LocalSide(THRESHOLDS, lambda: ThresholdCore(ThresholdSettings()), self.clock)
         sides = {THRESHOLDS: thresholds, ASSESS: self.assess}
         self.ward = Ward(Beds(), sides, [self], self.audit, self.clock, tasks=["toy"], updates=self.lives)
-        self.version = "a.0"
+        self.recent = ("a.0", "a.0")
+        """What was in charge at the ends of the last two turns."""
         self.at_once = False
         self._pass(2)
 
@@ -114,15 +115,15 @@ class Story(RuleBasedStateMachine):
             told=TaskSettings(**told),
             warm=lambda _, sha256: FakeWarm(self._model(sha256)),
         )
-        self.version = current.version
+        self._watch(self.task)
         return Assessment([self.task])
 
     def write(self, kind: str, data: dict[str, Any]) -> None:
         """The ward told something."""
         self.told.append((kind, data))
         if kind == "score" and data["outcome"] == "accepted" and self.task is not None:
-            # Made in the very turn of a takeover, it is by the one before.
-            charge = {self.version, self.task.current.version}
+            # Made in the very turn of a takeover it is by the one before, and heard a turn later.
+            charge = {*self.recent, self.task.current.version}
             assert data["version"] in charge, "a score is always by the bundle in charge"
 
     def _pass(self, seconds: float) -> None:
@@ -132,20 +133,24 @@ class Story(RuleBasedStateMachine):
                 numerics = (Numeric(Kind.HR, 80.0, self.clock.now),)
                 who = PatientRef(frozenset({bed}))
                 self.ward.take(Reading("hl7", bed, "gw", self.clock.now, who, numerics, None))
-            advised = self._advised()
             self.ward.tick()
-            self._judge(advised=advised)
+            assert self.task is not None
+            self.recent = (self.recent[1], self.task.current.version)
 
     def _advised(self) -> bool:
         if self.task is None:
             return False
         return any(held.advice.active for held in self.task.core._stays.values())
 
-    def _judge(self, *, advised: bool) -> None:
-        assert self.task is not None
-        if self.task.current.version != self.version:
-            assert self.at_once or not advised, "nothing is swapped under a standing advisory"
-            self.version = self.task.current.version
+    def _watch(self, task: Task) -> None:
+        """Look at the beds in the very moment in which a candidate takes over."""
+        promote = task._promote
+
+        def watched(candidate: Any, now_ns: int) -> Any:
+            assert self.at_once or not self._advised(), "nothing is swapped under a standing advisory"
+            return promote(candidate, now_ns)
+
+        task._promote = watched  # type: ignore[method-assign]
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 16.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
