@@ -24,6 +24,7 @@ from edgeward.bedside.breaker import Breaker, BreakerPolicy
 from edgeward.exchange.scoring import ANSWER_BYTES_MAX, PATH, ScoreRequest, decode_answer, encode_request
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import ConfigError, EngineError
+from edgeward.kernel.hosts import LOOPBACK
 
 if TYPE_CHECKING:
     from edgeward.exchange.scoring import Array
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 QUEUE_MAX = 64
 CONNECT_S = 2.0
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class CloudFailure(StrEnum):
@@ -60,7 +60,7 @@ class CloudSettings:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
         if not secure or not parts.hostname or parts.path not in {"", "/"} or parts.query or parts.username:
             raise ConfigError("cloud-url", "the scoring server must be named as https://HOST or https://HOST:PORT")
         if not 0.1 <= self.budget_s <= 10.0:

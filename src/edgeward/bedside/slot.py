@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import threading
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.files import FilePort, LockHeldError, RealFiles, draft_of, replace_file
+from edgeward.bedside.sealed import seal, unseal
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.kernel.errors import BundleError, ConfigError, EdgewardError
 from edgeward.trust.durable import storage_error
@@ -393,13 +393,11 @@ def _encode(state: _State, seq: int) -> bytes:
     for role in ("active", "previous", "trial"):
         slot: Slot | None = getattr(state, role)
         body[role] = None if slot is None else {k: v for k, v in asdict(slot).items() if k != "path"}
-    return (json.dumps({**body, "check": checksum(body)}, sort_keys=True, indent=1) + "\n").encode()
+    return seal(body)
 
 
 def _decode(raw: bytes, root: Path) -> tuple[int, _State]:
-    body = json.loads(raw)
-    if not isinstance(body, dict) or body.pop("check", "") != checksum(body) or body["schema"] != _SCHEMA:
-        raise ValueError("not a whole state")
+    body = unseal(raw, _SCHEMA)
     slots = {
         role: None if body[role] is None else Slot(**body[role], path=root / body[role]["key"] / _BUNDLE)
         for role in ("active", "previous", "trial")
@@ -409,8 +407,3 @@ def _decode(raw: bytes, root: Path) -> tuple[int, _State]:
     return int(body["seq"]), _State(
         **slots, refused=refused, interrupted=body["interrupted"], interruptions=interruptions, resting=resting
     )
-
-
-def checksum(body: dict[str, Any]) -> str:
-    """SHA-256 over a small file's fields, so that a damaged one is not believed."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

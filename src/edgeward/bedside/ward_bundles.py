@@ -1,6 +1,6 @@
 """The bundles of a ward: slots per task, updates behind the beds, and what the assessment process is told of them.
 
-What lies in the slots is the disk's matter and waits for it, under ``lock``; which bundle is in charge while beds are
+What lies in the slots is the disk's matter and waits for it; which bundle is in charge while beds are
 watched is ``lives``' (``ward_live``), which never waits. A bundle that is fetched while beds are watched runs from the
 next start; only where a task has none at all does the assessment take it at once.
 """
@@ -53,7 +53,7 @@ class WardBundles:
         """Which bundles are in charge, by task."""
         self._slots = {task: SlotStore(self._state_dir / "slots" / task) for task in tasks}
         self.lock = threading.Lock()
-        """Whoever changes a slot holds it, however long that takes; never the loop's thread."""
+        """A start's update and a refusal take turns by it; a fleet's updaters lean on the slots' own lock."""
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class WardBundles:
         return tuple(self._slots)
 
     def slots(self, task: str) -> SlotStore:
-        """The open slots of ``task``; change them under ``lock``."""
+        """The open slots of ``task``."""
         return self._slots[task]
 
     def live(self, task: str) -> WardLive:

@@ -24,6 +24,7 @@ from edgeward.bundle.archive import read_bundle
 from edgeward.exchange.scoring import PATH, REQUEST_BYTES_MAX, decode_request, encode_answer
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import BundleError, ConfigError, InputError
+from edgeward.kernel.hosts import LOOPBACK
 
 if TYPE_CHECKING:
     import socket
@@ -35,7 +36,6 @@ READ_S = 5.0
 BUDGET_S = 1.0
 """Time that an engine gets for one answer."""
 CONNECTIONS_MAX = 128
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass

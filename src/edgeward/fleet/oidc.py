@@ -21,9 +21,9 @@ from sqlalchemy import delete
 
 from edgeward.fleet.accounts import Role, same
 from edgeward.fleet.refused import RefusedError
-from edgeward.fleet.settings import LOOPBACK
 from edgeward.fleet.store.models import OidcFlow
 from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.hosts import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeward.kernel.errors import ConfigError
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+from edgeward.kernel.hosts import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeward.bedside.files import FilePort, LockHeldError, RealFiles
+from edgeward.bedside.files import FilePort, LockHeldError, RealFiles, draft_of, replace_file
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.trust.durable import storage_error
 
@@ -192,11 +192,8 @@ class Identity:
 
     def _replace(self, path: Path, data: bytes) -> None:
         with _explained("keeping the device's identity"):
-            draft = path.with_name(f"{path.name}.new")
-            self._files.unlink(draft)  # whatever rights a leftover has, the new file gets its own
-            self._files.write_new(draft, data)
-            self._files.rename(draft, path)
-            self._files.fsync_dir(path.parent)
+            self._files.unlink(draft_of(path))  # whatever rights a leftover has, the new file gets its own
+            replace_file(self._files, path, data)
 
     def _unlink(self, path: Path) -> None:
         with _explained("keeping the device's identity"):

@@ -5,11 +5,11 @@ One small file, ``link.json``, replaced atomically; ``edgeward device status`` r
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
+from edgeward.bedside.files import replace_file
 from edgeward.trust.durable import storage_error
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def read_notes(folder: Path, files: FilePort) -> Notes:
 
 def write_notes(folder: Path, files: FilePort, notes: Notes) -> None:
     """Keep the notes. Raises ``ConfigError`` (``disk-full``, ``disk-error``)."""
-    path = folder / "link.json"
-    draft = path.with_name(f"{path.name}.new")
     try:
-        files.write_new(draft, json.dumps(asdict(notes)).encode())
-        files.rename(draft, path)
-        files.fsync_dir(folder)
+        replace_file(files, folder / "link.json", json.dumps(asdict(notes)).encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            files.unlink(draft)
         raise storage_error(error, "keeping the notes of the fleet link") from error

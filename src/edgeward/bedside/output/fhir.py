@@ -19,6 +19,7 @@ from edgeward.bedside.output.courier import Later, Outcome, Refused, Sent
 from edgeward.bedside.output.record_output import SCORES_EVERY_S, RecordOutput, check_every_s
 from edgeward.bedside.source.http import tls_files_error
 from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.hosts import LOOPBACK
 from edgeward.wire import fhir_out
 from edgeward.wire.entries import News2, Notice, Score
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 DESTINATION = "fhir"
 TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 1 << 20
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _REFUSED = frozenset({400, 412, 413, 422})
 """The server understood, and will not take this item (FHIR R4, 3.1.0.8.1): sending it again changes nothing."""
 _AT_ITEM = frozenset({409, 500})
@@ -58,7 +58,7 @@ class FhirOutSettings:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
         if not secure or not parts.hostname or parts.username or parts.query:
             raise ConfigError(
                 "fhir-url", "the FHIR server must be named as https://HOST/BASE; patients' data leave for it"

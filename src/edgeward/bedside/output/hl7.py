@@ -28,6 +28,7 @@ from edgeward.bedside.output.courier import Later, Outcome, Refused, Sent
 from edgeward.bedside.output.record_output import SCORES_EVERY_S, RecordOutput, check_every_s
 from edgeward.bedside.source.http import tls_files_error
 from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.hosts import LOOPBACK
 from edgeward.wire import hl7v2_out, mllp
 from edgeward.wire.hl7v2_answer import FAULTS, TAKEN, Answer, read_answer
 
@@ -47,7 +48,6 @@ ANSWER_BYTES_MAX = 64 << 10
 UNMATCHED_MAX = 64
 """Answers to something else that are read while one is waited for."""
 _BUSY = "207"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 _READ_BYTES = 65_536
 
@@ -82,7 +82,7 @@ class Hl7OutSettings:
     @property
     def encrypted(self) -> bool:
         """Whether the connection is by TLS: always, but for ``plain_text``, and loopback where nothing else is said."""
-        return bool(self.authority or self.certificate) or not (self.plain_text or self.host in _LOOPBACK)
+        return bool(self.authority or self.certificate) or not (self.plain_text or self.host in LOOPBACK)
 
 
 class Hl7Output(RecordOutput):

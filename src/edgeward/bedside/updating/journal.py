@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.files import FilePort, RealFiles, replace_file
-from edgeward.bedside.slot import checksum
+from edgeward.bedside.sealed import seal, unseal
 from edgeward.bedside.updating.happening import Record
 from edgeward.exchange.checkin import Evidence, Order
 from edgeward.exchange.typed import decode, encode
@@ -102,13 +102,11 @@ def _encode(record: Record, past: tuple[Past, ...]) -> bytes:
         "soaked": record.soaked,
         "past": [[item.wall_s, item.rollout, item.state, item.why] for item in past],
     }
-    return (json.dumps({**body, "check": checksum(body)}, sort_keys=True, indent=1) + "\n").encode()
+    return seal(body)
 
 
 def _decode(raw: bytes) -> tuple[Record, tuple[Past, ...]]:
-    body = json.loads(raw[:_BYTES_MAX])
-    if not isinstance(body, dict) or body.pop("check", "") != checksum(body) or body["schema"] != _SCHEMA:
-        raise ValueError("not a whole record")
+    body = unseal(raw[:_BYTES_MAX], _SCHEMA)
     order = None
     if body["order"] is not None:
         order = decode(Order, json.dumps(body["order"]).encode(), bytes_max=_BYTES_MAX)

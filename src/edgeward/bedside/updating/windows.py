@@ -13,13 +13,12 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from edgeward.kernel.errors import ConfigError
+from edgeward.kernel.week import DAY_MINUTES, DAYS, stands_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, tzinfo
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAY_MINUTES = 24 * 60
 _FORM = re.compile(r"(?:(?P<days>[A-Z][A-Za-z,-]*) )?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d)")
 _LOOK_AHEAD_DAYS = 15
 
@@ -45,17 +44,13 @@ class MaintenanceWindow:
         if found is None:
             raise _malformed(text)
         begin, end = (_minutes(found[name], text) for name in ("begin", "end"))
-        if begin in {_DAY_MINUTES, end}:
+        if begin in {DAY_MINUTES, end}:
             raise _malformed(text)
-        return cls(_days(found["days"], text), begin, end if end > begin else end + _DAY_MINUTES)
+        return cls(_days(found["days"], text), begin, end if end > begin else end + DAY_MINUTES)
 
     def is_open(self, local: datetime) -> bool:
         """Whether the wall's clock, showing ``local``, stands within it."""
-        minutes = 60 * local.hour + local.minute
-        today, yesterday = local.weekday(), (local.weekday() - 1) % 7
-        return (today in self.days and self.begin <= minutes < self.end) or (
-            yesterday in self.days and minutes + _DAY_MINUTES < self.end
-        )
+        return stands_within(local.weekday(), 60 * local.hour + local.minute, self.days, self.begin, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +78,7 @@ class MaintenanceWindows:
         moment = wall.astimezone(UTC)  # minutes are counted where none is missing or comes twice
         if not self.are_open(moment):
             moment = moment.replace(second=0, microsecond=0)
-        for _ in range(_LOOK_AHEAD_DAYS * _DAY_MINUTES):
+        for _ in range(_LOOK_AHEAD_DAYS * DAY_MINUTES):
             if self.are_open(moment):
                 return moment.astimezone(self.zone)
             moment += timedelta(minutes=1)
@@ -93,7 +88,7 @@ class MaintenanceWindows:
 def _minutes(text: str, whole: str) -> int:
     hours, minutes = int(text[:2]), int(text[3:])
     total = 60 * hours + minutes
-    if minutes > 59 or total > _DAY_MINUTES:
+    if minutes > 59 or total > DAY_MINUTES:
         raise _malformed(whole)
     return total
 

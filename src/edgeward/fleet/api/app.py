@@ -26,8 +26,8 @@ from edgeward.fleet.metrics import CONTENT_TYPE, Metrics
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.releases import LOOK_S, Releases
-from edgeward.fleet.settings import LOOPBACK
 from edgeward.kernel.errors import EdgewardError, InputError, TrustError
+from edgeward.kernel.hosts import LOOPBACK
 
 BODY_BYTES_MAX = 1 << 20
 _QUIET = frozenset(

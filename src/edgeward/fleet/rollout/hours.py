@@ -8,13 +8,11 @@ from zoneinfo import ZoneInfo
 
 from edgeward.exchange.typed import Form, Most, Range
 from edgeward.kernel.errors import RolloutError
-
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAY_MIN = 24 * 60
+from edgeward.kernel.week import DAY_MINUTES, stands_within
 
 Zone = Annotated[str, Form(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")]
 """A name of the IANA zone table, such as Europe/Berlin."""
-_Minute = Annotated[int, Range(0, _DAY_MIN - 1)]
+_Minute = Annotated[int, Range(0, DAY_MINUTES - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,8 @@ class Hours:
 
     def is_open(self, day: int, minute: int) -> bool:
         """Whether it is open at this minute of this day of the week."""
-        if self.start < self.end:
-            return day in self.days and self.start <= minute < self.end
-        return (day in self.days and minute >= self.start) or ((day - 1) % 7 in self.days and minute < self.end)
+        end = self.end if self.start < self.end else self.end + DAY_MINUTES
+        return stands_within(day, minute, self.days, self.start, end)
 
 
 def any_open(all_hours: Iterable[Hours], zone: str, now_s: int) -> bool:

@@ -27,9 +27,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from edgeward.exchange.typed import encode
-from edgeward.fleet.rollout.hours import DAYS, Hours
+from edgeward.fleet.rollout.hours import Hours
 from edgeward.fleet.rollout.plan import WHOLE, CatchUp, Gate, Pick, Plan, Stage
 from edgeward.kernel.errors import InputError, RolloutError
+from edgeward.kernel.week import DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

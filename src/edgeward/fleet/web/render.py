@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api.guard import fleet_of
 from edgeward.fleet.conduct.look import evidence_of
-from edgeward.fleet.rollout.hours import DAYS
 from edgeward.fleet.rollout.plan_text import share_text, time_text
 from edgeward.fleet.web import words
+from edgeward.kernel.week import DAYS
 
 if TYPE_CHECKING:
     from fastapi import Request

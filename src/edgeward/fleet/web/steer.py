@@ -14,12 +14,12 @@ from edgeward.fleet.api.rollouts import Draft, create, decide, steers
 from edgeward.fleet.conduct import look
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.refused import RefusedError
-from edgeward.fleet.rollout.hours import DAYS
 from edgeward.fleet.rollout.words import Standing
 from edgeward.fleet.web.inventory import choices_of
 from edgeward.fleet.web.live import stream
 from edgeward.fleet.web.render import fragment, page
 from edgeward.fleet.web.route import HtmlRoute
+from edgeward.kernel.week import DAYS
 
 router = APIRouter(route_class=HtmlRoute, include_in_schema=False)
 FAILED_SHOWN = 50
