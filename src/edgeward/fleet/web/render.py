@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from edgeward.exchange.enrol import grouped
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api.guard import fleet_of
 from edgeward.fleet.conduct.look import evidence_of
@@ -88,6 +89,7 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "clock": clock,
+        "grouped": grouped,
         "share": share_text,
         "span": time_text,
         "bar": bar,
