@@ -109,6 +109,19 @@ def test_failures_are_read_from_the_command_line(desk: Desk) -> None:
     assert "golden-failed" in desk.run("ann", "rollout", "devices", "1", "--errors")
 
 
+@pytest.mark.parametrize(("end", "state"), [("revoke", "revoked"), ("lost", "lost")])
+def test_a_stolen_device_is_ended_from_another_machine(desk: Desk, end: str, state: str) -> None:
+    """By an operator; whoever approves rollouts may not."""
+    name = json.loads(desk.run("ann", "devices", "--json"))[0]["id"]
+    assert "not-permitted" in desk.run("ben", end, name, code=2)
+    assert f"{name} is {state}" in desk.run("ann", end, name)
+    assert json.loads(desk.run("ann", "device", name, "--json"))["device"]["state"] == state
+    assert "already" in desk.run("ann", end, name, code=3)
+    other = json.loads(desk.run("ann", "devices", "--state", "active", "--json"))[0]["id"]
+    assert json.loads(desk.run("ann", end, other, "--json")) == {"id": other, "state": state}
+    desk.run("ann", end, f"d-{'0' * 16}", code=3)
+
+
 def test_refusals_have_their_exit_codes(desk: Desk) -> None:
     """7: the rollout may not; 2: the token may not, or there is no server; 3: there is no such thing."""
     desk.run("ann", "rollout", "create", FAMILY)

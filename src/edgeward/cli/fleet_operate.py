@@ -1,4 +1,4 @@
-"""``edgeward fleet devices|device|rollouts|rollout|audit list``: what an operator does, from any machine, over REST."""
+"""``edgeward fleet devices|device|revoke|lost|rollouts|rollout|audit list``: what an operator does, over REST."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ _DEEDS = {
     "abort": "end it: every order is withdrawn, and devices that committed keep the bundle",
     "return": "send devices back, after it has ended",
 }
+_ENDS = {
+    "revoke": "end a device's certificates now; its beds go on, and it may apply again",
+    "lost": "as revoke, of a device that is gone: the inventory says so",
+}
 _CODES = "Exit codes: 0 done, 2 server, token or arguments, 3 no such thing, 7 the rollout may not do this."
 
 
@@ -35,6 +39,10 @@ def register(subjects: Any) -> None:
     devices.add_argument("--silent", action="store_true", help="only those that missed three check-ins")
     device = _verb(subjects, "device", "one device whole", run_device)
     device.add_argument("device_id", metavar="DEVICE", help="its id, d-…")
+    for end, words in _ENDS.items():
+        parser = _verb(subjects, end, words, run_end)
+        parser.add_argument("device_id", metavar="DEVICE", help="its id, d-…")
+        parser.set_defaults(end=end)
     listed = _verb(subjects, "rollouts", "rollouts, the newest first", run_rollouts)
     listed.add_argument("--family", default="", help="only this model family")
     listed.add_argument("--status", default="", help="only those that are draft, running, halted …")
@@ -113,6 +121,17 @@ def _device_row(one: Mapping[str, Any]) -> tuple[str, ...]:
     )
     state = "silent" if one["silent"] else one["state"]
     return one["id"], state, moment(one["seen_s"]), one["group"], one["label"], runs, update
+
+
+def run_end(arguments: argparse.Namespace) -> int:
+    """The verbs ``fleet revoke`` and ``fleet lost``."""
+    _remote(arguments).ask("POST", f"/devices/{arguments.device_id}/{arguments.end}")
+    state = "lost" if arguments.end == "lost" else "revoked"
+    if arguments.json:
+        say_json({"id": arguments.device_id, "state": state})
+    else:
+        print(f"{arguments.device_id} is {state}: its certificates ended; its beds go on")
+    return 0
 
 
 def run_device(arguments: argparse.Namespace) -> int:
