@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeward.bedside.files import RealFiles
-from edgeward.bedside.slot import INTERRUPTIONS_MAX, SlotStore, checksum
+from edgeward.bedside.sealed import seal
+from edgeward.bedside.slot import INTERRUPTIONS_MAX, SlotStore
 from edgeward.kernel.errors import BundleError, ConfigError
 from edgeward.testing.files import After, MemoryFiles, PowerCut
 from edgeward.testing.repository import tiny_bundle
@@ -337,7 +338,7 @@ def test_state_of_an_earlier_edgeward_is_read() -> None:
         body = json.loads(files.read(ROOT / name))
         for key in ("check", "interruptions", "resting"):
             del body[key]
-        files.put(ROOT / name, json.dumps({**body, "check": checksum(body)}).encode())
+        files.put(ROOT / name, seal(body))
     with SlotStore(ROOT, files) as store:
         assert version_of(store) == "1.1.0"
 
