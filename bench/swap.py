@@ -33,17 +33,17 @@ from edgeward.bedside.assess.core import Assessor
 from edgeward.bedside.assess.engines import Engines
 from edgeward.bedside.assess.model import Model, read_model
 from edgeward.bedside.assess.task import Task
-from edgeward.bedside.assess.warm import WarmEngine
 from edgeward.bedside.assign import Beds
 from edgeward.bedside.audit import Audit
+from edgeward.bedside.charge.warm import WarmEngine
 from edgeward.bedside.fallback import Mode
 from edgeward.bedside.feed import Admitted, Measured, TaskSettings
+from edgeward.bedside.lives import Lives
 from edgeward.bedside.side import SideProcess
 from edgeward.bedside.slot import Slot
 from edgeward.bedside.source.reading import PatientRef, Reading
 from edgeward.bedside.system import SystemClock
 from edgeward.bedside.ward import ASSESS, THRESHOLDS, Ward
-from edgeward.bedside.ward_live import Lives
 from edgeward.bundle.archive import read_bundle, write_bundle
 from edgeward.cli.shipped import shipped_bundle
 from edgeward.inference.host import EngineHost
@@ -212,7 +212,7 @@ def pauses(old: Slot, new: Slot, times: int) -> dict[str, list[float]]:
     try:
         for _ in range(times):
             driven.want(shadow=True)
-            driven.until(lambda: driven.task.candidate is not None and driven.task.candidate.windows > 0)
+            driven.until(lambda: driven.task.charge.candidate is not None and driven.task.charge.candidate.windows > 0)
             for words, want in (("takeover, the pause", driven.take_over), ("return, the pause", driven.go_back)):
                 begin = time.perf_counter_ns()
                 while not want():
@@ -253,8 +253,8 @@ class Driven:
         assert isinstance(model.plan, sepsis.SepsisPlan)
         return replace(model, plan=replace(model.plan, period_ns=self._period_ns))
 
-    def _warm(self, name: str, sha256: str) -> WarmEngine:
-        return WarmEngine(TASK, name, sha256)
+    def _warm(self, name: str, sha256: str) -> WarmEngine[Plan]:
+        return WarmEngine(lambda: read_model(TASK, name, sha256), name)
 
     def want(self, *, shadow: bool) -> None:
         """The old bundle in charge, the new one in its shadow or not."""
@@ -263,12 +263,12 @@ class Driven:
     def take_over(self) -> bool:
         """Whether the new one is in charge after it was told to be."""
         self._tell(self.new, None)
-        return self.task.current.sha256 == self.new.sha256
+        return self.task.charge.current.sha256 == self.new.sha256
 
     def go_back(self) -> bool:
         """Whether the old one is."""
         self._tell(self.old, None)
-        return self.task.current.sha256 == self.old.sha256
+        return self.task.charge.current.sha256 == self.old.sha256
 
     def _tell(self, charge: Slot, shadow: Slot | None) -> None:
         self._turn += 1
@@ -327,13 +327,15 @@ def shadow_cost(beds: int, seconds: float, rounds: int, faster: float) -> None:
                 alone += scores
                 parts[0].append(part)
                 driven.want(shadow=True)
-                driven.until(lambda: driven.task.candidate is not None and driven.task.candidate.windows > 0)
+                driven.until(
+                    lambda: driven.task.charge.candidate is not None and driven.task.charge.candidate.windows > 0
+                )
                 scores, part = driven.run(seconds)
                 beside += scores
                 parts[1].append(part)
-                if driven.task.candidate is not None:
-                    windows += driven.task.candidate.windows
-                    skipped += driven.task.candidate.skipped
+                if driven.task.charge.candidate is not None:
+                    windows += driven.task.charge.candidate.windows
+                    skipped += driven.task.charge.candidate.skipped
                 driven.want(shadow=False)
         finally:
             with contextlib.suppress(Exception):

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from edgeward.bedside.feed import TaskSettings, decode, encode
+from edgeward.bedside.lives import Lives
 from edgeward.bedside.slot import Slot
 from edgeward.bedside.updating.live import Live, Serving, Shadow
-from edgeward.bedside.ward_live import HEARD_NS_MAX, Lives, WardLive
+from edgeward.bedside.ward_live import HEARD_NS_MAX, WardLive
 
 S = 1_000_000_000
 

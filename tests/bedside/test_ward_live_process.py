@@ -15,13 +15,13 @@ import pytest
 from edgeward.bedside.assign import Beds
 from edgeward.bedside.audit import Audit
 from edgeward.bedside.fallback import Mode
+from edgeward.bedside.lives import Lives
 from edgeward.bedside.side import SideProcess
 from edgeward.bedside.slot import Slot, SlotStore
 from edgeward.bedside.source.reading import PatientRef, Reading
 from edgeward.bedside.thresholds.core import ThresholdCore
 from edgeward.bedside.thresholds.settings import ThresholdSettings
 from edgeward.bedside.ward import ASSESS, THRESHOLDS, Ward
-from edgeward.bedside.ward_live import Lives
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.testing.side import LocalSide
 from edgeward.testing.toy import TASK, install_toy, toy_bundle

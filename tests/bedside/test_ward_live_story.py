@@ -22,13 +22,13 @@ from edgeward.bedside.assign import Beds
 from edgeward.bedside.audit import Audit
 from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import TaskSettings
+from edgeward.bedside.lives import Lives
 from edgeward.bedside.slot import Slot
 from edgeward.bedside.source.reading import PatientRef, Reading
 from edgeward.bedside.thresholds.core import ThresholdCore
 from edgeward.bedside.thresholds.settings import ThresholdSettings
 from edgeward.bedside.verdict import Reason
 from edgeward.bedside.ward import ASSESS, THRESHOLDS, Ward
-from edgeward.bedside.ward_live import Lives
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.testing.assess import ToyPlan
 from edgeward.testing.side import LocalSide
@@ -123,7 +123,7 @@ class Story(RuleBasedStateMachine):
         self.told.append((kind, data))
         if kind == "score" and data["outcome"] == "accepted" and self.task is not None:
             # Made in the very turn of a takeover it is by the one before, and heard a turn later.
-            charge = {*self.recent, self.task.current.version}
+            charge = {*self.recent, self.task.charge.current.version}
             assert data["version"] in charge, "a score is always by the bundle in charge"
 
     def _pass(self, seconds: float) -> None:
@@ -135,7 +135,7 @@ class Story(RuleBasedStateMachine):
                 self.ward.take(Reading("hl7", bed, "gw", self.clock.now, who, numerics, None))
             self.ward.tick()
             assert self.task is not None
-            self.recent = (self.recent[1], self.task.current.version)
+            self.recent = (self.recent[1], self.task.charge.current.version)
 
     def _advised(self) -> bool:
         if self.task is None:
@@ -187,8 +187,8 @@ class Story(RuleBasedStateMachine):
         """It calls somebody to a bed, or breaks, or is well again."""
         self.scores[key] = score
         assert self.task is not None
-        candidate = self.task.candidate.warm.model if self.task.candidate is not None else None
-        for model in (self.task.current, self.task.before, candidate):
+        candidate = self.task.charge.candidate.warm.model if self.task.charge.candidate is not None else None
+        for model in (self.task.charge.current, self.task.charge.before, candidate):
             if model is not None and model.sha256 == SLOTS[key].sha256 and model.engine is not None:
                 cast("FakeEngine", model.engine).score = score
 
@@ -206,12 +206,12 @@ class Story(RuleBasedStateMachine):
         self._dead_for(1.0)
         self.assess.revive()
         assert self.task is not None
-        assert self.task.current.sha256 == charge.sha256
+        assert self.task.charge.current.sha256 == charge.sha256
         assert not self.live.shadow().running
         self._pass(1.0)
         if candidate != charge:
-            assert self.task.candidate is not None
-            assert self.task.candidate.sha256 == candidate.sha256
+            assert self.task.charge.candidate is not None
+            assert self.task.charge.candidate.sha256 == candidate.sha256
 
     def _dead_for(self, seconds: float) -> None:
         for _ in range(round(seconds * 2)):
@@ -227,12 +227,12 @@ class Story(RuleBasedStateMachine):
         charge, task = self.live.charge, self.task
         assert charge is not None
         assert task is not None
-        assert task.current.sha256 == charge.sha256 == self.live.serving().sha256
+        assert task.charge.current.sha256 == charge.sha256 == self.live.serving().sha256
         assert not self.live.serving().down
         assert self.live._wanted is None, "what was wanted has come about"
         said = self.lives.settings()["tasks"][0]
         assert said["sha256"] == charge.sha256
-        assert (task.before is None) or said["previous_sha256"] == task.before.sha256
+        assert (task.charge.before is None) or said["previous_sha256"] == task.charge.before.sha256
         scores = [data for kind, data in self.told[-400:] if kind == "score"]
         assert {(one["outcome"], one["version"]) for one in scores[-2:]} == {("accepted", charge.version)}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeward.bedside.assess.model import Model
-from edgeward.bedside.assess.warm import Answer
+from edgeward.bedside.charge.warm import Answer
 from edgeward.bedside.feed import Measured
 from edgeward.inference.host import Failure, HostState, Readiness, Result
 from edgeward.signal.numeric import Kind, Numeric

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from edgeward.bedside.effects import InputChanged, RateChanged, SamplesArrived, Scored, ScoreWindow
+from edgeward.bedside.effects import InputChanged, RateChanged, SamplesArrived, Scored, ScoreWindow, SeenBeside
 from edgeward.bedside.fallback import (
     Banner,
     Climb,
@@ -28,14 +28,17 @@ from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import ENGINE_HANG_MS, ENGINE_LOOK_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
 
     from edgeward.bedside.bed_alerts import BedAlerts
     from edgeward.bedside.decide import Decision
     from edgeward.bedside.effects import Effect
-    from edgeward.bedside.fallback import Occurrence
+    from edgeward.bedside.fallback import Occurrence, Trust
     from edgeward.bedside.health import StageLatency
     from edgeward.bedside.messages import Message
+    from edgeward.bedside.model import Plan
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.pipeline import EcgPipeline
     from edgeward.bedside.source.base import Block
@@ -64,13 +67,34 @@ class Rung:
     decision: Decision
 
 
+class Charged(Protocol):
+    """Who watches how the bundle in charge does, and may put another in charge with ``Bed.adopt`` (``BedCharge``)."""
+
+    def scored(self, request: ScoreWindow, scores: npt.NDArray[np.float32]) -> None:
+        """LOCAL gave ``scores`` (5,) for a window."""
+        ...
+
+    def failed(self, before: Trust, after: Trust) -> None:
+        """LOCAL failed: its trust was ``before`` and is ``after``."""
+        ...
+
+    def seen_beside(self, seen: SeenBeside) -> None:
+        """A beat as another bundle sees it."""
+        ...
+
+    def turn(self) -> None:
+        """Everything of this moment is on its way. Called every ``ENGINE_LOOK_MS``."""
+        ...
+
+
 class Bed:
     """Carries a source's blocks through the pipeline and its effects to engines and outputs.
 
     ``rungs`` is empty where no bundle is installed: the stream, the heart rate and the threshold alerts run all the
     same. Nothing here raises for trouble with an engine or with one block. ``ladder``: that of the bed before with
     the same engines, because another monitor earns no trust back. ``alerts``: the way to the threshold checks and
-    back; without it, as in a measurement of the pipeline alone, there are none.
+    back; without it, as in a measurement of the pipeline alone, there are none. ``charged``: where bundles may change
+    while the bed is watched.
     """
 
     def __init__(
@@ -84,6 +108,7 @@ class Bed:
         climb: Climb | None = None,
         ladder: Ladder | None = None,
         alerts: BedAlerts | None = None,
+        charged: Charged | None = None,
         simulated: bool = False,
         budget_ms: float,
     ) -> None:
@@ -94,6 +119,7 @@ class Bed:
         self._latency = latency
         self._climb = climb or Climb()
         self._alerts = alerts
+        self._charged = charged
         self._simulated = simulated
         self._budget_ms = budget_ms
         now = clock.monotonic_ns()
@@ -132,11 +158,30 @@ class Bed:
         if now >= self._next_look_ns:
             self._next_look_ns = now + ENGINE_LOOK_MS * NS_PER_MS
             self._watch_engines()
+            if self._charged is not None:
+                self._charged.turn()
         if now >= self._next_latency_ns:
             self._next_latency_ns = now + _LATENCY_EVERY_NS
             self._tell("latency", self._latency.message(self._budget_ms))
             # Again and again: a rate that is not renewed grows stale on the page.
             self._tell(*message_of_rate(self._bpm))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether another bundle could be in charge of the next window and take nothing from the bed."""
+        return self._pipeline.quiet
+
+    def see_as(self, plan: Plan | None) -> None:
+        """Have the windows cut too that a bundle of this plan would see, where they differ; None: no others."""
+        self._pipeline.see_as(None if plan is None else plan.spec)
+
+    def adopt(self, plan: Plan, rungs: Mapping[Mode, Rung], exchange: Callable[[Ladder], Ladder]) -> None:
+        """Other engines stand on the rungs from now on; ``exchange`` gives the ladder they stand on."""
+        self._pipeline.adopt(plan.spec, plan.decision, plan.deadline_ms)
+        self._rungs, self._budget_ms = rungs, plan.deadline_ms
+        self._late_in_a_row = 0
+        self.ladder = exchange(self.ladder)
+        self._say_mode()
 
     def end(self) -> None:
         """The bed will take no more blocks: what it raised is taken back, so that no reader holds it for ever."""
@@ -161,6 +206,9 @@ class Bed:
             if isinstance(effect, InputChanged):
                 self._lost = effect.lost
                 self._say_mode()
+            elif isinstance(effect, SeenBeside):
+                if self._charged is not None:
+                    self._charged.seen_beside(effect)
             elif isinstance(effect, Verdict):
                 self._count(effect)
             elif isinstance(effect, RateChanged):
@@ -181,9 +229,8 @@ class Bed:
         if held is None:
             return Scored(request.sequence, None, Reason.NO_BUNDLE)
         mark = self._latency.start()
-        inputs = {"wave": request.wave, "rhythm": request.rhythm}
         try:
-            result = held.engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+            result = held.engine.infer(request.inputs, budget_s=ENGINE_HANG_MS / 1000.0)
         except InputError:  # the window is not what the model takes: no fault of the engine, which stays trusted
             return Scored(request.sequence, None, Reason.BAD_SCORES)
         now = self._latency.lap("engine", mark)
@@ -196,6 +243,8 @@ class Bed:
             self._climb_or_fall(GoodResult(rung))
         why_not = None if self.ladder.serving is rung else Reason.PROBATION
         scores = np.asarray(result.scores, dtype=np.float32).reshape(-1)
+        if rung is Mode.LOCAL and self._charged is not None:
+            self._charged.scored(request, scores)
         return Scored(request.sequence, scores, why_not, held.decision)
 
     def _count(self, verdict: Verdict) -> None:
@@ -229,7 +278,10 @@ class Bed:
         self._tell("engine", {"rung": rung.value, **data})
 
     def _climb_or_fall(self, occurrence: Occurrence) -> None:
+        before = self.ladder.trust(Mode.LOCAL)
         self.ladder = transition(self.ladder, occurrence, self._clock.monotonic_ns(), self._climb)
+        if self._charged is not None:
+            self._charged.failed(before, self.ladder.trust(Mode.LOCAL))
         self._say_mode()
 
     def _say_mode(self) -> None:

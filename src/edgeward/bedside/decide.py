@@ -75,6 +75,7 @@ class _Burden:
 
 
 _HORIZON = 60 * MODEL_RATE_HZ
+_COUPLET_BEATS = 2
 _RUN_BEATS = 3
 """Three or more consecutive ectopic beats are a run, two are a couplet (as EC57 counts them)."""
 _VT_BEATS = 5
@@ -103,6 +104,11 @@ class Advisor:
     def active(self) -> tuple[Advisory, ...]:
         """Advisories now raised."""
         return tuple(self._active.values())
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no run of ectopic beats is under way or stands."""
+        return not self._quiet_since and (self._run is None or self._run[2] < _COUPLET_BEATS)
 
     def beat(self, index: int, beat_class: BeatClass) -> list[Advisory]:
         """Take one accepted beat; returns the advisories that changed (``active`` says which way)."""

@@ -13,25 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeward.bedside.bed import Bed
-from edgeward.bedside.decide import Decision
 from edgeward.bedside.effects import SamplesArrived, ScoreWindow
-from edgeward.bedside.fallback import Climb
 from edgeward.bedside.health import StageLatency
-from edgeward.bedside.model import Plan
 from edgeward.bedside.pipeline import EcgPipeline, NoTimer
 from edgeward.kernel.clock import NS_PER_S
-from edgeward.kernel.limits import ECG_BUDGET_MS, ENGINE_HANG_MS
-from edgeward.signal.preprocess import BeatWindowSpec
+from edgeward.kernel.limits import ENGINE_HANG_MS
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from edgeward.bedside.bed import Charged, Rung
     from edgeward.bedside.bed_alerts import BedAlerts
-    from edgeward.bedside.fallback import Ladder
-    from edgeward.bedside.model import Served
+    from edgeward.bedside.fallback import Climb, Ladder, Mode
+    from edgeward.bedside.model import Plan
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.source.base import Source, SourceInfo
     from edgeward.kernel.clock import Clock
@@ -43,25 +40,24 @@ _BEHIND_NICENESS = 10
 _WAKE_US_MAX = 0
 _WARM_S = 9.0
 _WARM_BLOCK_S = 0.02
-NO_PLAN = Plan(BeatWindowSpec(), Decision((0.0,) * 5), ECG_BUDGET_MS)
-"""Without a bundle beats are still found and windows still cut: only their class is missing."""
 
 
 def bed_of(
     info: SourceInfo,
-    served: Served,
+    plan: Plan,
+    rungs: Mapping[Mode, Rung],
     outputs: Sequence[Output],
     clock: Clock,
     *,
-    dwell_s: float,
+    climb: Climb,
     alerts: BedAlerts | None = None,
     ladder: Ladder | None = None,
+    charged: Charged | None = None,
 ) -> tuple[Bed, StageLatency]:
-    """A bed for a source; ``ladder`` is that of the bed before, where there was one; ``alerts`` as ``Bed`` has it.
+    """A bed for a source; ``ladder``, ``alerts`` and ``charged`` as ``Bed`` has them.
 
     Raises ``InputError`` when the source cannot be judged at all.
     """
-    plan = served.plan or NO_PLAN
     latency = StageLatency(clock)
     pipeline = EcgPipeline(
         info.leads,
@@ -74,22 +70,22 @@ def bed_of(
     )
     bed = Bed(
         pipeline,
-        served.rungs,
+        rungs,
         outputs,
         clock,
         latency,
-        climb=Climb(dwell_ns=round(dwell_s * NS_PER_S)),
+        climb=climb,
         ladder=ladder,
         alerts=alerts,
+        charged=charged,
         simulated=info.simulated,
         budget_ms=plan.deadline_ms,
     )
     return bed, latency
 
 
-def warm_up(info: SourceInfo, served: Served) -> None:
+def warm_up(info: SourceInfo, plan: Plan, rungs: Mapping[Mode, Rung]) -> None:
     """Run the whole path once on a made-up ECG, so that the first real beat meets warm code and warm pages."""
-    plan = served.plan or NO_PLAN
     pipeline = EcgPipeline(
         info.leads, info.rate_hz, plan.spec, plan.decision, deadline_ms=plan.deadline_ms, timer=NoTimer()
     )
@@ -98,9 +94,8 @@ def warm_up(info: SourceInfo, served: Served) -> None:
     for start in range(0, wave.shape[1], block):
         for effect in pipeline.step(SamplesArrived(wave[:, start : start + block], start, 0), 0):
             if isinstance(effect, ScoreWindow):
-                inputs = {"wave": effect.wave, "rhythm": effect.rhythm}
-                for rung in served.rungs.values():
-                    rung.engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+                for rung in rungs.values():
+                    rung.engine.infer(effect.inputs, budget_s=ENGINE_HANG_MS / 1000.0)
 
 
 def _spikes(rate_hz: float) -> npt.NDArray[np.float32]:

@@ -49,12 +49,27 @@ Event = SamplesArrived | Scored
 
 @dataclass(frozen=True, slots=True)
 class ScoreWindow:
-    """Please score: ``wave`` (1, …, T) and ``rhythm`` (1, K), before ``deadline_ns``."""
+    """Please score: ``wave`` (1, …, T) and ``rhythm`` (1, K), before ``deadline_ns``. ``index``: the beat's own."""
 
     sequence: int
+    index: int
     wave: FloatArray
     rhythm: FloatArray
     deadline_ns: int
+
+    @property
+    def inputs(self) -> dict[str, FloatArray]:
+        """What an engine is asked."""
+        return {"wave": self.wave, "rhythm": self.rhythm}
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBeside:
+    """The beat at ``index`` as a bundle with other windows sees it; None: no lead of its window may be judged."""
+
+    index: int
+    wave: FloatArray | None
+    rhythm: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +116,14 @@ class AdvisoryChanged:
     advisory: Advisory
 
 
-Effect = ScoreWindow | WaveReady | BeatFound | Verdict | RateChanged | QualityChanged | InputChanged | AdvisoryChanged
+Effect = (
+    ScoreWindow
+    | SeenBeside
+    | WaveReady
+    | BeatFound
+    | Verdict
+    | RateChanged
+    | QualityChanged
+    | InputChanged
+    | AdvisoryChanged
+)

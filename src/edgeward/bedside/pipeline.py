@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeward.bedside.beside import Beside
 from edgeward.bedside.decide import Advisor, Decision
 from edgeward.bedside.effects import (
     AdvisoryChanged,
@@ -29,6 +30,7 @@ from edgeward.bedside.effects import (
     SamplesArrived,
     Scored,
     ScoreWindow,
+    SeenBeside,
     WaveReady,
 )
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
@@ -121,6 +123,7 @@ class EcgPipeline:
         self._waiting: dict[int, _Waiting] = {}
         self._watch = Watch()
         self._ended = False
+        self._beside: Beside | None = None
         self._restart(0)
 
     @property
@@ -146,6 +149,38 @@ class EcgPipeline:
         effects = self._chunks(np.repeat(self._newest, held, axis=1), received_ns=0)
         return effects + self._judge(self._windower.drain(), received_ns=0)
 
+    # --- another bundle
+
+    @property
+    def quiet(self) -> bool:
+        """Whether another bundle could be in charge of the next window: no run of beats is being judged.
+
+        A run is told by beats in a row, which one bundle must judge; what is counted over a minute is counted on.
+        """
+        return self._advisor.quiet
+
+    def see_as(self, spec: BeatWindowSpec | None) -> None:
+        """Cut windows of ``spec`` too, as ``SeenBeside``; none where it is None, or that of the bundle in charge."""
+        if spec is None or spec == self._spec:
+            self._beside = None
+        elif self._beside is None or self._beside.spec != spec:
+            self._beside = Beside(spec, self._ring.end)
+
+    def adopt(self, spec: BeatWindowSpec, decision: Decision, deadline_ms: float) -> None:
+        """Another bundle is in charge of the beats that are not judged yet; each beat is judged once, by one of them.
+
+        Everything else goes on: rate, quality, advisories. Windows of the bundle before are cut on (``see_as``).
+        """
+        self._decision, self._deadline_ns = decision, round(deadline_ms * NS_PER_MS)
+        if spec == self._spec:
+            return
+        self.see_as(spec)
+        assert self._beside is not None
+        self._overdue = self._beside.after(self._judged)
+        self._flags_of.clear()  # of windows of another length
+        before = Beside(self._spec, 0, self._windower)
+        self._windower, self._spec, self._beside = self._beside.windower, spec, before
+
     # --- samples
 
     def _restart(self, source_start: int) -> None:
@@ -156,6 +191,10 @@ class EcgPipeline:
         self._resampler = Resampler(self.rate_hz, slots, MODEL_RATE_HZ)
         self._detector = QrsDetector(slots, MODEL_RATE_HZ)
         self._windower = BeatWindower(self._spec)
+        self._judged = -1  # the newest beat whose window was given out
+        self._overdue: list[BeatWindow] = []  # windows that a bundle brought along when it came to be in charge
+        if self._beside is not None:
+            self._beside = Beside(self._beside.spec, 0)
         self._masks = np.zeros((slots, 0), dtype=np.uint8)  # source-rate flags not yet resampled  # (L, n)
         self._masks_start = 0
         self._unflagged: deque[int] = deque()  # beats whose window's samples are not judged yet
@@ -223,18 +262,21 @@ class EcgPipeline:
         if wave.shape[1]:
             effects.append(WaveReady(self._page_index(start), wave, usable))
         effects += self._lead_changes(flags)
-        self._windower.push(_two_leads(np.where(usable, wave, np.float32(0.0))))
-        for beat in beats:
-            if self._ended and self._source_index(beat.index) >= self._expected:
-                continue
-            self._windower.beat(beat.index)
-            self._unflagged.append(beat.index)
-            self._watch.beat(beat.index)
-            effects.append(BeatFound(self._page_index(beat.index)))
-        windows = self._windower.ready()
+        seen = _two_leads(np.where(usable, wave, np.float32(0.0)))
+        self._windower.push(seen)
+        found = [beat.index for beat in beats if not self._ended or self._source_index(beat.index) < self._expected]
+        for index in found:
+            self._windower.beat(index)
+            self._unflagged.append(index)
+            self._watch.beat(index)
+            effects.append(BeatFound(self._page_index(index)))
+        windows = [*self._overdue, *self._windower.ready()]
         if windows:
+            self._overdue = []
             effects += self._judge(windows, received_ns)
             mark = self._timer.lap("window", mark)
+        if self._beside is not None:
+            effects += [self._seen_beside(self._beside, window) for window in self._beside.push(seen, found)]
         effects += self._watched(masks)
         self._flag_ahead()
         self._timer.lap("watch", mark)
@@ -294,8 +336,11 @@ class EcgPipeline:
     def _judge(self, windows: list[BeatWindow], received_ns: int) -> list[Effect]:
         effects: list[Effect] = []
         for window in windows:
-            self._sequence += 1
             index = window.beat_index
+            if index <= self._judged:  # by the bundle that was in charge before
+                continue
+            self._judged = index
+            self._sequence += 1
             self._waiting[self._sequence] = _Waiting(
                 window, received_ns, self._page_index(index), self._source_index(index), self._advisor
             )
@@ -303,19 +348,27 @@ class EcgPipeline:
             if reason is not None:
                 effects += self._withhold(self._sequence, reason)
                 continue
-            effects.append(
-                ScoreWindow(self._sequence, wave[None], window.rhythm[None], received_ns + self._deadline_ns)
-            )
+            page_index, deadline_ns = self._page_index(index), received_ns + self._deadline_ns
+            effects.append(ScoreWindow(self._sequence, page_index, wave[None], window.rhythm[None], deadline_ns))
         return effects
 
+    def _seen_beside(self, beside: Beside, window: BeatWindow) -> SeenBeside:
+        reason, wave = self._judgeable(window, self._flags_around(window.beat_index, beside.spec))
+        seen = None if reason is not None else wave[None]
+        return SeenBeside(self._page_index(window.beat_index), seen, window.rhythm[None])
+
     def _window_quality(self, window: BeatWindow) -> tuple[Reason | None, FloatArray]:
-        """Why no lead of the window may be judged; else None and the wave with the refused leads silenced."""
-        slots = len(self.slots)
+        """As ``_judgeable``, with the flags that were found ahead where they were."""
         flags = self._flags_of.pop(window.beat_index, None)
         if flags is None:  # the window was complete in the very block that brought its last sample
             while self._unflagged and self._unflagged[0] <= window.beat_index:
                 self._unflagged.popleft()
-            flags = self._flags_around(window.beat_index)
+            flags = self._flags_around(window.beat_index, self._spec)
+        return self._judgeable(window, flags)
+
+    def _judgeable(self, window: BeatWindow, flags: Sequence[Flag | None]) -> tuple[Reason | None, FloatArray]:
+        """Why no lead of the window may be judged; else None and the wave with the refused leads silenced."""
+        slots = len(self.slots)
         refused = [slot for slot, flag in enumerate(flags) if flag is not None]
         if len(refused) == slots:
             first = flags[0]
@@ -328,11 +381,11 @@ class EcgPipeline:
             wave[slot::2] = 0.0  # the lead and its running average, as the network was trained to meet a missing lead
         return None, wave
 
-    def _flags_around(self, index: int) -> tuple[Flag | None, ...]:
+    def _flags_around(self, index: int, spec: BeatWindowSpec) -> tuple[Flag | None, ...]:
         """Why each slot's lead may not be judged around the beat at ``index``; None where it may."""
         slots = len(self.slots)
-        stop = min(index + self._spec.after, self._ring.end)
-        cut = self._ring.cut(index - self._spec.before, stop)  # (2·L, T)
+        stop = min(index + spec.after, self._ring.end)
+        cut = self._ring.cut(index - spec.before, stop)  # (2·L, T)
         masks = cut[slots:].astype(np.uint8)
         return window_flags(cut[:slots], masks == 0, masks)
 
@@ -340,7 +393,7 @@ class EcgPipeline:
         """Judge the samples of a window while its later beats are awaited: it is off the patient's path then."""
         while self._unflagged and self._ring.end >= self._unflagged[0] + self._spec.after:
             index = self._unflagged.popleft()
-            self._flags_of[index] = self._flags_around(index)
+            self._flags_of[index] = self._flags_around(index, self._spec)
 
     def _withhold(self, sequence: int, reason: Reason) -> list[Effect]:
         waiting = self._waiting.pop(sequence)

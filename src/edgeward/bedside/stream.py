@@ -2,7 +2,8 @@
 
 It is the whole single-bed device (``edgeward bedside run``) with its messages on standard output as JSON lines: its
 page, its engine and its 4 ms are its own, and nothing that the ward does can delay a beat. The ward takes its numerics,
-its modes and its advisories. It ends with the ward, however that ends: its standard input is a pipe of the ward.
+its modes and its advisories, and says which bundles it has on standard input, a pipe: the stream ends with the ward,
+however that ends.
 
 A stream that judges tells numerics four times a second, and with missing samples at least every ``SILENCE_S``. One that
 falls silent for ``HANG_MS`` is told of at once; it is replaced when it stays so for ``SILENT_S``, because a beat that
@@ -28,7 +29,7 @@ from edgeward.inference.launch import ending, environment
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeward.bedside.messages import Message
     from edgeward.kernel.clock import Clock
@@ -51,11 +52,13 @@ assert SILENCE_S * 1000 < HANG_MS, "a stream without samples speaks before it co
 class EcgStream:
     """The stream of ``bed``: runs ``command`` until ``stop``. Nothing here waits but ``stop``.
 
-    ``fileno`` becomes readable when there is something to hear; ``check`` must be called every ``CHECK_MS``.
+    ``first`` gives the line that each process is told at its start. ``fileno`` becomes readable when there is something to hear; ``check`` must be called every ``CHECK_MS``.
     """
 
-    def __init__(self, bed: str, command: Sequence[str], clock: Clock) -> None:
+    def __init__(self, bed: str, command: Sequence[str], clock: Clock, first: Callable[[], bytes] = bytes) -> None:
         self.bed = bed
+        self._first = first
+        self._untold = b""
         self._command = list(command)
         self._clock = clock
         self._backoff = Backoff(PATIENCE)
@@ -111,10 +114,16 @@ class EcgStream:
                 self._judges = False
         return messages
 
+    def tell(self, line: bytes) -> None:
+        """Tell the process, now or as soon as it reads again; a later line replaces one that it could not take."""
+        self._untold = line
+        self._write()
+
     def check(self, now_ns: int) -> list[Happening]:
         """Look after the process; returns what happened to it since the last call."""
         passed_ns, self._checked_ns = now_ns - self._checked_ns, now_ns
         process = self._process
+        self._write()
         if process is None:
             if self._backoff.allows(now_ns):
                 self._spawn(now_ns)
@@ -171,11 +180,21 @@ class EcgStream:
             self._backoff.failed(now_ns)
             self._tell(What.NOT_STARTED, f"errno-{error.errno}")
             return
+        assert process.stdin is not None
         assert process.stdout is not None
+        os.set_blocking(process.stdin.fileno(), False)
         os.set_blocking(process.stdout.fileno(), False)
         self._epoll.register(process.stdout.fileno(), select.EPOLLIN)
         self._process, self._rest, self._silent_ns, self._hung_up_ns = process, b"", 0, None
         self.restarts += 1
+        self.tell(self._first())
+
+    def _write(self) -> None:
+        process = self._process
+        if self._untold and process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):  # full: it hangs; broken: its end is on the way. Both are noticed
+                os.write(process.stdin.fileno(), self._untold)  # whole or not at all: shorter than PIPE_BUF
+                self._untold = b""
 
     def _bury(self) -> int | None:
         """Make sure that the process is no more; returns how it ended, None where there was none."""

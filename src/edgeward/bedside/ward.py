@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.bedside.assess.core import score_data
+from edgeward.bedside.charge.charge import REFUSED
 from edgeward.bedside.ecg_beds import TASK, EcgBeds
 from edgeward.bedside.fallback import Mode
 from edgeward.bedside.feed import Acknowledged, Admitted, Discharged, Feed, Measured, Moved, Suspended, TaskSettings
@@ -84,7 +85,7 @@ class Side(Protocol):
 
 
 class Updates(Protocol):
-    """What an update of the assessment's bundles tells the process and hears of it (``ward_live.Lives``)."""
+    """What an update of the assessment's bundles tells the process and hears of it (``lives.Lives``)."""
 
     def due(self) -> list[TaskSettings]:
         """What the process has to be told, once."""
@@ -134,8 +135,8 @@ class Ward:
         self._thresholds = thresholds or ThresholdSettings()
         self._hello = hello
         self._updates = updates
-        self.refused: Callable[[str, str], None] | None = None
-        """Called with task and code when the assessment refuses a bundle."""
+        self.refused: Callable[[str, str, str], None] | None = None
+        """Called with task, code and SHA-256 when the assessment or an ECG stream refuses a bundle."""
         self._known = len(beds.plans)
         self._stays: dict[int, HeldStay] = {}
         self._empty_since: dict[str, int] = {}
@@ -311,18 +312,22 @@ class Ward:
             self._next_latency_ns = now + LATENCY_EVERY_NS
             self._tell("latency", self._latency.message(CHECK_MS))
 
+    def swapped(self, facts: dict[str, Any]) -> None:
+        """Another bundle is in charge: audit it, and greet anew with it."""
+        self._audit.record("swap", facts)
+        self._greet()
+
     # --- inside
 
     def _of_bundles(self, kind: str, data: Mapping[str, Any]) -> None:
         """Audit that a bundle took over, and greet anew with it; hand on that one is refused."""
-        if kind == "refused" and self.refused is not None:
-            self.refused(str(data["task"]), str(data["code"]))
+        if kind == REFUSED and self.refused is not None:
+            self.refused(str(data["task"]), str(data["code"]), str(data["sha256"]))
         if self._updates is None:
             return
         for swap in self._updates.heard(kind, data):
             self._sides[ASSESS].settle(self._updates.settings())
-            self._audit.record("swap", swap)
-            self._greet()
+            self.swapped(swap)
 
     def _greet(self) -> None:
         """Beds or pages are new: whoever shows the ward must know a bed before anything is said of it."""

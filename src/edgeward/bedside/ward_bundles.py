@@ -1,7 +1,7 @@
 """The bundles of a ward: slots per task, updates behind the beds, and what the assessment process is told of them.
 
 What lies in the slots is the disk's matter and waits for it; which bundle is in charge while beds are
-watched is ``lives``' (``ward_live``), which never waits. A bundle that is fetched while beds are watched runs from the
+watched is ``lives``' (``lives``), which never waits. A bundle that is fetched while beds are watched runs from the
 next start; only where a task has none at all does the assessment take it at once.
 """
 
@@ -11,10 +11,11 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeward.bedside.assess.plans import plan_of
+from edgeward.bedside.lives import Lives
+from edgeward.bedside.model import FAMILY, try_bundle
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
 from edgeward.bedside.updating.local import named, update_now
-from edgeward.bedside.ward_live import Lives
 from edgeward.kernel.errors import ConfigError, EdgewardError
 from edgeward.trust.fetch import TrustClient
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.cloud import CloudSettings
+    from edgeward.bedside.streams_live import StreamsLive
     from edgeward.bedside.trial import TrialResult
     from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
@@ -32,7 +34,10 @@ _END_S = 5.0
 
 
 class WardBundles:
-    """Slots of every task under ``state_dir``; a context manager. ``say`` tells the operator what came of an update."""
+    """Slots of every family under ``state_dir``; a context manager. ``say`` tells the operator what came of an update.
+
+    ``ecg``: beds with an ECG, whose streams are served by the family ``ecg-beat``.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class WardBundles:
         say: Callable[[str], None],
         clock: Clock,
         *,
+        ecg: Sequence[str] = (),
         dwell_s: float = 60.0,
         threads: int = 1,
         cloud: CloudSettings | None = None,
@@ -51,7 +57,9 @@ class WardBundles:
         self._clock = clock
         self.lives = Lives(clock, dwell_s=dwell_s, threads=threads, cloud=cloud)
         """Which bundles are in charge, by task."""
-        self._slots = {task: SlotStore(self._state_dir / "slots" / task) for task in tasks}
+        self._ecg = tuple(ecg)
+        families = (*tasks, FAMILY) if ecg else tasks
+        self._slots = {task: SlotStore(self._state_dir / "slots" / task) for task in families}
         self.lock = threading.Lock()
         """A start's update and a refusal take turns by it; a fleet's updaters lean on the slots' own lock."""
         self._thread: threading.Thread | None = None
@@ -65,7 +73,11 @@ class WardBundles:
                 opened.append(slots)
                 if opening.code:
                     self._say(f"slots of {task}: {opening.message} [{opening.code}]")
-                self.lives.add(task, slots.active(), slots.previous())
+                if task == FAMILY:
+                    self._take_over_from_streams(slots)
+                    self.lives.add_streams(task, self._ecg, slots.active(), slots.previous())
+                else:
+                    self.lives.add(task, slots.active(), slots.previous())
         except BaseException:
             for slots in opened:
                 slots.close()
@@ -87,7 +99,7 @@ class WardBundles:
         """The open slots of ``task``."""
         return self._slots[task]
 
-    def live(self, task: str) -> WardLive:
+    def live(self, task: str) -> WardLive | StreamsLive:
         """The beds that are watched with bundles of ``task``, for whoever updates it."""
         return self.lives.of(task)
 
@@ -104,21 +116,42 @@ class WardBundles:
             rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
         return rows
 
-    def refused(self, task: str, code: str) -> dict[str, Any] | None:
-        """The active bundle of ``task`` cannot run here: return to the one before; None where there is none."""
+    def refused(self, task: str, code: str, sha256: str) -> dict[str, Any] | None:
+        """The active bundle of ``task`` cannot run here: return to the one before.
+
+        Returns the assessment's new settings; None where nothing changes for it.
+        """
         live, slots = self.lives.of(task), self._slots[task]
         try:
             with self.lock:
                 active, charge = slots.active(), live.charge
-                if active is None or charge is None or active.sha256 != charge.sha256:
-                    return None  # a candidate on trial: whoever updates sees it fail and goes back
+                if active is None or charge is None or not active.sha256 == charge.sha256 == sha256:
+                    return (
+                        None  # a candidate on trial, which whoever updates sees fail; or another stream said it first
+                    )
                 slot = slots.revert(code)
                 live.placed(slot, slots.previous())
         except EdgewardError as error:
             self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
             return None
         self._say(f"{task}: the bundle is refused ({code}); returned to {named(slot)}")
-        return self.settings()
+        return None if task == FAMILY else self.settings()  # a stream takes it while it runs
+
+    def _take_over_from_streams(self, slots: SlotStore) -> None:
+        """Where every ECG bed still has slots of its own (0.1.0 and before): what served there is not fetched again."""
+        if slots.active() is not None:
+            return
+        for root in sorted((self._state_dir / "ecg").glob("*/slots")):
+            held = SlotStore(root).look().get("active")
+            if held is None:
+                continue
+            try:
+                slots.commit(slots.stage(held.path))
+            except EdgewardError as error:
+                self._say(f"slots of {FAMILY}: {held.version} of {root.parent} is not taken over [{error.code}]")
+                continue
+            self._say(f"slots of {FAMILY}: {named(slots.active())} taken over from {root.parent}")
+            return
 
     def update(self, repository: str, trusted_root: Path, changed: Callable[[dict[str, Any]], None]) -> None:
         """Ask the repository behind the beds; ``changed`` gets new settings where a task had no bundle and has now.
@@ -154,6 +187,8 @@ class WardBundles:
 
 def trial_of(task: str, threads: int) -> Callable[[Path], TrialResult]:
     """The trial that a bundle of ``task`` must pass on this device."""
+    if task == FAMILY:
+        return lambda path: try_bundle(path, threads)
 
     def deadline_ms(bundle: Bundle) -> float:
         return plan_of(bundle.manifest, task).deadline_ms

@@ -1,9 +1,9 @@
 """The rim's end of an update while beds are watched: what is in charge, what shall be, and what was heard of it.
 
 ``WardLive`` is the port ``updating.live.Live`` of one task. Whoever updates calls it from a thread of its own: every
-call sets what shall be, or reads what was heard, and never waits. The loop takes what is new with ``Lives.due``, tells
-the assessment process, and gives back what that says with ``Lives.heard``. What the rim knows of this is what the
-process is started with should it die: a shadow ends with the process, what is in charge stays in charge.
+call sets what shall be, or reads what was heard, and never waits. The loop takes what is new with ``due``, tells the
+process that runs the task, and gives back what that says with ``heard``. What the rim knows of this is what the process
+is started with should it die: a shadow ends with the process, what is in charge stays in charge.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.assess.process import AssessSettings
-from edgeward.bedside.assess.task import SERVING
 from edgeward.bedside.feed import TaskSettings
 from edgeward.bedside.updating.live import Serving, Shadow
 from edgeward.kernel.clock import NS_PER_S
@@ -21,7 +19,6 @@ from edgeward.kernel.clock import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeward.bedside.cloud import CloudSettings
     from edgeward.bedside.slot import Slot
     from edgeward.kernel.clock import Clock
 
@@ -50,7 +47,10 @@ class WardLive:
         self._turn = 0
         self._untold = False
         self._unaudited: dict[str, Any] | None = None
-        self._shadow = Shadow()
+        self._swapped = False
+        """The bundle that was activated last took over: there is something to go back from."""
+        self._shadow = self._past = Shadow()
+        """How the candidate compares, and did in processes before this one."""
         self._serving = Serving(charge.sha256 if charge is not None else "", down=True)
         self._counted = (0, 0)
         """Scores and failures of processes before this one, since the bundle took charge."""
@@ -61,13 +61,23 @@ class WardLive:
 
     # --- from the thread that updates
 
-    def begin_shadow(self, candidate: Slot) -> None:
-        """Start the candidate's engine and let it score what the current one scores, its scores shown to nobody."""
+    def begin_shadow(self, candidate: Slot, *, again: bool = False) -> None:
+        """Start the candidate's engine and let it score what the current one scores, its scores shown to nobody.
+
+        ``again``: in a new process, because the one in which it ran is gone: that counts as one failure.
+        """
         with self._lock:
             self._candidate, self._wanted = candidate, None
-            self._shadow = Shadow()
+            self._past = replace(self._shadow, running=False, failed=self._shadow.failed + 1) if again else Shadow()
+            self._shadow = self._past
             self._say()
         self._wake()
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether a candidate shall run: a process that is lost ends it."""
+        with self._lock:
+            return self._candidate is not None
 
     def shadow(self) -> Shadow:
         """How it compares since ``begin_shadow``."""
@@ -93,9 +103,9 @@ class WardLive:
     def activate(self, candidate: Slot) -> None:
         """Put the candidate in charge at the next safe moment; ``serving`` tells when it is."""
         with self._lock:
-            if self._charge is not None and candidate.sha256 == self._charge.sha256:
+            if any(slot is not None and slot.sha256 == candidate.sha256 for slot in (self._charge, self._wanted)):
                 return
-            self._wanted = candidate
+            self._wanted, self._swapped = candidate, False
             self._say()
         self._wake()
 
@@ -108,10 +118,10 @@ class WardLive:
         """Put the one before in charge again, at once, and stop the candidate; a takeover under way is undone."""
         with self._lock:
             if self._wanted is None:
-                if self._before is None:
+                if self._before is None or not self._swapped:  # it never took over: a process that died forgot it
                     return
                 self._unaudited = _swap(self.task, self._charge, self._before, "returned")
-                self._charge, self._before = self._before, None
+                self._charge, self._before, self._swapped = self._before, None, False
             self._candidate = self._wanted = None
             self._shadow = replace(self._shadow, running=False)
             self._say(at_once=True)
@@ -134,11 +144,13 @@ class WardLive:
         with self._lock:
             return self._settings(None)
 
-    def placed(self, charge: Slot | None, before: Slot | None) -> None:
-        """Other bundles are in charge, and the process is started anew with them."""
+    def placed(self, charge: Slot | None, before: Slot | None, *, tell: bool = False) -> None:
+        """Other bundles are in charge: the process is started anew with them, or with ``tell`` takes them at once."""
         with self._lock:
-            self._charge, self._before = charge, before
+            self._charge, self._before, self._swapped = charge, before, False
             self._begin_anew()
+            if tell:
+                self._say(at_once=True)
 
     @property
     def charge(self) -> Slot | None:
@@ -157,7 +169,7 @@ class WardLive:
             told = []
             if self._wanted is not None and sha256 == self._wanted.sha256:
                 told.append(_swap(self.task, self._charge, self._wanted, "update"))
-                self._before, self._charge = self._charge, self._wanted
+                self._before, self._charge, self._swapped = self._charge, self._wanted, True
                 self._wanted = self._candidate = None
                 self._counted = (0, 0)
                 self._shadow = replace(self._shadow, running=False)
@@ -168,7 +180,7 @@ class WardLive:
             before, down = self._counted, bool(down) or self._lost
             self._serving = Serving(sha256, before[0] + int(scores), before[1] + int(failures), down)
             if data["shadow"] is not None and self._candidate is not None:
-                self._shadow = _shadow(data["shadow"])
+                self._shadow = _together(self._past, _shadow(data["shadow"]))
             return told
 
     def lost(self, *, failed: bool) -> None:
@@ -201,45 +213,6 @@ class WardLive:
         return TaskSettings(self.task, at_once=self._at_once, turn=self._turn, **named)
 
 
-class Lives:
-    """Every task of a ward, and what the assessment process is started with."""
-
-    def __init__(
-        self, clock: Clock, *, dwell_s: float = 60.0, threads: int = 1, cloud: CloudSettings | None = None
-    ) -> None:
-        self._clock = clock
-        self._fixed = (dwell_s, threads, cloud)
-        self._of: dict[str, WardLive] = {}
-        self.wake: Callable[[], None] = lambda: None
-        """Called from any thread when there is something to tell; the loop sets it."""
-
-    def add(self, task: str, charge: Slot | None, before: Slot | None) -> None:
-        """A task with the bundles in its slots."""
-        self._of[task] = WardLive(task, charge, before, self._clock, lambda: self.wake())
-
-    def of(self, task: str) -> WardLive:
-        """One task."""
-        return self._of[task]
-
-    def due(self) -> list[TaskSettings]:
-        """What the process has to be told."""
-        return [told for live in self._of.values() if (told := live.due()) is not None]
-
-    def settings(self) -> dict[str, Any]:
-        """What a new assessment process is started with."""
-        return AssessSettings(tuple(live.settings() for live in self._of.values()), *self._fixed).to_json()
-
-    def heard(self, kind: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Take a message of the process; returns what is to be audited."""
-        live = self._of.get(str(data["task"])) if kind == SERVING else None
-        return [] if live is None else live.heard(data)
-
-    def lost(self, *, failed: bool) -> None:
-        """The process is gone: it ``failed``, or it is replaced on purpose."""
-        for live in self._of.values():
-            live.lost(failed=failed)
-
-
 def _named(slot: Slot | None, path: str, sha256: str) -> dict[str, str]:
     return {} if slot is None else {path: str(slot.path), sha256: slot.sha256}
 
@@ -255,6 +228,18 @@ def _swap(task: str, before: Slot | None, after: Slot, why: str) -> dict[str, An
         "from_sha256": old[1],
         "reason": why,
     }
+
+
+def _together(past: Shadow, now: Shadow) -> Shadow:
+    """What one candidate came to in processes of the past and in this one."""
+    return replace(
+        now,
+        windows=past.windows + now.windows,
+        disagreed=past.disagreed + now.disagreed,
+        failed=past.failed + now.failed,
+        latency_us=max(past.latency_us, now.latency_us),
+        memory_kib=max(past.memory_kib, now.memory_kib),
+    )
 
 
 def _shadow(data: Mapping[str, Any]) -> Shadow:

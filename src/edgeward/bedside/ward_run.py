@@ -8,8 +8,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgeward.bedside.side import CHECK_MS
+from edgeward.bedside.charge.charge import REFUSED, SERVING
+from edgeward.bedside.feed import encode
+from edgeward.bedside.side import CHECK_MS, What
 from edgeward.bedside.stream import ENDED, JUDGES, PAGE
+from edgeward.bedside.ward import ODD
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.numeric import Kind, Numeric
@@ -17,11 +20,11 @@ from edgeward.signal.numeric import Kind, Numeric
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edgeward.bedside.lives import Lives
     from edgeward.bedside.messages import Message
     from edgeward.bedside.side import SideProcess
     from edgeward.bedside.stream import EcgStream
     from edgeward.bedside.ward import Ward
-    from edgeward.bedside.ward_live import Lives
     from edgeward.kernel.clock import Clock
 
 ACT_S = 2.0
@@ -46,8 +49,8 @@ class Listener(Protocol):
 class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
-    ``refused``: called with task and code, off the loop's thread, when a bundle cannot be what it should be; what it
-    returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds are
+    ``refused``: called with task, code and SHA-256, off the loop's thread, when a bundle cannot be what it should be;
+    what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds are
     watched. ``news``: asked at each tick what to tell besides.
     """
 
@@ -57,7 +60,7 @@ class WardLoop:
     listeners: Sequence[Listener]
     clock: Clock
     end_ns: int | None = None
-    refused: Callable[[str, str], dict[str, Any] | None] | None = None
+    refused: Callable[[str, str, str], dict[str, Any] | None] | None = None
     lives: Lives | None = None
     news: Sequence[Callable[[int], list[Message]]] = ()
     _loop: asyncio.AbstractEventLoop | None = None
@@ -117,27 +120,35 @@ class WardLoop:
                 return
             self.ward.tick()
             for stream in self.streams:
-                for happening in stream.check(now):
-                    self.ward.stream_happened(stream.bed, happening, stream.pid)
+                self._look_after(stream, now)
             for tell in self.news:
                 for kind, data in tell(now):
                     self.ward.said(kind, data)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), CHECK_MS / 1000.0)
 
+    def _look_after(self, stream: EcgStream, now: int) -> None:
+        live = None if self.lives is None else self.lives.stream(stream.bed)
+        for happening in stream.check(now):
+            if live is not None and happening.what is not What.BACK:
+                live.lost(failed=True)
+            self.ward.stream_happened(stream.bed, happening, stream.pid)
+        if live is not None and (told := live.due()) is not None:
+            stream.tell(encode(told))
+
     def _heard(self, name: str) -> None:
         self.ward.hear(name)
 
-    def _refused(self, task: str, code: str) -> None:
+    def _refused(self, task: str, code: str, sha256: str) -> None:
         if self.refused is not None and self._loop is not None:
-            work = self._loop.create_task(self._return(task, code))
+            work = self._loop.create_task(self._return(task, code, sha256))
             self._work.add(work)
             work.add_done_callback(self._work.discard)
 
-    async def _return(self, task: str, code: str) -> None:
+    async def _return(self, task: str, code: str, sha256: str) -> None:
         """A bundle turned out to be none for this device: go back to the one before, off the loop (the disk waits)."""
         assert self.refused is not None
-        settings = await asyncio.to_thread(self.refused, task, code)
+        settings = await asyncio.to_thread(self.refused, task, code, sha256)
         if settings is not None:
             self._restart(settings)
 
@@ -161,6 +172,16 @@ class WardLoop:
                     self.ward.measured(stream.bed, numerics, "ecg", simulated=data.get("simulated") is True)
             elif kind in _FROM_STREAM:
                 self.ward.streamed(stream.bed, kind, data)
+            elif self.lives is not None:
+                with contextlib.suppress(*ODD):
+                    self._of_bundles(self.lives, stream.bed, kind, data)
+
+    def _of_bundles(self, lives: Lives, bed: str, kind: str, data: dict[str, Any]) -> None:
+        if kind == REFUSED:
+            self._refused(str(data["task"]), str(data["code"]), str(data["sha256"]))
+        elif kind == SERVING:
+            for facts in lives.stream(bed).heard(data):
+                self.ward.swapped({"bed": bed, **facts})
 
     def _ask_streams_to_end(self) -> None:
         """All at once: each may take seconds to end."""

@@ -16,6 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 from edgeward.bedside.feed import Population
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
+from edgeward.cli.bedside_bundles import own_bundles, updating
+from edgeward.cli.say import say
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
 from edgeward.kernel.clock import NS_PER_S
@@ -23,20 +25,22 @@ from edgeward.kernel.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
+    from edgeward.bedside.bed import Bed
     from edgeward.bedside.bed_alerts import BedAlerts
-    from edgeward.bedside.fallback import Ladder
-    from edgeward.bedside.model import Served
+    from edgeward.bedside.bed_charge import BedCharge
+    from edgeward.bedside.fallback import Climb, Ladder
+    from edgeward.bedside.health import StageLatency
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.jsonl import JsonLines
     from edgeward.bedside.side import SideProcess
-    from edgeward.bedside.slot import SlotStore
     from edgeward.bedside.source.base import Source, SourceInfo
 
-_UPDATE_END_S = 5.0
 _HANG_UP_S = 10.0
 """How long an orderly end may take when nobody waits for it."""
+_TOLD_S = 5.0
+"""A ward says which bundles its stream has as soon as it has started it."""
 
 
 def register(verbs: Any) -> None:
@@ -70,7 +74,11 @@ def register(verbs: Any) -> None:
     run.add_argument(
         "--no-realtime", dest="realtime", action="store_const", const=False, help="ask for no real-time priority"
     )
-    run.add_argument("--hang-up", action="store_true", help="end when standard input does, as a ward's streams do")
+    run.add_argument(
+        "--of-ward",
+        action="store_true",
+        help="be a ward's stream: standard input says which bundles are in charge; when it ends, so does the stream",
+    )
     run.add_argument("--for", type=float, dest="run_for_s", metavar="S", help="end after this many seconds")
     run.set_defaults(run=run_bedside)
     slots = subjects.add_parser("slots", help="show which bundles lie in this device's slots")
@@ -87,44 +95,51 @@ def settings_of(arguments: argparse.Namespace) -> BedsideSettings:
 
 def run_bedside(arguments: argparse.Namespace) -> int:
     """The verb ``bedside run``."""
+    from edgeward.bedside.bed_charge import BedCharge, start
     from edgeward.bedside.device import quiet_interpreter
-    from edgeward.bedside.model import serve
+    from edgeward.bedside.fallback import Climb
+    from edgeward.bedside.of_ward import OfWard
     from edgeward.bedside.side import Place, SideProcess
-    from edgeward.bedside.slot import SlotStore
     from edgeward.bedside.thresholds.process import MODULE
 
     settings = settings_of(arguments)
-    if arguments.hang_up:
-        _end_with_stdin()
-    update = _updater(settings)
-    slots = SlotStore(settings.state_dir / "slots")
-    opening = slots.open()
+    clock = SystemClock()
+    ward = OfWard(settings.bundle, sys.stdin.fileno(), _end) if arguments.of_ward else None
     with contextlib.ExitStack() as stack:
-        stack.callback(slots.close)
-        if opening.code:
-            say(f"slots: {opening.message} [{opening.code}]")
+        own = None if ward is not None else stack.enter_context(own_bundles(settings, clock))
         granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
         say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
-        clock = SystemClock()
         # First of all and apart from everything: it waits for no bundle, no update and no engine.
         side = SideProcess("thresholds", MODULE, settings.limits.to_json(), clock, place=Place(realtime=granted))
         stack.enter_context(side)
-        if update is not None and slots.active() is None:
-            say(update(slots))
-            update = None
-        served = serve(slots, threads=settings.threads)
-        if served.engine is None:
-            say(f"no bundle can be served ({served.why}): heart rate and its limits are watched without a model")
+        lines = stack.enter_context(_lines(settings, clock))
+        if ward is not None:
+            told = ward.first(_TOLD_S)
+            started, orders = start(told, settings.threads), ward.due
         else:
-            stack.callback(served.stop)
-        if update is not None:
-            # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched
-            # and tried behind it and runs from the next start.
-            stack.callback(_in_background(lambda: say(f"{update(slots)} (from the next start)")))
+            assert own is not None
+            told, started = own.start(settings.threads)
+            orders = own.due
+
+        def tell(kind: str, data: dict[str, Any]) -> None:
+            for output in lines:
+                output.write(kind, data)
+            if own is not None:
+                own.heard(kind, data)
+
+        if started.current.engine is None:
+            say(f"no bundle can be served ({started.why}): heart rate and its limits are watched without a model")
+        climb = Climb(dwell_ns=round(settings.dwell_s * NS_PER_S))
+        charge = BedCharge(told, started, orders, tell, clock, climb, threads=settings.threads)
+        stack.enter_context(charge.at_work())
+        if own is not None:
+            # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched,
+            # tried and compared behind it.
+            stack.enter_context(updating(settings, own, clock))
         end_ns = None
         if settings.run_for_s is not None:
             end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
-        device = _Device(settings, served, clock, side, end_ns)
+        device = _Device(settings, charge, climb, clock, side, lines, end_ns)
         part, last = 0, parts(settings.source)
         while part < last:
             match _stream(device, part):
@@ -147,14 +162,15 @@ class _Ended(Enum):
 
 @dataclass(slots=True)
 class _Device:
-    """What outlives a stream. ``ladder``: the trust that the engine has; ``stays``: how many there were."""
+    """What outlives a stream. ``lines``: the JSON lines, where they are asked for; ``stays``: how many there were."""
 
     settings: BedsideSettings
-    served: Served
+    charge: BedCharge
+    climb: Climb
     clock: SystemClock
     side: SideProcess
+    lines: Sequence[Output]
     end_ns: int | None
-    ladder: Ladder | None = None
     stays: int = 0
 
     def alerts(self, info: SourceInfo) -> BedAlerts:
@@ -177,24 +193,33 @@ def _stream(device: _Device, part: int) -> _Ended:
     """Carry one source to its end; says why it ended."""
     from edgeward.bedside.device import bed_of, run, stopped_by_signals, warm_up
 
-    settings, served, clock = device.settings, device.served, device.clock
+    settings, charge, clock = device.settings, device.charge, device.clock
     stop = threading.Event()
+    latency: StageLatency
     with contextlib.ExitStack() as stack:
         source = _patiently(settings, clock, part, device.end_ns)
         if source is None:
             return _Ended.STOPPED
         stack.callback(source.close)
-        warm_up(source.info, served)
-        outputs = stack.enter_context(_outputs(settings, source.info, served, clock))
-        bed, latency = bed_of(
-            source.info,
-            served,
-            outputs,
-            clock,
-            dwell_s=settings.dwell_s,
-            alerts=device.alerts(source.info),
-            ladder=device.ladder,
-        )
+        charge.warmed(lambda plan, rungs: warm_up(source.info, plan, rungs))
+        outputs = [*device.lines, *stack.enter_context(_page(device, source.info))]
+
+        def made(ladder: Ladder) -> Bed:
+            nonlocal latency
+            bed, latency = bed_of(
+                source.info,
+                charge.plan,
+                charge.rungs,
+                outputs,
+                clock,
+                climb=device.climb,
+                alerts=device.alerts(source.info),
+                ladder=ladder,
+                charged=charge,
+            )
+            return bed
+
+        bed = stack.enter_context(charge.beside(made))
         stack.enter_context(stopped_by_signals(source, stop))
         try:
             exhausted = run(source, bed, clock, stop, device.end_ns)
@@ -205,7 +230,6 @@ def _stream(device: _Device, part: int) -> _Ended:
             return _Ended.CHANGED
         finally:
             bed.end()
-            device.ladder = bed.ladder
             for output in outputs:  # nothing is judged until another source is there
                 output.write("ended", {})
         total = latency.histogram("total").snapshot()
@@ -235,64 +259,16 @@ def _patiently(settings: BedsideSettings, clock: SystemClock, part: int, end_ns:
             say(f"{error}; still waiting [{error.code}]")
 
 
-def _end_with_stdin() -> None:
-    """End in order once nobody holds the other end of standard input: whoever started this is gone."""
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(sys.stdin.fileno(), 4096):
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_HANG_UP_S)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=wait, name="hang-up", daemon=True).start()
-
-
-def _updater(settings: BedsideSettings) -> Callable[[SlotStore], str] | None:
-    """A function that asks the repository once and says what came of it; None without a repository.
-
-    Raises ``ConfigError`` (``root-unreadable``) now rather than behind a running stream.
-    """
-    from edgeward.bedside.model import try_bundle
-    from edgeward.bedside.updating.local import update_now
-    from edgeward.trust.fetch import TrustClient
-
-    if not settings.repository:
-        return None
-    try:
-        root = Path(settings.trusted_root).read_bytes()
-    except OSError as error:
-        raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
-    client = TrustClient(settings.repository, settings.state_dir / "trust", root=root)
-
-    def update(slots: SlotStore) -> str:
-        outcome = update_now(
-            client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads), SystemClock()
-        )
-        return f"update: {outcome.told}"
-
-    return update
-
-
-def _in_background(work: Callable[[], None]) -> Callable[[], None]:
-    """Run ``work`` in a thread of ordinary priority; the function returned waits for it, for a bounded time."""
-    from edgeward.bedside.device import yield_to_stream
-
-    def run() -> None:
-        yield_to_stream()
-        work()
-
-    thread = threading.Thread(target=run, name="update", daemon=True)
-    thread.start()
-    return lambda: thread.join(_UPDATE_END_S)
+def _end() -> None:
+    """The ward is gone: end in order, or else at once."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_HANG_UP_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock: SystemClock) -> Iterator[list[Output]]:
+def _lines(settings: BedsideSettings, clock: SystemClock) -> Iterator[list[Output]]:
     from edgeward.bedside.output.jsonl import JsonLines
-    from edgeward.bedside.output.page import PageOutput
-    from edgeward.bedside.page.server import PageServer
 
     with contextlib.ExitStack() as stack:
         outputs: list[Output] = []
@@ -301,21 +277,32 @@ def _outputs(settings: BedsideSettings, info: SourceInfo, served: Served, clock:
             stack.callback(stream.close)
             lines = JsonLines(stream, clock)
             stack.callback(say_lost, lines)
+            stack.callback(lines.close)
             outputs.append(lines)
-        if settings.page:
-            server = PageServer(
-                settings.page_host,
-                settings.page_port,
-                hello_of(settings, info, served),
-                names=settings.page_names,
-            )
-            for output in outputs:  # a ward links to it
-                output.write("page", {"url": server.url})
-            outputs.append(PageOutput(server))
-            say(f"page: {server.url}")
-        for output in outputs:
-            stack.callback(output.close)
         yield outputs
+
+
+@contextlib.contextmanager
+def _page(device: _Device, info: SourceInfo) -> Iterator[list[Output]]:
+    from edgeward.bedside.output.page import PageOutput
+    from edgeward.bedside.page.server import PageServer
+
+    settings = device.settings
+    if not settings.page:
+        yield []
+        return
+
+    def hello() -> dict[str, Any]:
+        return hello_of(settings, info, device.charge)
+
+    server = PageServer(settings.page_host, settings.page_port, hello(), names=settings.page_names)
+    with contextlib.closing(PageOutput(server)) as page:
+        for output in device.lines:  # a ward links to it
+            output.write("page", {"url": server.url})
+        say(f"page: {server.url}")
+        device.charge.swapped = lambda: page.write("hello", hello())
+        yield [page]
+        device.charge.swapped = lambda: None
 
 
 def json_lines(name: str) -> IO[str]:
@@ -342,23 +329,23 @@ def _descriptor(name: str) -> int:
     return os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def hello_of(settings: BedsideSettings, info: SourceInfo, served: Served) -> dict[str, Any]:
+def hello_of(settings: BedsideSettings, info: SourceInfo, charge: BedCharge) -> dict[str, Any]:
     """What the page says of itself."""
-    from edgeward.bedside.device import NO_PLAN
     from edgeward.signal.lead import choose_slots
 
-    slot = served.slot
+    model = charge.charge.current
+    serves = model.engine is not None
     return {
         "site": settings.site,
         "bed": settings.bed,
         "leads": [info.leads[index] for index in choose_slots(info.leads)],
         "rate_hz": 250,
         "bundle": {
-            "name": slot.name if slot else "none",
-            "version": slot.version if slot else "-",
-            "hash8": slot.sha256[:8] if slot else "-",
+            "name": settings.bundle if serves else "none",
+            "version": model.version if serves else "-",
+            "hash8": model.sha256[:8] if serves else "-",
         },
-        "budget_ms": (served.plan or NO_PLAN).deadline_ms,
+        "budget_ms": model.plan.deadline_ms,
         "simulated": info.simulated,
     }
 
@@ -380,12 +367,3 @@ def show_slots(arguments: argparse.Namespace) -> int:
         why = f": {record.message or record.why} [{record.code or record.why}]" if record.why is not None else ""
         print(f"{'update':9} {record.order.family} {record.order.version} {record.state}{why}")
     return 0
-
-
-def say(text: str) -> None:
-    """A word for the operator, on standard error."""
-    if sys.stderr is None:  # closed before the start
-        return
-    with contextlib.suppress(OSError):  # a log that nobody reads any more must not end the stream
-        sys.stderr.write(f"edgeward: {text}\n")
-        sys.stderr.flush()

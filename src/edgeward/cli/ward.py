@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
-from edgeward.cli.bedside import say
+from edgeward.cli.say import say
 from edgeward.cli.ward_fleet import fleet_link
 from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
 from edgeward.cli.ward_settings import WardSettings, load_link, load_ward
@@ -92,6 +92,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
                 settings.tasks,
                 say,
                 clock,
+                ecg=tuple(settings.ecg),
                 dwell_s=settings.dwell_s,
                 threads=settings.threads,
                 cloud=settings.cloud,
@@ -125,7 +126,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
         loop = WardLoop(
             ward,
             sides,
-            streams(settings, clock),
+            streams(settings, clock, bundles.lives),
             [way.listener for way in ways],
             clock,
             end_after(clock, settings.run_for_s),

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeward.cli.bedside import say
+from edgeward.cli.say import say
 from edgeward.cli.settings import within, zone_of
 from edgeward.kernel.errors import ConfigError
 

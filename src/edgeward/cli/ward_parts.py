@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.feed import Population
+from edgeward.bedside.feed import Population, encode
 from edgeward.bedside.page.ward import WARD_KINDS
 from edgeward.cli.bedside import json_lines, say_lost
 from edgeward.cli.settings import load_hl7, within
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.assign import BedPlan, Beds
+    from edgeward.bedside.lives import Lives
     from edgeward.bedside.messages import Message
     from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.courier import Sender
@@ -86,21 +87,20 @@ def _sdc(one: SdcIn, rim: Rim, clock: SystemClock, codes: CodeTable) -> Way:
     return Way(source, lambda: f"SDC devices: {len(one.addresses)}")
 
 
-def streams(settings: WardSettings, clock: SystemClock) -> list[EcgStream]:
-    """One stream per bed with an ECG: the single-bed device with folders and a page of its own."""
+def streams(settings: WardSettings, clock: SystemClock, lives: Lives) -> list[EcgStream]:
+    """One stream per bed with an ECG: the single-bed device with a page of its own and the ward's bundles."""
     from edgeward.bedside.stream import EcgStream
 
     made = []
     for number, (bed, source) in enumerate(settings.ecg.items()):
         command = [sys.executable, "-P", "-m", "edgeward.cli.main", "bedside", "run", "--source", source, "--bed", bed]
-        command += ["--json-lines", "-", "--hang-up", "--state-dir", str(settings.state_dir / "ecg" / str(number))]
+        command += ["--json-lines", "-", "--of-ward", "--threads", str(settings.threads)]
         command += ["--dwell", f"{settings.dwell_s:g}", "--page-host", settings.page_host]
         command += ["--page-port", str(_ecg_port(settings, number))] if settings.page else ["--no-page"]
         for name in settings.page_names:
             command += ["--page-name", name]
-        if settings.repository:
-            command += ["--repository", settings.repository, "--trusted-root", settings.trusted_root]
-        made.append(EcgStream(bed, command, clock))
+        live = lives.stream(bed)
+        made.append(EcgStream(bed, command, clock, lambda live=live: encode(live.settings())))
     return made
 
 

@@ -163,16 +163,16 @@ class BeatWindower:
     """Turns samples and detections into windows; causal, bounded, independent of how samples are cut in blocks.
 
     Order per block: ``push`` the samples, ``beat`` for every detection in them, then ``ready``. A second lead that is
-    missing is zeros.
+    missing is zeros. ``start``: index of the first sample that will be pushed.
     """
 
-    def __init__(self, spec: BeatWindowSpec) -> None:
+    def __init__(self, spec: BeatWindowSpec, start: int = 0) -> None:
         self._spec = spec
         rate = spec.rate_hz
         self._wait = round(spec.max_wait_s * rate)
         self._horizon = self._wait - round(DETECTION_DELAY_S * rate)
         self._max_block = round(MAX_BLOCK_S * rate)
-        self._ring = Ring(2, self._wait + spec.before + _LEFT + MEASURE_BEFORE + 2 * self._max_block)
+        self._ring = Ring(2, self._wait + spec.before + _LEFT + MEASURE_BEFORE + 2 * self._max_block, start)
         self._interp = _interpolation(spec.before + spec.after + _LEFT)
         blocks = (spec.before + spec.after + _LEFT) // _BLOCK
         self._edge = np.clip(np.arange(-(_SPAN // 2), blocks + _SPAN // 2), 0, blocks - 1)

@@ -11,16 +11,17 @@ FloatArray = npt.NDArray[np.float32]
 class Ring:
     """Fixed-size buffer of the most recent samples, addressed by absolute sample index.
 
-    Memory is allocated once: twice the capacity, so that every cut is one contiguous copy.
+    Memory is allocated once: twice the capacity, so that every cut is one contiguous copy. ``start``: index of the
+    first sample that will be pushed.
     """
 
-    def __init__(self, channels: int, capacity: int) -> None:
+    def __init__(self, channels: int, capacity: int, start: int = 0) -> None:
         if channels < 1 or capacity < 1:
             raise ValueError("a ring needs at least one channel and one sample")
         self._capacity = capacity
         self._data = np.zeros((channels, 2 * capacity), dtype=np.float32)  # (C, 2·capacity)
         self._fill = 0
-        self._end = 0
+        self._end = start
 
     @property
     def end(self) -> int:
@@ -48,7 +49,7 @@ class Ring:
         self._fill += n
 
     def cut(self, start: int, stop: int) -> FloatArray:
-        """Copy of samples ``start`` to ``stop`` (C, stop − start); what is not held (too old, before 0) is zero.
+        """Copy of samples ``start`` to ``stop`` (C, stop − start); what is not held (too old, before the first) is zero.
 
         Raises ``ValueError`` when ``stop`` lies in the future.
         """

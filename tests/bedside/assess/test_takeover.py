@@ -11,7 +11,8 @@ from edgeward.bedside.assess.core import Ask, Assessor
 from edgeward.bedside.assess.engines import Engines
 from edgeward.bedside.assess.model import Model
 from edgeward.bedside.assess.plans import NoBundle
-from edgeward.bedside.assess.task import SERVING, SERVING_EVERY_NS, Task
+from edgeward.bedside.assess.task import Task
+from edgeward.bedside.charge.charge import SERVING, SERVING_EVERY_NS
 from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import Admitted, TaskSettings
 from edgeward.bedside.verdict import Reason
@@ -82,7 +83,7 @@ class Watched:
         self.run(16)
         self.want(NEW)
         self.run(0.3)
-        assert self.task.current.sha256 == NEW
+        assert self.task.charge.current.sha256 == NEW
 
 
 def of(heard: list[tuple[str, dict[str, Any]]], kind: str) -> list[dict[str, Any]]:
@@ -134,13 +135,13 @@ def test_a_standing_advisory_or_one_about_to_be_raised_keeps_the_bundle_in_charg
     watched.want(NEW)
     watched.run(31)
     assert of(watched.heard, "advisory")[-1]["active"]
-    assert watched.task.current.sha256 == OLD
+    assert watched.task.charge.current.sha256 == OLD
     watched.old.score = 0.2
     watched.run(30)
-    assert watched.task.current.sha256 == OLD
+    assert watched.task.charge.current.sha256 == OLD
     watched.run(31)
     assert not of(watched.heard, "advisory")[-1]["active"]
-    assert watched.task.current.sha256 == NEW
+    assert watched.task.charge.current.sha256 == NEW
 
 
 def test_a_takeover_waits_for_the_candidate_s_answer_under_way() -> None:
@@ -151,9 +152,9 @@ def test_a_takeover_waits_for_the_candidate_s_answer_under_way() -> None:
     watched.run(1)
     watched.warm.ready, watched.warm.waiting = True, True
     watched.want(NEW)
-    assert watched.task.current.sha256 == OLD
+    assert watched.task.charge.current.sha256 == OLD
     watched.run(0.2)
-    assert watched.task.current.sha256 == NEW
+    assert watched.task.charge.current.sha256 == NEW
 
 
 def test_one_that_was_called_off_is_stopped_and_never_takes_over() -> None:
@@ -165,8 +166,8 @@ def test_one_that_was_called_off_is_stopped_and_never_takes_over() -> None:
     watched.want(OLD)
     assert watched.warm.stopped
     watched.run(16)
-    assert watched.task.current.sha256 == OLD
-    assert watched.task.candidate is None
+    assert watched.task.charge.current.sha256 == OLD
+    assert watched.task.charge.candidate is None
 
 
 def test_a_failure_in_soak_drops_to_the_limits_and_the_return_has_to_be_earned() -> None:
@@ -233,7 +234,7 @@ def test_a_candidate_whose_plan_breaks_costs_nobody_a_score(where: str) -> None:
     watched.take(Admitted(3, "bed 3", watched.now))
     watched.want(NEW)
     watched.run(16)
-    assert watched.task.current.sha256 == OLD
+    assert watched.task.charge.current.sha256 == OLD
     assert watched.serving["shadow"]["code"] == "shadow-crashed"
     assert watched.serving["shadow"]["failed"] >= 1
     assert not watched.serving["shadow"]["running"]
@@ -252,7 +253,7 @@ def test_a_first_bundle_takes_charge_of_beds_that_had_none_and_earns_its_rung() 
     watched.run(1)
     watched.want(NEW)
     heard = watched.run(90)
-    assert watched.task.current.sha256 == NEW
+    assert watched.task.charge.current.sha256 == NEW
     assert of(heard, "score")[-1]["outcome"] == "accepted"
     assert of(heard, "score")[-1]["version"] == "2"
     assert not any(one["down"] for one in of(heard, SERVING))  # it has not served yet: that is no failure
@@ -276,8 +277,8 @@ def test_settings_of_another_task_change_nothing() -> None:
     before = len(watched.heard)
     watched.take(TaskSettings("other", "f", NEW))
     watched.run(0.3)
-    assert watched.task.current.sha256 == OLD
-    assert watched.task.candidate is None
+    assert watched.task.charge.current.sha256 == OLD
+    assert watched.task.charge.candidate is None
     assert all(kind != "score" for kind, _ in watched.heard[before:])
 
 

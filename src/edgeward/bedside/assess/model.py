@@ -1,44 +1,28 @@
-"""A bundle at work in the assessment: what it is, how it is asked, the engine that runs it."""
+"""A bundle at work in the assessment."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.assess.plans import NoBundle, plan_of
-from edgeward.bundle.archive import read_bundle
-from edgeward.inference.golden import read_golden
-from edgeward.kernel.errors import BundleError, EdgewardError
+from edgeward.bedside.assess.port import Plan
+from edgeward.bedside.charge import model
+from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
-    from edgeward.bedside.assess.port import Plan
-    from edgeward.inference.golden import GoldenVectors
-    from edgeward.inference.host import EngineHost
+    from edgeward.bundle.archive import Bundle
 
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A plan with its bundle's hash, version and golden vectors; ``engine`` where one was started."""
-
-    plan: Plan
-    sha256: str = ""
-    version: str = "-"
-    vectors: GoldenVectors | None = None
-    engine: EngineHost | None = None
+Model = model.Model[Plan]
 
 
 def read_model(task: str, name: str, sha256: str) -> Model:
-    """The bundle in the file ``name``. Raises ``OSError``; ``BundleError``: any, ``slot-damaged`` for other bytes."""
-    bundle = read_bundle(Path(name).read_bytes())
-    if bundle.sha256 != sha256:
-        raise BundleError("slot-damaged", "the slot holds another bundle than was named; install it again")
-    plan = plan_of(bundle.manifest, task)
-    vectors = None
-    with contextlib.suppress(BundleError):  # whoever runs them says so
-        vectors = read_golden(bundle)
-    return Model(plan, bundle.sha256, bundle.manifest.version, vectors)
+    """The bundle in the file ``name``. Raises as ``charge.model.read_model``."""
+
+    def plan(bundle: Bundle) -> Plan:
+        return plan_of(bundle.manifest, task)
+
+    return model.read_model(plan, name, sha256)
 
 
 def model_or_none(task: str, name: str, sha256: str) -> Model:

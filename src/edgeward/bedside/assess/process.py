@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.assess.core import Assessor
 from edgeward.bedside.assess.engines import Cloud, Engines
-from edgeward.bedside.assess.model import model_or_none
+from edgeward.bedside.assess.model import model_or_none, read_model
 from edgeward.bedside.assess.task import Task
-from edgeward.bedside.assess.warm import WarmEngine
 from edgeward.bedside.behind import MEMORY, TICK_MS, run
+from edgeward.bedside.charge.charge import REFUSED
+from edgeward.bedside.charge.warm import WarmEngine
 from edgeward.bedside.cloud import CloudClient, CloudSettings
 from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import Admitted, Discharged, TaskSettings
@@ -125,7 +126,8 @@ class Assessment:
                 and error is not None
                 and (isinstance(error, BundleError) or error.code == "golden-failed")
             ):
-                news.append(("refused", {"task": task.core.task, "code": error.code}))
+                sha256 = task.charge.current.sha256
+                news.append((REFUSED, {"task": task.core.task, "code": error.code, "sha256": sha256}))
         return news
 
 
@@ -167,7 +169,7 @@ def _task(told: TaskSettings, settings: AssessSettings) -> Task:
         current,
         before if before.engine is not None else None,
         told=told,
-        warm=lambda name, sha256: WarmEngine(told.task, name, sha256, settings.threads),
+        warm=lambda name, sha256: WarmEngine(lambda: read_model(told.task, name, sha256), name, settings.threads),
         client=client,
     )
 

@@ -1,8 +1,7 @@
 """A candidate beside the bundle in charge: it scores the same stays at the same instants, and is shown to nobody.
 
 Whatever LOCAL was asked is kept, with its answer, until the answers of that moment are on their way; only then is the
-candidate asked, one window at a time, and only where its answer can be expected before the next stay is due. A window
-that is too old by then is skipped and counted: a shadow never delays a score. Pure but for the engine behind ``Warm``.
+candidate asked, and only where its answer can be expected before the next stay is due (``charge.rehearsal``).
 """
 
 from __future__ import annotations
@@ -10,28 +9,25 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
-from edgeward.bedside.assess.port import Window
+from edgeward.bedside.assess.port import Plan, Window
+from edgeward.bedside.charge.rehearsal import Rehearsal
 from edgeward.bedside.feed import Admitted, Discharged, Measured, Resumed
 from edgeward.bedside.verdict import Reason
-from edgeward.inference.latency import LatencyHistogram
-from edgeward.kernel.errors import EngineError, InputError
+from edgeward.kernel.errors import InputError
 from edgeward.kernel.limits import BEDS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgeward.bedside.assess.core import Ask, Assessor
-    from edgeward.bedside.assess.port import Array, Finding, Plan, StayState
-    from edgeward.bedside.assess.warm import Answer, Warm
+    from edgeward.bedside.assess.port import Array, Finding, StayState
+    from edgeward.bedside.charge.warm import Warm
     from edgeward.bedside.feed import Feed
 
 WAITING_MAX = 2 * BEDS_MAX
 """Windows that wait for the candidate; the oldest is skipped for a newer one."""
-RECENT = 32
-"""Answers of the candidate from which the next one's duration is expected: half of them took no longer."""
 _STEP_LEAST = 0.25
 """Of the probability at which somebody should act: the least step where the two levels lie closer."""
 
@@ -135,34 +131,20 @@ class _Asked:
     window: Window | Reason | None
 
 
-class Candidate:
-    """One bundle as a shadow of the one in charge. ``name`` and ``sha256``: the bundle."""
+class Candidate(Rehearsal[Plan, _Asked]):
+    """One bundle as a shadow of the one in charge. ``sha256``: the bundle."""
 
-    def __init__(self, sha256: str, warm: Warm) -> None:
-        self.sha256 = sha256
-        self.warm = warm
+    def __init__(self, sha256: str, warm: Warm[Plan]) -> None:
+        super().__init__(sha256, warm, WAITING_MAX)
         self.sight: Sight | None = None
         self._bound: Bound | None = None
-        self._has_run = False
-        self._waiting: deque[_Asked] = deque()
-        self._under_way: _Asked | None = None
-        self._recent_ns: deque[int] = deque(maxlen=RECENT)
-        self._latency = LatencyHistogram()
-        self._broken = False
-        self.windows = self.disagreed = self.failed = self.skipped = 0
+        self._current: Plan | None = None
 
     @property
     def ready(self) -> bool:
         """Whether it could be put in charge now: its engine is warm, and it sees every stay."""
         whole = self.sight is None or self.sight.whole
-        return self._bound is not None and self.warm.ready and whole and not self._broken
-
-    def broke(self) -> None:
-        """Its plan raised what a plan does not: it is over, and the bundle in charge goes on."""
-        self._broken = True
-        self.failed += 1
-        self._waiting.clear()
-        self.warm.stop()
+        return self._bound is not None and whole and super().ready
 
     def take(self, feed: Feed) -> None:
         """Take one message of the rim."""
@@ -171,15 +153,7 @@ class Candidate:
 
     def saw(self, ask: Ask, scores: Array, now_ns: int) -> None:
         """LOCAL was asked, and gave ``scores``."""
-        if not self._has_run or self._broken:
-            return
-        if not self.warm.ready:
-            self.failed += 1
-            return
-        if len(self._waiting) >= WAITING_MAX:
-            self._waiting.popleft()
-            self.skipped += 1
-        self._waiting.append(_Asked(ask.stay, now_ns, ask.window, scores, ask.window if self.sight is None else None))
+        self.keep(_Asked(ask.stay, now_ns, ask.window, scores, ask.window if self.sight is None else None))
 
     def afterwards(self, core: Assessor, next_due_ns: int | None, period_ns: int, now_ns: int) -> None:
         """All scores of this moment are on their way: begin, ask or compare a little.
@@ -193,33 +167,24 @@ class Candidate:
         self._has_run |= self.ready
         if not begun:
             return
-        answer = self.warm.answer()
-        if answer is not None and self._under_way is not None:
-            self._compare(core, self._under_way, answer)
-            self._under_way = None
+        self.hear()
         if self.sight is not None:
             self._cut(self.sight)
         while self._waiting and now_ns - self._waiting[0].at_ns >= period_ns:
             self._waiting.popleft()
             self.skipped += 1
-        expected_ns = median_high(self._recent_ns) if self._recent_ns else 0
-        if self._waiting and self.warm.idle and (next_due_ns is None or now_ns + expected_ns < next_due_ns):
+        if self._waiting and self.warm.idle and (next_due_ns is None or now_ns + self.expected_ns < next_due_ns):
             self._ask(self._waiting.popleft())
 
-    def facts(self) -> dict[str, Any]:
-        """How it compares so far, for the rim."""
-        latency_us = round(self._latency.snapshot().p99_us) if self._recent_ns else 0
-        counts = {name: getattr(self, name) for name in ("windows", "disagreed", "failed", "skipped")}
+    def agrees(self, asked: _Asked, scores: Array) -> bool:
+        """Whether the two probabilities lie within the bound."""
         model = self.warm.model
-        return {
-            "sha256": self.sha256,
-            "version": model.version if model is not None else "",
-            "running": self.ready,
-            "code": "shadow-crashed" if self._broken else self.warm.error,
-            **counts,
-            "latency_us": latency_us,
-            "memory_kib": self.warm.memory_kib,
-        }
+        assert self._bound is not None
+        assert self._current is not None
+        assert model is not None
+        assert isinstance(asked.window, Window)
+        own = model.plan.read(scores, asked.window)
+        return self._bound.agree(self._current.read(asked.scores, asked.seen), own)
 
     def _begun(self, core: Assessor) -> bool:
         """Whether its plan is known and every stay is seen; a step on the way there, where it is not."""
@@ -228,6 +193,7 @@ class Candidate:
             return False
         if self._bound is None:
             tolerance = model.vectors.tolerance if model.vectors is not None else 0.0
+            self._current = core.plan
             self._bound = Bound.between(core.plan, model.plan, tolerance)
             if not model.plan.sees_as(core.plan):
                 self.sight = Sight(model.plan, [admitted for admitted, _ in core.stays().values()])
@@ -246,23 +212,5 @@ class Candidate:
         if isinstance(asked.window, Window):
             self._under_way = asked
             self.warm.ask(asked.window.inputs)
-        else:  # it would have withheld what the bundle in charge judged: a bed would lose its score
-            self.windows += 1
-            self.disagreed += 1
-
-    def _compare(self, core: Assessor, asked: _Asked, answer: Answer) -> None:
-        assert self._bound is not None
-        assert self.warm.model is not None
-        assert isinstance(asked.window, Window)
-        if answer.scores is None:
-            self.failed += 1
-            return
-        self._recent_ns.append(answer.infer_ns)
-        self._latency.record(answer.infer_ns)
-        try:
-            own = self.warm.model.plan.read(answer.scores, asked.window)
-        except EngineError:
-            self.failed += 1
-            return
-        self.windows += 1
-        self.disagreed += not self._bound.agree(core.plan.read(asked.scores, asked.seen), own)
+        else:
+            self.would_withhold()

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from edgeward.bedside.assess import model as model_module
-from edgeward.bedside.assess.warm import WarmEngine, take_charge
+from edgeward.bedside.charge.warm import WarmEngine, take_charge
 from edgeward.bedside.trial import resident_kib
 from edgeward.bundle.archive import read_bundle
 from edgeward.testing.assess import ToyPlan
-from edgeward.testing.toy import CORRUPT_HR, TASK, toy_bundle
+from edgeward.testing.toy import CORRUPT_HR, toy_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edgeward.bedside.assess.warm import Answer
+    from edgeward.bedside.charge.warm import Answer
 
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
@@ -37,7 +37,7 @@ def alive(pid: int | None) -> bool:
     return resident_kib(pid) > 0
 
 
-def asked(warm: WarmEngine, rate: float) -> Answer:
+def asked(warm: WarmEngine[Plan], rate: float) -> Answer:
     until(lambda: warm.idle)
     warm.ask({"features": np.array([[rate]], np.float32)})
     answer: Answer = until(warm.answer)
@@ -45,16 +45,16 @@ def asked(warm: WarmEngine, rate: float) -> Answer:
 
 
 @pytest.fixture
-def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmEngine]:
+def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmEngine[Plan]]:
     monkeypatch.setattr(model_module, "plan_of", lambda _manifest, task: ToyPlan(task))
     file = tmp_path / "toy.ewb"
     file.write_bytes(toy_bundle("2.0.0"))
-    made = WarmEngine(TASK, str(file), read_bundle(file.read_bytes()).sha256)
+    made = warm_engine(file, read_bundle(file.read_bytes()).sha256)
     yield made
     made.stop()
 
 
-def test_it_answers_one_window_after_another(warm: WarmEngine) -> None:
+def test_it_answers_one_window_after_another(warm: WarmEngine[Plan]) -> None:
     """With what it took; its memory is that of the engine's process."""
     answer = asked(warm, 100.0)
     assert answer.scores is not None
@@ -66,7 +66,7 @@ def test_it_answers_one_window_after_another(warm: WarmEngine) -> None:
     until(lambda: warm.memory_kib > 10_000)
 
 
-def test_a_window_that_it_cannot_score_gives_none(warm: WarmEngine) -> None:
+def test_a_window_that_it_cannot_score_gives_none(warm: WarmEngine[Plan]) -> None:
     """Output that is no number, or inputs that are not the model's; afterwards it goes on."""
     assert asked(warm, CORRUPT_HR).scores is None
     assert asked(warm, 100.0).scores is not None
@@ -75,7 +75,7 @@ def test_a_window_that_it_cannot_score_gives_none(warm: WarmEngine) -> None:
     assert until(warm.answer).scores is None
 
 
-def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine) -> None:
+def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> None:
     """The same process, in the ordinary class again, and a standby beside it."""
     until(lambda: warm.idle)
     assert warm.model is not None
@@ -96,7 +96,7 @@ def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine) -> None:
     engine.stop()
 
 
-def test_when_it_is_stopped_its_engine_ends(warm: WarmEngine) -> None:
+def test_when_it_is_stopped_its_engine_ends(warm: WarmEngine[Plan]) -> None:
     """And it cannot be had any more."""
     until(lambda: warm.idle)
     assert warm.model is not None
@@ -116,7 +116,7 @@ def test_a_bundle_that_breaks_its_reader_is_no_shadow(tmp_path: Path, monkeypatc
     monkeypatch.setattr(model_module, "plan_of", breaks)
     file = tmp_path / "toy.ewb"
     file.write_bytes(toy_bundle())
-    warm = WarmEngine(TASK, str(file), read_bundle(file.read_bytes()).sha256)
+    warm = warm_engine(file, read_bundle(file.read_bytes()).sha256)
     until(lambda: warm.error == "shadow-crashed")
     assert not warm.ready
 
@@ -127,7 +127,7 @@ def test_a_bundle_that_is_none_says_why(tmp_path: Path) -> None:
     for content, code in ((None, "bundle-unreadable"), (b"x", "bundle-unreadable"), (toy_bundle(), "slot-damaged")):
         if content is not None:
             file.write_bytes(content)
-        warm = WarmEngine(TASK, str(file), "f" * 64)
+        warm = warm_engine(file, "f" * 64)
         until(lambda warm=warm: warm.error)
         assert warm.error == code or (content == b"x" and warm.error.startswith("bundle-"))
         assert not warm.ready

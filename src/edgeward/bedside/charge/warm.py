@@ -13,21 +13,35 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from edgeward.bedside.assess.model import read_model
 from edgeward.bedside.trial import resident_kib
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import EdgewardError, InputError
 from edgeward.kernel.limits import ENGINE_HANG_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from edgeward.bedside.assess.model import Model
-    from edgeward.bedside.assess.port import Array
+    from edgeward.bedside.charge.model import Model
+
+Array = npt.NDArray[np.float32]
+
+
+class Timed(Protocol):
+    """A plan that says how long its engine may take."""
+
+    @property
+    def deadline_ms(self) -> float:
+        """In milliseconds."""
+        ...
+
+
+P_co = TypeVar("P_co", covariant=True)
+T = TypeVar("T", bound=Timed)
 
 LOOK_S = 0.1
 MEMORY_EVERY_NS = 1_000_000_000
@@ -41,11 +55,11 @@ class Answer:
     infer_ns: int
 
 
-class Warm(Protocol):
+class Warm(Protocol[P_co]):
     """The engine of one bundle, warm beside the one in charge. No call waits."""
 
     @property
-    def model(self) -> Model | None:
+    def model(self) -> Model[P_co] | None:
         """The bundle with its engine, once it was read."""
         ...
 
@@ -86,11 +100,11 @@ class Warm(Protocol):
         ...
 
 
-class WarmEngine:
-    """The bundle ``name`` of a task, in a thread of its own; see ``Warm``."""
+class WarmEngine(Generic[T]):
+    """The bundle in the file ``name``, which ``read`` reads, in a thread of its own; see ``Warm``."""
 
-    def __init__(self, task: str, name: str, sha256: str, threads: int = 1) -> None:
-        self._named = (task, name, sha256)
+    def __init__(self, read: Callable[[], Model[T]], name: str, threads: int = 1) -> None:
+        self._read, self._name = read, name
         self._threads = threads
         self._changed = threading.Condition()
         self._asked: Mapping[str, Array] | None = None
@@ -99,7 +113,7 @@ class WarmEngine:
         self._released = self._stopping = False
         self._marked: int | None = None
         self._memory_at_ns = 0
-        self.model: Model | None = None
+        self.model: Model[T] | None = None
         self.ready = False
         self.error = ""
         self.memory_kib = 0
@@ -144,8 +158,8 @@ class WarmEngine:
         with contextlib.suppress(OSError, AttributeError):  # of this thread and of every process that it starts
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
-            model = read_model(*self._named)
-            engine = EngineHost(Path(self._named[1]), threads=self._threads, standby=False)
+            model = self._read()
+            engine = EngineHost(Path(self._name), threads=self._threads, standby=False)
             engine.start(wait=False)
         except EdgewardError as error:
             self.error = error.code
@@ -199,9 +213,9 @@ def _infer(engine: EngineHost, inputs: Mapping[str, Array], budget_s: float) -> 
 
 
 def take_charge(engine: EngineHost) -> None:
-    """Put an engine that was warm beside the one in charge into the ordinary class, and have a standby beside it."""
+    """Put an engine that was warm beside the one in charge into the caller's class, and have a standby beside it."""
     for pid in (engine.worker_pid, engine.standby_pid):
         if pid is not None:
             with contextlib.suppress(OSError, AttributeError):
-                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(pid, os.sched_getscheduler(0), os.sched_getparam(0))
     engine.stand_by(True)
