@@ -17,8 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-from edgeward.bedside.device import NO_PLAN, bed_of, quiet_interpreter
-from edgeward.bedside.model import Served, plan_of
+from edgeward.bedside.bed import Rung
+from edgeward.bedside.device import bed_of, quiet_interpreter
+from edgeward.bedside.fallback import Climb, Mode
+from edgeward.bedside.model import plan_of
 from edgeward.bedside.source.simulator import SimulatorSource
 from edgeward.bedside.system import SystemClock
 from edgeward.bundle.archive import read_bundle
@@ -44,8 +46,8 @@ def main() -> int:
     )
     plan = plan_of(read_bundle(path.read_bytes()))
     with EngineHost(path) as host, quiet_interpreter(realtime=True):
-        served = Served(None, plan or NO_PLAN, host)
-        bed, latency = bed_of(source.info, served, [], clock, dwell_s=5.0)
+        rungs = {Mode.LOCAL: Rung(host, plan.decision)}
+        bed, latency = bed_of(source.info, plan, rungs, [], clock, climb=Climb(dwell_ns=5_000_000_000))
         next_fault = clock.monotonic_ns() + 5_000_000_000
         faults, samples, started_rss = 0, 0, 0
         accepted_then = 0

@@ -53,6 +53,9 @@ from edgeward.testing.side import LocalSide
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeward.bedside.assess.port import Plan
+    from edgeward.bedside.assess.shadow import Candidate
+
 S = 1_000_000_000
 TASK = "sepsis-risk"
 WELL = {Kind.HR: 80.0, Kind.SPO2: 97.0, Kind.RR: 16.0, Kind.ABP_SYS: 120.0, Kind.ABP_MEAN: 85.0, Kind.TEMP: 37.0}
@@ -212,7 +215,7 @@ def pauses(old: Slot, new: Slot, times: int) -> dict[str, list[float]]:
     try:
         for _ in range(times):
             driven.want(shadow=True)
-            driven.until(lambda: driven.task.charge.candidate is not None and driven.task.charge.candidate.windows > 0)
+            driven.until(lambda: driven.candidate is not None and driven.candidate.windows > 0)
             for words, want in (("takeover, the pause", driven.take_over), ("return, the pause", driven.go_back)):
                 begin = time.perf_counter_ns()
                 while not want():
@@ -252,6 +255,11 @@ class Driven:
     def _model(self, model: Model) -> Model:
         assert isinstance(model.plan, sepsis.SepsisPlan)
         return replace(model, plan=replace(model.plan, period_ns=self._period_ns))
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The one in the shadow."""
+        return self.task.charge.candidate
 
     def _warm(self, name: str, sha256: str) -> WarmEngine[Plan]:
         return WarmEngine(lambda: read_model(TASK, name, sha256), name)
@@ -327,15 +335,13 @@ def shadow_cost(beds: int, seconds: float, rounds: int, faster: float) -> None:
                 alone += scores
                 parts[0].append(part)
                 driven.want(shadow=True)
-                driven.until(
-                    lambda: driven.task.charge.candidate is not None and driven.task.charge.candidate.windows > 0
-                )
+                driven.until(lambda: driven.candidate is not None and driven.candidate.windows > 0)
                 scores, part = driven.run(seconds)
                 beside += scores
                 parts[1].append(part)
-                if driven.task.charge.candidate is not None:
-                    windows += driven.task.charge.candidate.windows
-                    skipped += driven.task.charge.candidate.skipped
+                if driven.candidate is not None:
+                    windows += driven.candidate.windows
+                    skipped += driven.candidate.skipped
                 driven.want(shadow=False)
         finally:
             with contextlib.suppress(Exception):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -111,3 +113,39 @@ def test_a_program_that_is_not_there_is_told() -> None:
     (happening,) = stream.check(time.monotonic_ns())
     assert (happening.what, happening.how, happening.name) == (What.NOT_STARTED, "errno-2", "ecg Bed 1")
     stream.stop()
+
+
+HEARS = JUDGES.replace("def end():\n    sys.stdin.read()\n    os._exit(0)", "").replace(
+    "threading.Thread(target=end, daemon=True).start()", ""
+)
+ECHOES = HEARS + "for line in sys.stdin:\n    say('numerics', values={}, heard=line.strip())\n"
+
+
+def test_each_process_is_told_what_it_begins_with_and_what_changes() -> None:
+    """The first line comes anew with every process, the later ones to the one that runs."""
+    first = iter([b"one\n", b"two\n"])
+    bed = Bed(ECHOES)
+    bed.stream = EcgStream("Bed 1", [sys.executable, "-c", ECHOES], SystemClock(), lambda: next(first))
+
+    def heard() -> list[str]:
+        return [data["heard"] for _, data in bed.messages]
+
+    bed.until(lambda: heard() == ["one"])
+    bed.stream.tell(b"more\n")
+    bed.until(lambda: heard() == ["one", "more"])
+    assert bed.stream.pid is not None
+    os.kill(bed.stream.pid, signal.SIGKILL)
+    bed.until(lambda: heard() == ["one", "more", "two"])
+    bed.stream.stop()
+
+
+def test_a_stream_that_does_not_read_is_told_the_newest_word_later() -> None:
+    """A full pipe holds nobody up, and what it missed was older."""
+    deaf = HEARS + "say('numerics', values={})\nos.read(0, 1)\ntime.sleep(1.5)\n" + ECHOES.split(HEARS)[1]
+    bed = Bed(deaf)
+    bed.until(lambda: bool(bed.messages))
+    for number in range(40):
+        bed.stream.tell(b"%d %s\n" % (number, b"x" * 4000))
+    bed.stream.tell(b"newest\n")
+    bed.until(lambda: bed.messages[-1][1].get("heard") == "newest")
+    bed.stream.stop()

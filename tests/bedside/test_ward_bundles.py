@@ -38,6 +38,12 @@ def staged(bundles: WardBundles, tmp_path: Path, version: str) -> Slot:
     return bundles.slots(TASK).stage(file)
 
 
+def charge_of(bundles: WardBundles) -> str:
+    charge = bundles.live(TASK).charge
+    assert charge is not None
+    return charge.sha256
+
+
 def committed(bundles: WardBundles, tmp_path: Path, *versions: str) -> None:
     for version in versions:
         bundles.slots(TASK).commit(staged(bundles, tmp_path, version))
@@ -93,13 +99,13 @@ def test_a_bundle_that_the_assessment_refuses_is_gone_back_from(
 ) -> None:
     """The process starts anew with the one before; where there is none, it stays as it is and people are told."""
     committed(bundles, tmp_path, "1.0.0", "1.1.0")
-    settings = bundles.refused(TASK, "golden-failed")
+    settings = bundles.refused(TASK, "golden-failed", charge_of(bundles))
     assert settings is not None
     active = bundles.slots(TASK).active()
     assert active is not None
     assert (active.version, settings["tasks"][0]["sha256"]) == ("1.0.0", active.sha256)
     assert bundles.shown()[0]["version"] == "1.0.0"
-    assert bundles.refused(TASK, "golden-failed") is None
+    assert bundles.refused(TASK, "golden-failed", charge_of(bundles)) is None
     assert "none to return to" in said[-1]
 
 
@@ -115,8 +121,8 @@ def test_a_candidate_that_took_over_and_is_refused_is_its_updater_s_matter(
     facts = {"scores": 0, "failures": 0, "served": False, "down": False, "safe": True, "shadow": None}
     bundles.lives.heard("serving", {"task": TASK, "turn": told.turn, "sha256": candidate.sha256, **facts})
     assert live.charge == candidate
-    assert bundles.refused(TASK, "golden-failed") is None
+    assert bundles.refused(TASK, "golden-failed", charge_of(bundles)) is None
     active = bundles.slots(TASK).active()
     assert active is not None
     assert active.version == "1.0.0"
-    assert bundles.refused("other", "golden-failed") is None
+    assert bundles.refused("other", "golden-failed", candidate.sha256) is None

@@ -243,3 +243,19 @@ def test_it_is_the_port_that_updates_speak_to() -> None:
     """Structurally: mypy holds it to that."""
     live: Live = WardLive("toy", OLD, None, FakeClock(), lambda: None)
     assert live.serving().sha256 == OLD.sha256
+
+
+def test_a_takeover_that_a_dead_process_forgot_is_not_gone_back_from() -> None:
+    """What was in charge stays: the bundle before it is nobody's to return to."""
+    older = slot("0", "0.9.0")
+    rim = Rim(before=older)
+    rim.live.activate(NEW)
+    rim.due()
+    rim.lives.lost(failed=True)
+    rim.live.go_back()
+    assert rim.live.charge == OLD
+    assert rim.started_with["sha256"] == OLD.sha256
+    rim.taken_over()
+    rim.lives.lost(failed=True)
+    rim.live.go_back()
+    assert rim.live.charge == OLD

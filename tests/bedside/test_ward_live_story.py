@@ -144,13 +144,13 @@ class Story(RuleBasedStateMachine):
 
     def _watch(self, task: Task) -> None:
         """Look at the beds in the very moment in which a candidate takes over."""
-        promote = task._promote
+        took_over = task.took_over
 
-        def watched(candidate: Any, now_ns: int) -> Any:
+        def watched(candidate: Any, old: Any, now_ns: int) -> Any:
             assert self.at_once or not self._advised(), "nothing is swapped under a standing advisory"
-            return promote(candidate, now_ns)
+            return took_over(candidate, old, now_ns)
 
-        task._promote = watched  # type: ignore[method-assign]
+        task.took_over = watched  # type: ignore[method-assign]
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 16.0, 40.0]))
     def time_passes(self, seconds: float) -> None:

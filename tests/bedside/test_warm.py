@@ -14,12 +14,13 @@ from edgeward.bedside.charge.warm import WarmEngine, take_charge
 from edgeward.bedside.trial import resident_kib
 from edgeward.bundle.archive import read_bundle
 from edgeward.testing.assess import ToyPlan
-from edgeward.testing.toy import CORRUPT_HR, toy_bundle
+from edgeward.testing.toy import CORRUPT_HR, TASK, toy_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edgeward.bedside.assess.port import Plan
     from edgeward.bedside.charge.warm import Answer
 
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
@@ -35,6 +36,10 @@ def until(what: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def alive(pid: int | None) -> bool:
     return resident_kib(pid) > 0
+
+
+def warm_engine(file: Path, sha256: str) -> WarmEngine[Plan]:
+    return WarmEngine(lambda: model_module.read_model(TASK, str(file), sha256), str(file))
 
 
 def asked(warm: WarmEngine[Plan], rate: float) -> Answer:

@@ -17,6 +17,8 @@ from edgeward.testing.assess import ToyPlan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeward.kernel.errors import EdgewardError
+
 MS = 1_000_000
 
 
@@ -76,7 +78,7 @@ class FakeEngine:
     stopped: bool = False
     worker_pid: int | None = None
     standby_pid: int | None = None
-    start_error: None = None
+    start_error: EdgewardError | None = None
     seen: list[float] = field(default_factory=list)
 
     def infer(self, inputs: Mapping[str, Any], *, budget_s: float) -> Result:

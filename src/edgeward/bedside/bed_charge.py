@@ -1,8 +1,8 @@
 """The bundles of an ECG bed's stream, from one source to the next: which is in charge, and what a takeover means to it.
 
 Whoever updates says what shall be (``orders``): the ward over standard input, or a single device's own updater. While a
-bed is watched, its own thread brings it there, between two blocks; while no source is there, a thread of its own does.
-A takeover exchanges engines and the way windows are cut. The stream goes on, with its heart rate, its advisories and its
+bed is watched, its own thread brings it there, between two blocks; while no source is there, another thread does. A
+takeover exchanges engines and the way windows are cut. The stream goes on, with its heart rate, its advisories and its
 threshold alerts; the ladder is not climbed by it (``fallback.promoted``).
 """
 
@@ -138,7 +138,7 @@ class BedCharge:
 
     @contextlib.contextmanager
     def beside(self, make: Callable[[Ladder], Bed]) -> Iterator[Bed]:
-        """``make`` a bed with the ladder that its engines have earned, and look after its bundles while the block runs."""
+        """``make`` a bed with the ladder that its engines have earned; its bundles may change while the block runs."""
         with self._lock:
             bed = self._bed = make(self._ladder)
         try:

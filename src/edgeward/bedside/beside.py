@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edgeward.signal.preprocess import BeatWindower
-from edgeward.signal.rhythm import LONG_BEATS
+from edgeward.signal.shape import MEMORY_BEATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,13 +30,13 @@ class Beside:
         self.spec = spec
         self.windower = windower or BeatWindower(spec, start)
         self._start = start
-        self._to_learn = 0 if windower is not None else LONG_BEATS
+        self._to_learn = 0 if windower is not None else MEMORY_BEATS
         self._kept: deque[BeatWindow] = deque(maxlen=_KEPT)
 
     def push(self, wave: npt.NDArray[np.float32], beats: Iterable[int]) -> list[BeatWindow]:
         """Take samples (2, n) and the beats found in them; returns the windows that are complete.
 
-        Windows of the first beats are kept back: their rhythm is not the patient's yet.
+        Windows of the first beats are not told: the patient's usual beat is not known in them yet.
         """
         self.windower.push(wave)
         for index in beats:

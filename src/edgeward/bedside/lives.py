@@ -1,6 +1,6 @@
 """Every family of a ward while its beds are watched: those of the assessment, and that of the ECG streams.
 
-The loop takes what is new with ``due`` and ``stream``, tells the processes, and gives back what they say with ``heard``.
+The loop takes what is new with ``due``, tells the processes, and gives back what they say with ``heard``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stream's ear for its ward: lines on standard input that say which bundles are in charge, until the ward hangs up."""
+"""A stream's ear for its ward: lines that say which bundles are in charge, until the ward hangs up."""
 
 from __future__ import annotations
 

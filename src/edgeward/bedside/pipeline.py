@@ -37,8 +37,8 @@ from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.bedside.watch import Watch
 from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import InputError
-from edgeward.kernel.limits import LEADS_MAX, MODEL_RATE_HZ, RATE_HZ_MAX, RATE_HZ_MIN, RING_S
-from edgeward.signal.lead import choose_slots, normalise
+from edgeward.kernel.limits import MODEL_RATE_HZ, RING_S
+from edgeward.signal.lead import check_leads, choose_slots, normalise
 from edgeward.signal.numeric import Kind, Numeric
 from edgeward.signal.preprocess import BeatWindower
 from edgeward.signal.qrs import QrsDetector
@@ -110,7 +110,7 @@ class EcgPipeline:
         timer: StageTimer,
         limits_mv: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        _check_source(leads, rate_hz)
+        check_leads(leads, rate_hz)
         self.leads = tuple(normalise(name) for name in leads)
         self.slots = choose_slots(self.leads)
         self.rate_hz = rate_hz
@@ -124,6 +124,8 @@ class EcgPipeline:
         self._watch = Watch()
         self._ended = False
         self._beside: Beside | None = None
+        self._windower: BeatWindower
+        self._overdue: list[BeatWindow]
         self._restart(0)
 
     @property
@@ -191,8 +193,8 @@ class EcgPipeline:
         self._resampler = Resampler(self.rate_hz, slots, MODEL_RATE_HZ)
         self._detector = QrsDetector(slots, MODEL_RATE_HZ)
         self._windower = BeatWindower(self._spec)
-        self._judged = -1  # the newest beat whose window was given out
-        self._overdue: list[BeatWindow] = []  # windows that a bundle brought along when it came to be in charge
+        self._judged: int = -1  # the newest beat whose window was given out
+        self._overdue = []  # windows that a bundle brought along when it came to be in charge
         if self._beside is not None:
             self._beside = Beside(self._beside.spec, 0)
         self._masks = np.zeros((slots, 0), dtype=np.uint8)  # source-rate flags not yet resampled  # (L, n)
@@ -445,16 +447,3 @@ def _two_leads(wave: FloatArray) -> FloatArray:
     if wave.shape[0] == 2:
         return wave
     return np.concatenate((wave, np.zeros_like(wave)))  # (2, m)
-
-
-def _check_source(leads: Sequence[str], rate_hz: float) -> None:
-    if not RATE_HZ_MIN <= rate_hz <= RATE_HZ_MAX:
-        raise InputError(
-            "rate-unsupported",
-            f"the source samples at {rate_hz:g} Hz; Edgeward reads ECG at {RATE_HZ_MIN:g} to {RATE_HZ_MAX:g} Hz",
-        )
-    if not 1 <= len(leads) <= LEADS_MAX:
-        raise InputError("leads-unsupported", f"the source has {len(leads)} ECG leads; Edgeward reads 1 to {LEADS_MAX}")
-    names = [normalise(name) for name in leads]
-    if len(set(names)) != len(names):
-        raise InputError("leads-repeated", "two ECG leads of the source have the same name; name each lead once")

@@ -52,7 +52,8 @@ assert SILENCE_S * 1000 < HANG_MS, "a stream without samples speaks before it co
 class EcgStream:
     """The stream of ``bed``: runs ``command`` until ``stop``. Nothing here waits but ``stop``.
 
-    ``first`` gives the line that each process is told at its start. ``fileno`` becomes readable when there is something to hear; ``check`` must be called every ``CHECK_MS``.
+    ``first`` gives the line that each process is told at its start. ``fileno`` becomes readable when there is something
+    to hear; ``check`` must be called every ``CHECK_MS``.
     """
 
     def __init__(self, bed: str, command: Sequence[str], clock: Clock, first: Callable[[], bytes] = bytes) -> None:

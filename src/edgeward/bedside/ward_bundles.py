@@ -73,7 +73,7 @@ class WardBundles:
                 opened.append(slots)
                 if opening.code:
                     self._say(f"slots of {task}: {opening.message} [{opening.code}]")
-                if task == FAMILY:
+                if self._is_streams(task):
                     self._take_over_from_streams(slots)
                     self.lives.add_streams(task, self._ecg, slots.active(), slots.previous())
                 else:
@@ -126,16 +126,17 @@ class WardBundles:
             with self.lock:
                 active, charge = slots.active(), live.charge
                 if active is None or charge is None or not active.sha256 == charge.sha256 == sha256:
-                    return (
-                        None  # a candidate on trial, which whoever updates sees fail; or another stream said it first
-                    )
+                    return None  # a candidate, which whoever updates sees fail; or another stream was sooner
                 slot = slots.revert(code)
                 live.placed(slot, slots.previous())
         except EdgewardError as error:
             self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
             return None
         self._say(f"{task}: the bundle is refused ({code}); returned to {named(slot)}")
-        return None if task == FAMILY else self.settings()  # a stream takes it while it runs
+        return None if self._is_streams(task) else self.settings()  # a stream takes it while it runs
+
+    def _is_streams(self, task: str) -> bool:
+        return bool(self._ecg) and task == FAMILY
 
     def _take_over_from_streams(self, slots: SlotStore) -> None:
         """Where every ECG bed still has slots of its own (0.1.0 and before): what served there is not fetched again."""

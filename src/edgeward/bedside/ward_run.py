@@ -50,8 +50,8 @@ class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
     ``refused``: called with task, code and SHA-256, off the loop's thread, when a bundle cannot be what it should be;
-    what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds are
-    watched. ``news``: asked at each tick what to tell besides.
+    what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds
+    are watched. ``news``: asked at each tick what to tell besides.
     """
 
     ward: Ward

@@ -6,6 +6,7 @@ import contextlib
 import random
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.feed import Population, encode
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.stream import EcgStream
     from edgeward.bedside.system import SystemClock
     from edgeward.bedside.ward_bundles import WardBundles
+    from edgeward.bedside.ward_live import WardLive
     from edgeward.bedside.ward_run import Listener, WardLoop
     from edgeward.cli.ward_settings import WardSettings
     from edgeward.cli.ward_ways import FhirIn, SdcIn
@@ -99,9 +101,12 @@ def streams(settings: WardSettings, clock: SystemClock, lives: Lives) -> list[Ec
         command += ["--page-port", str(_ecg_port(settings, number))] if settings.page else ["--no-page"]
         for name in settings.page_names:
             command += ["--page-name", name]
-        live = lives.stream(bed)
-        made.append(EcgStream(bed, command, clock, lambda live=live: encode(live.settings())))
+        made.append(EcgStream(bed, command, clock, partial(_told, lives.stream(bed))))
     return made
+
+
+def _told(live: WardLive) -> bytes:
+    return encode(live.settings())
 
 
 def _ecg_port(settings: WardSettings, number: int) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edgeward.kernel.errors import InputError
+from edgeward.kernel.limits import LEADS_MAX, RATE_HZ_MAX, RATE_HZ_MIN
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -69,3 +72,20 @@ def _first(names: Sequence[str], order: Sequence[str], *, taken: int | None) -> 
             if name == wanted and index != taken:
                 return index
     return next(index for index in range(len(names)) if index != taken)
+
+
+def check_leads(leads: Sequence[str], rate_hz: float) -> None:
+    """Whether an ECG source can be judged at all.
+
+    Raises ``InputError``: ``rate-unsupported``, ``leads-unsupported``, ``leads-repeated``.
+    """
+    if not RATE_HZ_MIN <= rate_hz <= RATE_HZ_MAX:
+        raise InputError(
+            "rate-unsupported",
+            f"the source samples at {rate_hz:g} Hz; Edgeward reads ECG at {RATE_HZ_MIN:g} to {RATE_HZ_MAX:g} Hz",
+        )
+    if not 1 <= len(leads) <= LEADS_MAX:
+        raise InputError("leads-unsupported", f"the source has {len(leads)} ECG leads; Edgeward reads 1 to {LEADS_MAX}")
+    names = [normalise(name) for name in leads]
+    if len(set(names)) != len(names):
+        raise InputError("leads-repeated", "two ECG leads of the source have the same name; name each lead once")

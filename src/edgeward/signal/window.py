@@ -49,7 +49,7 @@ class Ring:
         self._fill += n
 
     def cut(self, start: int, stop: int) -> FloatArray:
-        """Copy of samples ``start`` to ``stop`` (C, stop − start); what is not held (too old, before the first) is zero.
+        """Copy of samples ``start`` to ``stop`` (C, stop − start); what is not held (too old, too early) is zero.
 
         Raises ``ValueError`` when ``stop`` lies in the future.
         """

@@ -49,8 +49,8 @@ class Hands(Protocol[P_contra, C_contra]):
 class Charge(Generic[P, C]):
     """The bundles of ``task``. ``before``: the one to go back to, warm.
 
-    ``rehearse`` makes the candidate of the bundle in a file with a SHA-256, whose engine starts behind the caller; None:
-    there is no way to have one.
+    ``rehearse`` makes the candidate of a bundle, by file and SHA-256, whose engine starts behind the caller; without it
+    there is none.
     """
 
     def __init__(

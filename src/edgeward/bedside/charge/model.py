@@ -22,7 +22,7 @@ P_co = TypeVar("P_co", covariant=True)
 """How a task asks a bundle and reads its answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: an alias of it for one plan could not be called then
 class Model(Generic[P_co]):
     """A plan with its bundle's hash, version and golden vectors; ``engine`` where one was started."""
 
