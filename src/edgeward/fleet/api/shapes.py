@@ -1,10 +1,13 @@
-"""The bodies of ``/api/v1``: what OpenAPI shows."""
+"""The bodies of ``/api/v1``: what OpenAPI shows, and what forms and the command line are held to."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgeward.fleet.devices import TAGS_MAX, revision_of
+from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store.models import (
     AuditEntry,
     Certificate,
@@ -20,7 +23,31 @@ from edgeward.fleet.store.models import (
 Label = Annotated[str, Field(max_length=128, description="Free text for people; no patient's name")]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
 Group = Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._ -]*)?$", description="Empty: none")]
+Tags = Annotated[list[Word], Field(max_length=TAGS_MAX)]
+DeviceId = Annotated[str, Field(pattern=r"^d-[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_WORD = "letters (A to Z), digits, spaces, dots, dashes and underscores, a letter or digit first, 64 at most"
+_FITS = {
+    "family": "choose a bundle",
+    "sha256": "choose a bundle",
+    "label": "a label has 128 characters at most",
+    "group": f"a group's name is made of {_WORD}",
+    "tags": f"a device has {TAGS_MAX} tags at most, and each is made of {_WORD}",
+    "device_id": "a device's id is d- and 16 digits of 0 to 9 and a to f",
+}
+"""What each field must be, for the person who filled it in."""
+_Shape = TypeVar("_Shape", bound=BaseModel)
+
+
+def fitting(shape: type[_Shape], given: Mapping[str, Any]) -> _Shape:
+    """``given`` as ``shape``; ``RefusedError`` (422 ``request-unfit``) that says which fields must be what."""
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        names = [str(one["loc"][0]) for one in error.errors() if one["loc"]]
+        words = dict.fromkeys(_FITS.get(name, f"{name} is not as it must be") for name in names)
+        raise RefusedError(422, "request-unfit", "; ".join(words)) from error
 
 
 class _Body(BaseModel):
@@ -53,9 +80,13 @@ class FamilyView(BaseModel):
 
 
 class DeviceView(BaseModel):
-    """A device. Times are seconds since 1970; ``skew_s``: its clock minus the server's at the newest check-in."""
+    """A device. Times are seconds since 1970; ``skew_s``: its clock minus the server's at the newest check-in.
+
+    ``revision`` is another after every change of state, label, group or tags.
+    """
 
     id: str
+    revision: str
     state: str
     label: str
     group: str
@@ -85,6 +116,7 @@ class DeviceView(BaseModel):
         plain = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
         return cls(
             **plain,
+            revision=revision_of(row, tags),
             tags=tags,
             certificate_expires_s=row.expires_s,
             silent=row.state == "active" and (row.seen_s or 0) < silent_since_s,
@@ -123,12 +155,18 @@ class DeviceDetail(BaseModel):
     certificates: list[CertificateView]
 
 
-class DeviceChange(_Body):
+class DeviceDecision(_Body):
+    """``revision``: what the person saw; the deed is refused (409 ``device-changed``) when it is another by now."""
+
+    revision: Annotated[str, Field(max_length=16)] | None = None
+
+
+class DeviceChange(DeviceDecision):
     """What is left out stays."""
 
     label: Label | None = None
     group: Group | None = None
-    tags: Annotated[list[Word], Field(max_length=32)] | None = None
+    tags: Tags | None = None
 
 
 class EnrolmentView(BaseModel):
@@ -155,8 +193,8 @@ class Accept(_Body):
 
     label: Label = ""
     group: Group = ""
-    tags: Annotated[list[Word], Field(max_length=32)] = []
-    device_id: Annotated[str, Field(pattern=r"^d-[0-9a-f]{16}$")] | None = None
+    tags: Tags = []
+    device_id: DeviceId | None = None
 
 
 class Accepted(BaseModel):
@@ -170,7 +208,7 @@ class TokenMake(_Body):
 
     label: Label = ""
     group: Group = ""
-    tags: Annotated[list[Word], Field(max_length=32)] = []
+    tags: Tags = []
     days: Annotated[float, Field(gt=0, le=90)] = 1.0
 
 
