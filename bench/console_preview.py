@@ -275,7 +275,7 @@ SHOTS = {
     "login": ("", "login", 900),
     "overview": ("quinn", "", 740),
     "devices": ("olga", "devices?rung=LOCAL", 900),
-    "device": ("olga", "devices/{device}", 1050),
+    "device": ("olga", "devices/{device}", 1070),
     "revoke": ("olga", "devices/{device}", 1100),
     "rollouts": ("olga", "rollouts", 700),
     "rollout": ("anton", "rollouts/2", 1210),
