@@ -117,7 +117,7 @@ def test_a_device_gets_its_group_and_tags_from_another_machine(desk: Desk) -> No
     assert "group none, tags canary\n" in desk.run("ann", "describe", name, "--untag", "new", "--group", "")
     assert json.loads(desk.run("ann", "devices", "--tag", "canary", "--json"))[0]["id"] == name
     assert "[not-permitted]" in desk.run("ben", "describe", name, "--group", "ward", code=2)
-    assert "[request-unfit]" in desk.run("ann", "describe", name, "--group", "g" * 65, code=3)
+    assert "a group's name is made of" in desk.run("ann", "describe", name, "--group", "g" * 65, code=3)
     assert "[change-missing]" in desk.run("ann", "describe", name, code=2)
     assert json.loads(desk.run("ann", "describe", name, "--group", "icu", "--json"))["group"] == "icu"
 

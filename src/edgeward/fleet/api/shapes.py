@@ -1,7 +1,7 @@
 """The bodies of ``/api/v1``: what OpenAPI shows, and what forms and the command line are held to."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,9 +45,17 @@ def fitting(shape: type[_Shape], given: Mapping[str, Any]) -> _Shape:
     try:
         return shape.model_validate(given)
     except ValidationError as error:
-        names = [str(one["loc"][0]) for one in error.errors() if one["loc"]]
-        words = dict.fromkeys(_FITS.get(name, f"{name} is not as it must be") for name in names)
-        raise RefusedError(422, "request-unfit", "; ".join(words)) from error
+        raise RefusedError(422, "request-unfit", unfit(error.errors())) from error
+
+
+def unfit(errors: Sequence[Any]) -> str:
+    """What the fields at fault must be; where they stand, for those that have no words. Never a value."""
+    said = []
+    for one in errors:
+        place = [str(part) for part in one["loc"]]
+        known = next((_FITS[part] for part in place if part in _FITS), "")
+        said.append(known or f"{'.'.join(place)} is not as declared (see /openapi.json)")
+    return "; ".join(dict.fromkeys(said))[:600]
 
 
 class _Body(BaseModel):
