@@ -14,8 +14,9 @@ from fleet_support import PASSWORD, DeviceKeys
 from rollout_fleet import NEW
 
 from edgeward.exchange.words import Rung, UpdateState, Why
+from edgeward.fleet import words
 from edgeward.fleet.rollout.words import Cause, Standing, Status
-from edgeward.fleet.web import live, words
+from edgeward.fleet.web import live
 
 if TYPE_CHECKING:
     from fleet_support import FleetKit

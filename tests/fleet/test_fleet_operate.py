@@ -105,8 +105,11 @@ def test_failures_are_read_from_the_command_line(desk: Desk) -> None:
         desk.site.round()
     shown = desk.run("ann", "rollout", "show", "1")
     assert "halted (too-many-errors)" in shown
-    assert "golden-failed" in shown
-    assert "golden-failed" in desk.run("ann", "rollout", "devices", "1", "--errors")
+    sentence = "golden-failed: golden vectors gave other scores on the device"
+    assert sentence in shown
+    table = desk.run("ann", "rollout", "devices", "1", "--errors")
+    assert sentence in table
+    assert sentence in desk.run("ann", "device", table.splitlines()[1].split()[0])
 
 
 def test_a_device_gets_its_group_and_tags_from_another_machine(desk: Desk) -> None:

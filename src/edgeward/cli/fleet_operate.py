@@ -184,8 +184,8 @@ def run_device(arguments: argparse.Namespace) -> int:
     say_facts(facts)
     print()
     columns = ("FAMILY", "VERSION", "BEFORE", "RUNG", "ROLLOUT", "STATE", "WHY")
-    keys = ("family", "version", "previous_version", "rung", "rollout", "update_state", "why")
-    rows = ([row[key] or "" for key in keys] for row in device["families"])
+    keys = ("family", "version", "previous_version", "rung", "rollout", "update_state")
+    rows = ([*(row[key] or "" for key in keys), _why(row)] for row in device["families"])
     say_table(columns, rows, none="it has not checked in yet")
     return 0
 
@@ -248,7 +248,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     say_table(("STAGE", "STATE", *(name.upper().replace("_", "-") for name in counts)), rows, none="no stages")
     if found["reasons"]:
         print()
-        reasons = ([one["devices"], one["standing"], one["why"] or "no reason given"] for one in found["reasons"])
+        reasons = ([one["devices"], one["standing"], _why(one)] for one in found["reasons"])
         say_table(("DEVICES", "STANDING", "WHY"), reasons, none="")
     return 0
 
@@ -267,11 +267,16 @@ def run_places(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(found)
         return 0
-    columns = ("DEVICE", "GROUP", "LABEL", "STAGE", "STANDING", "STATE", "WHY", "CHANGED")
-    names = ("device_id", "group", "label", "stage", "standing", "state", "why")
-    rows = ([*(one[name] for name in names), moment(one["changed_s"])] for one in found)
+    columns = ("DEVICE", "GROUP", "LABEL", "STAGE", "STANDING", "STATE", "CHANGED", "WHY")
+    names = ("device_id", "group", "label", "stage", "standing", "state")
+    rows = ([*(one[name] for name in names), moment(one["changed_s"]), _why(one)] for one in found)
     say_table(columns, rows, none="no device is like this")
     return 0
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """The word for programs and the sentence for people, or what there is of them."""
+    return ": ".join(filter(None, (one["why"], one["why_words"])))
 
 
 def run_deed(arguments: argparse.Namespace) -> int:

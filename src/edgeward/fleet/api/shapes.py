@@ -19,6 +19,7 @@ from edgeward.fleet.store.models import (
     Release,
     User,
 )
+from edgeward.fleet.words import why_words
 
 Label = Annotated[str, Field(max_length=128, description="Free text for people; no patient's name")]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
@@ -70,7 +71,7 @@ class ErrorBody(BaseModel):
 
 
 class FamilyView(BaseModel):
-    """One model family on a device, as its newest check-in says."""
+    """One model family on a device, as its newest check-in says; ``why_words``: the sentence for ``why``."""
 
     family: str
     version: str
@@ -80,11 +81,13 @@ class FamilyView(BaseModel):
     rollout: int
     update_state: str
     why: str
+    why_words: str
 
     @classmethod
     def of(cls, row: DeviceFamily) -> "FamilyView":
         """From its row."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+        plain = {name: getattr(row, name) for name in cls.model_fields if name != "why_words"}
+        return cls(**plain, why_words=why_words(row.why) if row.why else "")
 
 
 class DeviceView(BaseModel):
