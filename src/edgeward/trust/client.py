@@ -117,7 +117,7 @@ class MetadataClient:
             with _explained():
                 client = self._client(root, now)
                 client.refresh()
-                found = None if path is None else client.get_targetinfo(path)
+                found = None if path is None or client.has_no_author(path) else client.get_targetinfo(path)
             self._raise_floor(now)
             if found is None:
                 return None
@@ -215,6 +215,14 @@ class _Client(Updater):
     def keeps_by_hash(self) -> bool:
         """Whether the repository has consistent snapshots (TUF 6.2)."""
         return bool(self._trusted_set.root.consistent_snapshot)
+
+    def has_no_author(self, path: str) -> bool:
+        """Whether only a role that has never signed may name ``path``: its team has yet to publish."""
+        targets, known = self._trusted_set.targets, self._trusted_set.snapshot.meta
+        if targets.delegations is None or path in targets.targets:
+            return False
+        first = next(iter(targets.delegations.get_roles_for_target(path)), None)
+        return first is not None and first[1] and f"{first[0]}.json" not in known
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         _keep(Path(filename), data)

@@ -77,6 +77,7 @@ class Publisher:
         """
         folder = self.folder
         with folder.writing("making the repository"):
+            folder.require_in_force()
             if self.is_initialised:
                 raise repository_exists()
             root = Root(consistent_snapshot=True)
@@ -164,8 +165,10 @@ class Publisher:
             half = timedelta(days=self.folder.expiry.targets_days / 2)
             waiting = []
             for role, holder in state.holders().items():
-                if holder.expires - self.folder.wall() < half:
-                    if self._can_sign(role):
+                if holder.version == 0:  # its team has not signed yet: it names nothing that could expire
+                    holder.version = int(self._can_sign(state, role))
+                elif holder.expires - self.folder.wall() < half:
+                    if self._can_sign(state, role):
                         holder.version += 1
                         self.returns.renew(state, role)
                     else:
@@ -173,9 +176,9 @@ class Publisher:
             self.folder.commit(state)
         return waiting
 
-    def _can_sign(self, role: str) -> bool:
+    def _can_sign(self, state: State, role: str) -> bool:
         try:
-            self.folder.keys.signers(role)
+            self.folder.signers(role, state.above(role) or self.folder.root().signed)
         except ConfigError as error:
             if error.code in {"key-missing", "key-locked"}:
                 return False
