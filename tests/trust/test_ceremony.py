@@ -8,41 +8,20 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from ceremony_support import CutError, Secrets, code_of, cut_at
 from tuf.api.metadata import Metadata
 
-from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
+from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.repository import FakeWall, RepositoryLab, tiny_bundle
-from edgeward.trust import durable
-from edgeward.trust import repository as repository_module
 from edgeward.trust.ceremony import Ceremony
 from edgeward.trust.draft import Draft
 from edgeward.trust.keys import Keys
 from edgeward.trust.repository import RepositoryFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 ECG, SEPSIS = "ecg-beat", "sepsis-risk"
-
-
-class Secrets:
-    """Passphrases of a test: the same for every key; who was asked for what is kept."""
-
-    def __init__(self, secret: str = "correct horse battery") -> None:
-        self.secret = secret
-        self.asked: list[str] = []
-
-    def choose(self, key: str) -> str:
-        return self.secret
-
-    def ask(self, key: str) -> str:
-        self.asked.append(key)
-        return self.secret
-
-
-class CutError(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture
@@ -50,12 +29,6 @@ def lab(tmp_path: Path) -> RepositoryLab:
     made = RepositoryLab(tmp_path, families=(ECG, SEPSIS))
     made.publish("1.0.0")
     return made
-
-
-def code_of(action: Callable[[], object]) -> str:
-    with pytest.raises(EdgewardError) as caught:
-        action()
-    return caught.value.code
 
 
 def fresh(lab: RepositoryLab) -> Ceremony:
@@ -361,7 +334,7 @@ def test_refresh_without_offline_keys_says_what_waits(lab: RepositoryLab, tmp_pa
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, when: str) -> None:
     """Cut before or after any write of a rotation, devices old and new are served, and it can be gone on with."""
     lab = RepositoryLab(tmp_path, families=(ECG,), wall=FakeWall())
     lab.publish("1.0.0")
@@ -370,34 +343,19 @@ def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, monkeypatch:
     for part in ("repo", "keys", "trust"):
         shutil.copytree(tmp_path / part, tmp_path / "start" / part)
     kept = draft.read_bytes()
-    real = durable.write_durably
     cuts = 0
     for cut in range(1, 20):
-        left = [cut]
-
-        def write(path: Path, data: bytes, *, mode: int = 0o644, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                if when == "after":
-                    real(path, data, mode=mode)
-                raise CutError
-            real(path, data, mode=mode)
-
         for part in ("repo", "keys", "trust"):
             shutil.rmtree(tmp_path / part)
             shutil.copytree(tmp_path / "start" / part, tmp_path / part)
         draft.write_bytes(kept)
-        monkeypatch.setattr(repository_module, "write_durably", write)
-        monkeypatch.setattr("edgeward.trust.ceremony.write_durably", write)
         try:
-            fresh(lab).publish_root(Draft.read(draft))
+            with cut_at(cut, when):
+                fresh(lab).publish_root(Draft.read(draft))
         except CutError:
             cuts += 1
         else:
             break
-        finally:
-            monkeypatch.setattr(repository_module, "write_durably", real)
-            monkeypatch.setattr("edgeward.trust.ceremony.write_durably", real)
         assert lab.client().latest(ECG).version == "1.0.0"
         shutil.rmtree(tmp_path / "trust")
         assert lab.client().latest(ECG).version == "1.0.0"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Targets
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.trust.draft import NAMES, Draft, add_key, key_name, known_ids
@@ -33,15 +33,19 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from edgeward.trust.keys import Keys
-    from edgeward.trust.repository import RepositoryFolder
+    from edgeward.trust.repository import RepositoryFolder, Signed
 
 
 @dataclass(frozen=True, slots=True)
 class RoleStatus:
-    """One role: its keys by name, how many must sign, the version in force and when it expires."""
+    """One role: its keys by name and by id, how many must sign, the version in force and when it expires.
+
+    Version 0: a family whose team has not signed yet.
+    """
 
     role: str
     keys: tuple[str, ...]
+    ids: tuple[str, ...]
     threshold: int
     version: int
     expires: datetime
@@ -58,6 +62,11 @@ class Ceremony:
         """The private keys at hand."""
         return self._folder.keys
 
+    @property
+    def first_root(self) -> Path:
+        """The root file that every device must be given by another way than the repository."""
+        return self._folder.metadata / "1.root.json"
+
     def init(self, *, families: Sequence[str] = (), root_keys: int = 3, root_threshold: int = 2) -> Path:
         """Make every key anew and an empty repository; returns the root file that devices need.
 
@@ -70,7 +79,7 @@ class Ceremony:
             require_family_name(name)
         with folder.writing("making the repository"):
             folder.require_in_force()
-            if folder.is_initialised or (folder.metadata / "1.root.json").exists():
+            if folder.is_initialised or self.first_root.exists():
                 raise repository_exists()
             if keys.any():
                 raise ConfigError(
@@ -89,12 +98,12 @@ class Ceremony:
                 raise
             folder.write("root", root, "1.root.json")
             folder.commit(state)
-        return folder.metadata / "1.root.json"
+        return self.first_root
 
     def begin(
         self, root_keys: Sequence[Key], draft: Path, *, families: Sequence[str] = (), root_threshold: int = 2
     ) -> Draft:
-        """Begin a repository whose holders bring the root's public keys; ``publish_root`` ends it. See ``trust.first``."""
+        """Begin a repository whose holders bring the root's public keys (``trust.first``); ``publish_root`` ends it."""
         return FirstRoot(self._folder).begin(root_keys, draft, families=families, threshold=root_threshold)
 
     def delegate(self, name: str, key: Key | None = None) -> bool:
@@ -242,17 +251,16 @@ class Ceremony:
     def status(self) -> list[RoleStatus]:
         """Every role as the repository says it now."""
         root, state = self._folder.root().signed, self._folder.current()
-        top = {"root": root, "targets": state.targets, "snapshot": state.snapshot, "timestamp": state.timestamp}
-        found = []
-        for role, signed in top.items():
-            said = root.roles[role]
-            names = tuple(key_name(root, keyid) for keyid in said.keyids)
-            found.append(RoleStatus(role, names, said.threshold, signed.version, signed.expires))
-        for name, family in state.families.items():
-            delegated = state.targets.get_delegated_role(name)
-            names = tuple(key_name(state.targets, keyid) for keyid in delegated.keyids)
-            found.append(RoleStatus(name, names, delegated.threshold, family.version, family.expires))
-        return found
+        top: list[tuple[str, Signed]] = [("root", root), ("targets", state.targets)]
+        top += [("snapshot", state.snapshot), ("timestamp", state.timestamp)]
+        found = [_status(role, root, signed) for role, signed in top]
+        return found + [_status(name, state.targets, family) for name, family in state.families.items()]
+
+
+def _status(role: str, above: Root | Targets, signed: Signed) -> RoleStatus:
+    said = above.get_delegated_role(role)
+    names = tuple(key_name(above, keyid) for keyid in said.keyids)
+    return RoleStatus(role, names, tuple(said.keyids), said.threshold, signed.version, signed.expires)
 
 
 def _exchanged(before: Root, after: Root) -> list[str]:

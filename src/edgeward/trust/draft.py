@@ -1,8 +1,8 @@
 """The draft of a root: one file that is carried from key holder to key holder.
 
 It holds the root in force and the next one, so that each can see what would change without the repository. When enough
-keys of both have signed (TUF 5.3.4), it becomes the next root. The draft of a first root has none in force beside it. What is shown before signing must be all that changes:
-whoever wrote the file may be an attacker.
+keys of both have signed (TUF 5.3.4), it becomes the next root. The draft of a first root has none in force beside it.
+What is shown before signing must be all that changes: whoever wrote the file may be an attacker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The roles of model families: what targets say of them, and how a family's key changes hands without a gap.
 
-A key is made here, or its team brings a public one and signs at the next publishing. While a family passes to a key that
-is not at hand, targets name the old key and the new one, either of which may sign; once the new one has signed, the old
-one is ended. So no device ever finds the family unsigned.
+A key is made here, or its team brings a public one and signs at the next publishing. While a family passes to a key
+that is not at hand, targets name the old key and the new one, either of which may sign; once the new one has signed,
+the old one is ended. So no device ever finds the family unsigned.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def require_family_name(name: str) -> None:
 def add_family(keys: Keys, state: State, name: str, brought: Key | None = None) -> None:
     """Give the family ``name`` a role; what targets say of it moves there.
 
-    The family's key is ``brought``, else one made here. Raises ``ConfigError``: ``key-missing`` when something moves and
-    the private key is not at hand to sign it.
+    The family's key is ``brought``, else one made here. Raises ``ConfigError``: ``key-missing`` when something moves
+    and the private key is not at hand to sign it.
     """
     targets = state.targets
     if targets.delegations is None:
@@ -60,8 +60,9 @@ def add_family(keys: Keys, state: State, name: str, brought: Key | None = None) 
         if family.version == 0:
             raise ConfigError(
                 "key-missing",
-                f"what targets say of {name} moves to the family's role, and its key must sign it: put the team's private "
-                "key with its public key file into the offline keys, or delegate without --key and exchange it later",
+                f"what targets say of {name} moves to the family's role, and its key must sign it: put the team's "
+                "private key with its public key file into the offline keys, or delegate without --key and exchange "
+                "the key later",
             )
         family.targets[moved.path] = moved
     history = targets.unrecognized_fields.get(HISTORY, {})
@@ -88,7 +89,8 @@ def hand_over(folder: RepositoryFolder, name: str, brought: Key) -> bool:
     """Exchange the key of a family for one that its team brought, signed by targets; whether the old one is ended.
 
     It is ended when the new key has signed for the family, or is at hand to sign, or nothing was signed yet; otherwise
-    both keys are named until this is called again. Raises ``ConfigError``: ``role-unknown``, ``key-twice``, and of keys.
+    both keys are named until this is called again. Raises ``ConfigError``: ``role-unknown``, ``key-twice``, and of
+    keys.
     """
     with folder.writing("exchanging the family's key"):
         state = folder.current()

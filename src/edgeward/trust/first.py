@@ -71,8 +71,8 @@ class FirstRoot:
             elif any(begun.get(part) != said for part, said in plan.items()):
                 raise ConfigError(
                     "init-unfinished",
-                    "these folders hold a repository that was begun with other root keys, families or threshold; run init "
-                    "as it was run then, or choose empty folders",
+                    "these folders hold a repository that was begun with other root keys, families or threshold; run "
+                    "init as it was run then, or choose empty folders",
                 )
             if begun["made"] is None:
                 begun["made"] = Metadata(self._make(root_keys, threshold, names)).to_dict()
@@ -132,8 +132,8 @@ class FirstRoot:
             if made is None or Metadata.from_dict(made).signed_bytes != following.signed_bytes:
                 raise ConfigError(
                     "draft-foreign",
-                    f"{draft.path.name} is not the draft that init wrote here: it is another repository's, or was changed "
-                    "on its way; do not use it, ask who had it in hand",
+                    f"{draft.path.name} is not the draft that init wrote here: it is another repository's, or was "
+                    "changed on its way; do not use it, ask who had it in hand",
                 )
             if not draft.signatures().is_enough:
                 raise ConfigError(

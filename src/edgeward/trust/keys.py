@@ -23,7 +23,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.trust.durable import fsync_folder, storage_error, write_durably
-from edgeward.trust.public import PUBLIC_SUFFIX, public_path, public_pem, read_public
+from edgeward.trust.public import PUBLIC_BYTES_MAX, PUBLIC_SUFFIX, public_path, public_pem, read_public
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -202,6 +202,10 @@ class Keys:
         )
         try:
             raw = path.read_bytes()
+            if b"PUBLIC KEY" in raw and b"PRIVATE KEY" not in raw:
+                raise ConfigError(
+                    "key-is-public", f"{path.name} is a public key, which signs nothing; give the private key beside it"
+                )
             if stat.S_IMODE(path.stat().st_mode) & 0o077 and os.name == "posix":
                 raise ConfigError(
                     "key-permissions",
@@ -245,6 +249,15 @@ class Keys:
             path.rename(path.with_name(f"{path.name}.retired"))
         if gone:
             fsync_folder(self.folder(role))
+
+
+def is_private_key(path: Path) -> bool:
+    """Whether the file says that it holds a private key; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return b"PRIVATE KEY" in file.read(PUBLIC_BYTES_MAX)
+    except OSError:
+        return False
 
 
 def _is_private(path: Path) -> bool:

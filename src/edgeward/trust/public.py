@@ -1,12 +1,11 @@
 """Public key files: what leaves a key holder's machine, and how one that is brought is read.
 
-One PEM block (SubjectPublicKeyInfo) of an Ed25519 key. Its id is the one that metadata name the key by (TUF 4.2): SHA-256
-over its value and kind. Nobody chooses an id, so two people who read one to each other have the same key.
+One PEM block (SubjectPublicKeyInfo) of an Ed25519 key. Its id is the one that metadata name the key by (TUF 4.2):
+SHA-256 over its value and kind. Nobody chooses an id, so two people who read one to each other have the same key.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 PUBLIC_SUFFIX = ".pub.pem"
 PUBLIC_BYTES_MAX = 8192  # an RSA key of 16,384 bits still gets its own refusal
-_BLOCK = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*")
 
 
 def public_path(private: Path) -> Path:
@@ -63,8 +61,6 @@ def read_public(path: Path) -> Key:
         f"{path.name} is not a public key file (one PEM block PUBLIC KEY); ask its holder for the {PUBLIC_SUFFIX} file "
         "that key new wrote",
     )
-    if not _BLOCK.fullmatch(raw):
-        raise malformed
     try:
         public = serialization.load_pem_public_key(raw)
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -72,9 +68,15 @@ def read_public(path: Path) -> Key:
     if not isinstance(public, Ed25519PublicKey):
         raise ConfigError(
             "public-key-kind",
-            f"the key in {path.name} is not an Ed25519 key, the one kind in use here; make it with edgeward trust key new",
+            f"the key in {path.name} is not an Ed25519 key, the one kind in use here; make one with edgeward trust key "
+            "new",
         )
-    return SSlibKey.from_crypto(public)
+    key = SSlibKey.from_crypto(public)
+    if (
+        len(raw) > PUBLIC_BYTES_MAX or raw.split() != public_pem(key).split()
+    ):  # a second key, text around it, other base64
+        raise malformed
+    return key
 
 
 def read_publics(paths: Sequence[Path]) -> list[Key]:

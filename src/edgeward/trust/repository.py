@@ -113,14 +113,14 @@ class RepositoryFolder:
         return found
 
     def require_in_force(self) -> None:
-        """``ConfigError`` ``root-not-in-force`` while the first root waits for its holders: nothing can be published."""
+        """``ConfigError`` ``root-not-in-force`` while the first root waits for its holders."""
         begun = self.begun()
         if begun is not None:
             raise ConfigError(
                 "root-not-in-force",
-                f"version 1 of the root is not in force: {begun['threshold']} of its {len(begun['root'])} key holders must "
-                "sign the draft that init wrote (edgeward trust sign DRAFT --key FILE), and edgeward trust sign DRAFT "
-                "--repo REPO --keys KEYS then puts it in force",
+                f"nothing can be published: version 1 of the root is not in force. {begun['threshold']} of its "
+                f"{len(begun['root'])} key holders must sign the draft that init wrote (edgeward trust sign DRAFT "
+                "--key FILE), and edgeward trust sign DRAFT --repo REPO --keys KEYS then puts it in force",
             )
 
     @contextmanager
