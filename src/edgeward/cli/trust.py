@@ -154,7 +154,7 @@ def run_rotate(arguments: argparse.Namespace) -> int:
     if arguments.replace and "root" not in arguments.roles:
         raise ConfigError("rotate-arguments", "--replace names root keys; name the role root with it")
     brought = _brought(arguments.brought)
-    _confirm_ids(arguments, brought, families or ["new key"] * len(brought))
+    _confirm_ids(arguments, brought, families[: len(brought)] or ["new key"] * len(brought))
     ceremony = _ceremony(arguments)
     if families and brought:
         return _handed_over(families[0], is_done=ceremony.hand_over_family(families[0], brought[0]))
