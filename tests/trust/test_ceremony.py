@@ -36,6 +36,14 @@ def fresh(lab: RepositoryLab) -> Ceremony:
     return Ceremony(RepositoryFolder(lab.repo, Keys(lab.folder / "keys"), wall=lab.wall))
 
 
+def served(lab: RepositoryLab) -> str:
+    """What a device is told: the version that is current, or the error's code."""
+    try:
+        return lab.client().latest(ECG).version
+    except TrustError as error:
+        return error.code
+
+
 def key_names(lab: RepositoryLab, role: str) -> list[str]:
     return [path.stem for path in Keys(lab.folder / "keys").paths(role)]
 
@@ -183,6 +191,43 @@ def test_rotation_of_a_top_level_role(lab: RepositoryLab, role: str) -> None:
     lab.publisher.refresh()
     assert lab.client().latest(ECG).version == "1.1.0"
     assert not (lab.folder / "draft.json").exists()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("role", "writes"), [("timestamp", 3), ("snapshot", 3), ("targets", 4)])
+def test_lost_key_of_a_top_level_role_is_exchanged_without_it(
+    tmp_path: Path, role: str, writes: int, when: str
+) -> None:
+    """The new key alone signs, right after the new root; cut in between, devices keep what they have meanwhile."""
+    for cut in range(1, writes + 2):
+        place = tmp_path / str(cut)
+        place.mkdir()
+        lab = RepositoryLab(place, families=(ECG,))
+        lab.publish("1.0.0")
+        lab.client().latest(ECG)
+        (place / "keys" / f"{role}-1.pem").unlink()
+        path = fresh(lab).rotate([role], place / "draft.json").path
+        if cut <= writes:
+            with cut_at(cut, when), pytest.raises(CutError):
+                fresh(lab).publish_root(Draft.read(path))
+            assert served(lab) in {"1.0.0", "signature-invalid"}
+        with cut_at(writes + 1, when):  # as many writes are all there are
+            assert fresh(lab).publish_root(Draft.read(path)) == 2
+        assert lab.client().latest(ECG).version == "1.0.0"
+        assert key_names(lab, role) == [f"{role}-2"]
+        lab.publish("1.1.0")
+        assert lab.client().latest(ECG).version == "1.1.0"
+
+
+def test_new_key_that_is_not_at_hand_leaves_the_root_as_it_was(lab: RepositoryLab, tmp_path: Path) -> None:
+    """Without the new private key nothing is signed or written, whether the old one is there or not."""
+    path = fresh(lab).rotate(["snapshot"], tmp_path / "draft.json").path
+    (tmp_path / "keys" / "snapshot-2.pem").rename(tmp_path / "snapshot-2.pem")
+    before = {p: p.read_bytes() for p in (lab.repo / "metadata").iterdir()}
+    assert code_of(lambda: fresh(lab).publish_root(Draft.read(path))) == "key-missing"
+    (tmp_path / "keys" / "snapshot-1.pem").unlink()
+    assert code_of(lambda: fresh(lab).publish_root(Draft.read(path))) == "key-missing"
+    assert {p: p.read_bytes() for p in (lab.repo / "metadata").iterdir()} == before
 
 
 def test_rotation_of_all_online_roles_at_once(lab: RepositoryLab) -> None:

@@ -209,7 +209,7 @@ class Ceremony:
             return 1
         with self._folder.writing("publishing the root"):
             current = self._folder.root()
-            if current.to_bytes() != draft.following.to_bytes():  # else a run was cut after it: only tidying is left
+            if current.to_bytes() != draft.following.to_bytes():  # else a run was cut after it
                 if current.signed.version != draft.previous.signed.version or (
                     current.signed_bytes != draft.previous.signed_bytes
                 ):
@@ -222,31 +222,57 @@ class Ceremony:
                     )
                 self._sign_for_both(following)
                 write_durably(self._folder.metadata / f"{following.version}.root.json", draft.following.to_bytes())
+            self._sign_for_new(following)
             for role in _exchanged(draft.previous.signed, following):
                 self.keys.retire_others(role, following.roles[role].keyids, following.unrecognized_fields.get(NAMES))
             draft.path.unlink(missing_ok=True)
         return int(following.version)
 
     def _sign_for_both(self, following: Root) -> None:
-        """Sign so that devices on the old root and on the new one accept what they find."""
-        folder = self._folder
-        exchanged = _exchanged(folder.root().signed, following)
-        if not {*exchanged} - {"root"}:
-            return
-        state = folder.current()
-        if "targets" in exchanged:
-            state.targets.version += 1
-        folder.commit(state, following=following.roles["targets"].keyids)
-        names = {"snapshot": f"{state.snapshot.version}.snapshot.json", "timestamp": "timestamp.json"}
-        for role, name in {**names, "targets": f"{state.targets.version}.targets.json"}.items():
-            metadata: Metadata[Any] = folder.load(name)
-            try:
-                following.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-            except UnsignedMetadataError as error:
+        """Sign so that devices on the old root and on the new one accept what they find.
+
+        Where an old key is lost that cannot be: ``_sign_for_new`` follows as soon as the new root is written.
+        """
+        before = self._folder.root().signed
+        exchanged = [role for role in _exchanged(before, following) if role != "root"]
+        is_lost = False
+        for role in exchanged:
+            if len(self._at_hand(role, following)) < following.roles[role].threshold:
                 raise ConfigError(
                     "key-missing",
                     f"the new key of {role} is not in the keys folder; bring it, the root stays as it was",
-                ) from error
+                )
+            is_lost |= len(self._at_hand(role, before)) < before.roles[role].threshold
+        if exchanged and not is_lost:
+            state = self._folder.current()
+            state.targets.version += int("targets" in exchanged)
+            self._folder.commit(state, following=following.roles["targets"].keyids)
+
+    def _at_hand(self, role: str, root: Root) -> set[str]:
+        """The ids that ``root`` gives to ``role`` and whose private keys are here."""
+        named = root.roles[role].keyids
+        try:
+            return {signer.public_key.keyid for signer in self.keys.signers(role, named)} & {*named}
+        except ConfigError as error:
+            if error.code == "key-missing":
+                return set()
+            raise
+
+    def _sign_for_new(self, following: Root) -> None:
+        """Sign by the new root's keys what does not hold under it yet."""
+        state = self._folder.current()
+        names = {"targets": f"{state.targets.version}.targets.json", "timestamp": "timestamp.json"}
+        names["snapshot"] = f"{state.snapshot.version}.snapshot.json"
+        lacking = set()
+        for role, name in names.items():
+            metadata: Metadata[Any] = self._folder.load(name)
+            try:
+                following.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+            except UnsignedMetadataError:
+                lacking.add(role)
+        if lacking:
+            state.targets.version += int("targets" in lacking)
+            self._folder.commit(state)
 
     def status(self) -> list[RoleStatus]:
         """Every role as the repository says it now."""
