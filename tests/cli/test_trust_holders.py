@@ -176,7 +176,8 @@ def test_script_goes_through_the_ceremony_of_holders(script: Script, capsys: pyt
     assert not (script.place / "keys").exists()
     assert script.init("--yes") == 1
     said = capsys.readouterr()
-    assert "root-draft.json: 0 of 2 signatures by the first root's holders" in said.out
+    assert "root-draft.json: 0 of 2 signatures needed by the first root's holders" in said.out
+    assert "timestamp: with timestamp-1 (id " in said.err  # for the record that holders compare with
     assert "Carry it to the next holder" in said.err
     assert main(["publish", str(bundle), *script.folders]) == 2
     assert "[root-not-in-force]" in capsys.readouterr().err
@@ -256,6 +257,9 @@ def test_family_is_handed_to_its_team_by_script(script: Script, capsys: pytest.C
         assert f"[{code}]" in capsys.readouterr().err
     assert main(["trust", "rotate", "ecg-beat", "--with", public, *script.folders, "--yes"]) == 1
     assert "the one before is not ended yet" in capsys.readouterr().out
+    both = ["rotate", "root", "targets", "--replace", "root-1", "--with", public, "--with", team]
+    assert main(["trust", *both, *script.folders, "--yes"]) == 2
+    assert "[rotate-arguments]" in capsys.readouterr().err
     two = ["--with", public, "--with", team]
     assert main(["trust", "rotate", "ecg-beat", *two, *script.folders, "--yes"]) == 2
     assert "[rotate-arguments]" in capsys.readouterr().err

@@ -381,6 +381,30 @@ def test_init_is_run_again_as_it_was_or_not_at_all(site: Site) -> None:
     assert code_of(lambda: site.ceremony().init()) == "repository-exists"
 
 
+def test_init_that_a_person_gives_up_is_gone_on_with(site: Site) -> None:
+    """Stopped while a passphrase is asked for, it keeps the keys made so far, and asks for those again to use them."""
+
+    class Gone(Secrets):
+        def choose(self, key: str) -> str:
+            if key == f"{ECG}-1":
+                raise KeyboardInterrupt
+            return self.secret
+
+    brought = [holder.brought for holder in site.holders]
+    given_up = Keys(site.online, site.offline, Gone())
+    with pytest.raises(KeyboardInterrupt):
+        Ceremony(RepositoryFolder(site.repo, given_up, wall=site.wall)).begin(brought, site.draft, families=[ECG])
+    kept = (site.offline / "targets-1.pem").read_bytes()
+    secrets = Secrets()
+    again = Keys(site.online, site.offline, secrets)
+    Ceremony(RepositoryFolder(site.repo, again, wall=site.wall)).begin(brought, site.draft, families=[ECG])
+    assert (site.offline / "targets-1.pem").read_bytes() == kept
+    assert secrets.asked == ["targets-1"]
+    for holder in site.holders[1:]:
+        holder.sign(site.draft)
+    assert site.put_in_force() == 1
+
+
 def test_first_root_makes_nothing_where_keys_or_a_draft_are(site: Site) -> None:
     """Keys, a draft or a holder's private key that lie there are never written over, nor mixed with new ones."""
     site.draft.write_bytes(b"{}")
@@ -594,6 +618,32 @@ def test_family_is_signed_by_the_key_that_its_team_brought(site: Site, team: Hol
     site.wall.advance(days=50)
     assert site.publisher(team.machine).refresh() == ["targets", ECG]
     assert site.device().latest(SEPSIS).version == "1.0.0"
+
+
+def test_family_that_does_not_wait_for_its_team_cannot_be_hidden(site: Site, team: Holder) -> None:
+    """Only of families that targets say wait does a device believe that nothing is published."""
+    site.make(ECG)
+    site.ceremony().delegate(SEPSIS, team.brought)
+    site.publish("1.0.0", name=SEPSIS, offline=team.machine)
+
+    def hidden(name: str) -> str:
+        folder = site.publisher().folder
+        state = folder.current()
+        del state.snapshot.meta[f"{name}.json"]
+        state.families.pop(name)
+        folder.commit(state)
+        trust = f"trust-{len(list(site.place.glob('trust*')))}"
+        return code_of(lambda: site.device(trust).latest(name))
+
+    site.keep("repo")
+    assert hidden(ECG) == "metadata-malformed"
+    site.back("repo")
+    assert hidden(SEPSIS) == "bundle-not-published"  # as long as targets are those of the day it was delegated
+    site.back("repo")
+    site.wall.advance(days=50)
+    site.publisher(team.machine).refresh()
+    site.publisher().refresh()
+    assert hidden(SEPSIS) == "metadata-malformed"
 
 
 def test_key_without_its_public_file_is_found_where_it_has_no_passphrase(site: Site, tmp_path: Path) -> None:

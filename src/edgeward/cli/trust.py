@@ -121,9 +121,10 @@ def run_init(arguments: argparse.Namespace) -> int:
         say(f"This makes {others}, and a draft that {arguments.root_threshold} of {count} root holders must sign.")
         _confirm_ids(arguments, brought, [f"root-{number}" for number in range(1, count + 1)])
         path = arguments.draft or ceremony.keys.offline / _DRAFT
-        return _counted(
-            ceremony.begin(brought, path, families=arguments.family, root_threshold=arguments.root_threshold)
-        )
+        draft = ceremony.begin(brought, path, families=arguments.family, root_threshold=arguments.root_threshold)
+        say("The draft, for the ceremony's record: each holder compares it before signing.")
+        _tell(draft)
+        return _counted(draft)
     say(f"This makes {count} root keys, of which {arguments.root_threshold} must sign, and {others}.")
     confirm("Make them now?", assumed=arguments.yes)
     print(ceremony.init(families=arguments.family, root_keys=count, root_threshold=arguments.root_threshold))
@@ -153,6 +154,8 @@ def run_rotate(arguments: argparse.Namespace) -> int:
         raise ConfigError("rotate-arguments", "exchange the key of one family at a time, and without --replace")
     if arguments.replace and "root" not in arguments.roles:
         raise ConfigError("rotate-arguments", "--replace names root keys; name the role root with it")
+    if arguments.brought and len({*arguments.roles}) > 1:
+        raise ConfigError("rotate-arguments", "--with brings keys for one role; exchange the others by themselves")
     brought = _brought(arguments.brought)
     _confirm_ids(arguments, brought, families[: len(brought)] or ["new key"] * len(brought))
     ceremony = _ceremony(arguments)
@@ -269,7 +272,7 @@ def _counted(draft: Draft) -> int:
     have = draft.signatures()
     following = f"{have.new} of {have.new_needed}"
     if draft.is_first:
-        print(f"{draft.path}: {following} signatures by the first root's holders")
+        print(f"{draft.path}: {following} signatures needed by the first root's holders")
     else:
         print(f"{draft.path}: {have.old} of {have.old_needed} signatures by the root in force, {following} by the next")
     if have.is_enough:

@@ -27,7 +27,7 @@ from edgeward.kernel.errors import TrustError
 from edgeward.kernel.limits import METADATA_BYTES_MAX
 from edgeward.trust.download import Blob
 from edgeward.trust.durable import locked, storage_error, write_durably
-from edgeward.trust.roles import wall_now
+from edgeward.trust.roles import WAITING, wall_now
 from edgeward.trust.transport import TIMEOUT_S, UnreachableError, base_url, opened
 
 if TYPE_CHECKING:
@@ -217,12 +217,13 @@ class _Client(Updater):
         return bool(self._trusted_set.root.consistent_snapshot)
 
     def has_no_author(self, path: str) -> bool:
-        """Whether only a role that has never signed may name ``path``: its team has yet to publish."""
+        """Whether ``path`` is a role's to name that targets say has yet to sign, and that has no metadata."""
         targets, known = self._trusted_set.targets, self._trusted_set.snapshot.meta
-        if targets.delegations is None or path in targets.targets:
+        waiting = targets.unrecognized_fields.get(WAITING)
+        if targets.delegations is None or path in targets.targets or not isinstance(waiting, list):
             return False
-        first = next(iter(targets.delegations.get_roles_for_target(path)), None)
-        return first is not None and first[1] and f"{first[0]}.json" not in known
+        role, _ = next(iter(targets.delegations.get_roles_for_target(path)), ("", False))
+        return role in waiting and f"{role}.json" not in known
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         _keep(Path(filename), data)

@@ -19,7 +19,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.trust.durable import fsync_folder, locked, storage_error, write_durably
-from edgeward.trust.roles import Expiry, wall_now
+from edgeward.trust.roles import WAITING, Expiry, wall_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -192,6 +192,10 @@ class RepositoryFolder:
         keys that the next root will name, to sign with as well.
         """
         snapshot, timestamp = state.snapshot, state.timestamp
+        state.targets.unrecognized_fields.pop(WAITING, None)
+        waiting = [name for name, family in state.families.items() if family.version == 0]
+        if waiting:  # written with the next version of targets, if this is one
+            state.targets.unrecognized_fields[WAITING] = waiting
         for role, holder in state.holders().items():
             known = snapshot.meta.get(f"{role}.json")
             if holder.version and (known is None or known.version != holder.version):
