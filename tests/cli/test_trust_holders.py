@@ -46,7 +46,8 @@ def documented(first: str, last: str) -> list[str]:
     text = (ROOT / "docs" / "trust.md").read_text()
     part = text[text.index(f"{first}\n") : text.index(f"{last}\n")]
     blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
-    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    lines = re.sub(r"\\\n\s*", "", "".join(blocks)).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 @pytest.mark.usefixtures("person")
