@@ -712,6 +712,18 @@ def test_family_is_handed_over_at_once_where_the_team_is_there(site: Site, team:
     assert site.device().latest(ECG).version == "1.1.0"
 
 
+def test_brought_key_is_kept_whatever_its_file_is_called(site: Site) -> None:
+    """A file that looks like an older key of the family's is not retired when its key is the one that was brought."""
+    site.make(ECG)
+    private = site.offline / f"{ECG}-7.pem"
+    key = Keys(site.offline, passphrases=Secrets()).make_pair(private)
+    assert site.ceremony().hand_over_family(ECG, key) is True
+    assert private.exists()
+    assert (site.offline / f"{ECG}-1.pem.retired").exists()
+    site.publish("1.0.0")
+    assert site.device().latest(ECG).version == "1.0.0"
+
+
 def test_team_signs_for_its_family_without_a_new_bundle(site: Site, team: Holder) -> None:
     """A refresh with the team's key at hand is the signature that ends the key before; the next one signs no more."""
     site.make(ECG)

@@ -238,13 +238,13 @@ class Keys:
         """Rename the keys of ``role`` that it does not name any more.
 
         ``named``: the ids of its keys. ``names``: key id → name of the key's file, where that is known; without it
-        each key is opened to see its id.
+        each key is opened to see its id. A key that was brought may have a file of any name and is kept by its id.
         """
         stems = {(names or {}).get(keyid) for keyid in named}
         if None in stems:
             gone = [path for path in self.paths(role) if self.load(path).public_key.keyid not in named]
         else:
-            gone = [path for path in self.paths(role) if path.stem not in stems]
+            gone = [path for path in self.paths(role) if path.stem not in stems and self._id(path) not in named]
         for path in gone:
             path.rename(path.with_name(f"{path.name}.retired"))
         if gone:
