@@ -37,7 +37,7 @@ from edgeward.fleet.rollout.plan_text import read_plan
 from edgeward.fleet.serve import listen, server_of, url_of
 from edgeward.fleet.settings import FleetSettings
 from edgeward.fleet.store.migrate import migrate
-from edgeward.fleet.store.models import Device, DeviceFamily, Enrolment
+from edgeward.fleet.store.models import Certificate, Device, DeviceFamily, DeviceTag, Enrolment
 from edgeward.fleet.web.console import ROUTERS
 from edgeward.kernel.errors import ConfigError
 from edgeward.trust.offer import Offer
@@ -171,8 +171,8 @@ class Preview:
         self._enrol()
 
     def _enrol(self) -> None:
-        rows, families = [], []
-        for one in self.devices:
+        rows, families, certificates, tags = [], [], [], []
+        for number, one in enumerate(self.devices):
             rows.append(
                 {
                     "id": one.id, "state": "active", "label": one.label, "group": one.ward, "enrolled_s": self.now_s,
@@ -186,9 +186,17 @@ class Preview:
                  "rung": one.rung.value}
                 for name, version in one.held.items()
             ]  # fmt: skip
+            certificates.append(
+                {"fingerprint": sha256(f"c {one.id}".encode()).hexdigest(), "device_id": one.id, "key_fingerprint": "",
+                 "serial": one.id, "issued_s": self.now_s, "expires_s": self.now_s + 45 * 86_400, "state": "current",
+                 "pem": ""}
+            )  # fmt: skip
+            tags += [{"device_id": one.id, "tag": tag} for tag in ("canary", "two screens")[: number % 3]]
         with self.fleet.store.writing() as session:
             session.execute(insert(Device), rows)
             session.execute(insert(DeviceFamily), families)
+            session.execute(insert(Certificate), certificates)
+            session.execute(insert(DeviceTag), tags)
             for number in range(3):
                 session.add(
                     Enrolment(
@@ -267,7 +275,8 @@ SHOTS = {
     "login": ("", "login", 900),
     "overview": ("quinn", "", 740),
     "devices": ("olga", "devices?rung=LOCAL", 900),
-    "device": ("olga", "devices/{device}", 1100),
+    "device": ("olga", "devices/{device}", 1070),
+    "revoke": ("olga", "devices/{device}", 1100),
     "rollouts": ("olga", "rollouts", 700),
     "rollout": ("anton", "rollouts/2", 1210),
     "halted": ("olga", "rollouts/1", 1500),
@@ -309,6 +318,8 @@ def take_pictures(preview: Preview, url: str, folder: Path, only: list[str], the
             tab.open(f"{url}/{path.format(device=failing.id)}")
             if tab.js("Boolean(document.querySelector('main[data-live]'))"):
                 tab.wait("document.querySelector('.link').dataset.link === 'live'")
+            if name == "revoke":
+                tab.js("document.querySelector('#actions summary').click()")
             time.sleep(0.3)
             tab.screenshot(folder / f"console-{name}.png")
             print(folder / f"console-{name}.png", flush=True)

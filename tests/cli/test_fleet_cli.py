@@ -86,6 +86,23 @@ def test_an_unknown_application_is_said_to_be(folder: str, capsys: pytest.Captur
     assert run(capsys, "enrolments", "list", "--json", "--folder", folder)[1].strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--group", "g" * 65], "a group's name is made of"),
+        (["--tag", "<b>"], "a device has 32 tags at most, and each is made of"),
+        (["--label", "l" * 129], "a label has 128 characters at most"),
+    ],
+)
+def test_what_the_interface_would_refuse_is_refused_on_the_server_too(
+    folder: str, capsys: pytest.CaptureFixture[str], given: list[str], words: str
+) -> None:
+    """A token gives no group that no rollout could name, and an acceptance neither."""
+    for verb in (["token"], ["enrolments", "accept", "a" * 64]):
+        code, out, err = run(capsys, *verb, *given, "--folder", folder)
+        assert (code, out, words in err, "[request-unfit]" in err) == (3, "", True, True)
+
+
 def test_without_the_extra_every_verb_says_which_extra_to_install(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules.update(dict.fromkeys(('fastapi', 'sqlalchemy', 'alembic', 'uvicorn')))\n"

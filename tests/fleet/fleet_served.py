@@ -20,8 +20,10 @@ from edgeward.fleet.setup import make_fleet
 from edgeward.fleet.store.models import Certificate, Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from fastapi import APIRouter
 
     from edgeward.fleet.ports import Rollouts
 
@@ -75,6 +77,7 @@ class Served:
         made_s: int = 0,
         rollouts: Rollouts | None = None,
         check_in_s: int = 60,
+        routers: Sequence[APIRouter] = (),
     ) -> None:
         self.settings = FleetSettings(
             folder,
@@ -85,6 +88,7 @@ class Served:
             check_in_s=check_in_s,
         )
         self.rollouts = rollouts
+        self.routers = routers
         self.now_s = now_s
         self.made_s = made_s
 
@@ -97,7 +101,7 @@ class Served:
             self.settings.server_files[1].write_bytes(private)
         self.fleet = open_fleet(self.settings, rollouts=self.rollouts, now_s=self.now_s)
         listener = listen(self.settings)
-        self.server = server_of(create_app(self.fleet), self.settings)
+        self.server = server_of(create_app(self.fleet, routers=self.routers), self.settings)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
         self.thread.start()
         until(lambda: self.server.started)

@@ -105,8 +105,24 @@ def test_failures_are_read_from_the_command_line(desk: Desk) -> None:
         desk.site.round()
     shown = desk.run("ann", "rollout", "show", "1")
     assert "halted (too-many-errors)" in shown
-    assert "golden-failed" in shown
-    assert "golden-failed" in desk.run("ann", "rollout", "devices", "1", "--errors")
+    sentence = "golden-failed: golden vectors gave other scores on the device"
+    assert sentence in shown
+    table = desk.run("ann", "rollout", "devices", "1", "--errors")
+    assert sentence in table
+    assert sentence in desk.run("ann", "device", table.splitlines()[1].split()[0])
+
+
+def test_a_device_gets_its_group_and_tags_from_another_machine(desk: Desk) -> None:
+    """Tags are put on and taken off one by one; who may only look may not; a group's name must be one."""
+    name = json.loads(desk.run("ann", "devices", "--json"))[0]["id"]
+    said = desk.run("ann", "describe", name, "--label", "bed 9", "--group", "ward", "--tag", "new", "--tag", "canary")
+    assert said == f"{name}: label bed 9, group ward, tags canary, new\n"
+    assert "group none, tags canary\n" in desk.run("ann", "describe", name, "--untag", "new", "--group", "")
+    assert json.loads(desk.run("ann", "devices", "--tag", "canary", "--json"))[0]["id"] == name
+    assert "[not-permitted]" in desk.run("ben", "describe", name, "--group", "ward", code=2)
+    assert "a group's name is made of" in desk.run("ann", "describe", name, "--group", "g" * 65, code=3)
+    assert "[change-missing]" in desk.run("ann", "describe", name, code=2)
+    assert json.loads(desk.run("ann", "describe", name, "--group", "icu", "--json"))["group"] == "icu"
 
 
 @pytest.mark.parametrize(("end", "state"), [("revoke", "revoked"), ("lost", "lost")])

@@ -18,7 +18,9 @@ from edgeward.fleet.releases import Releases, listed
 from edgeward.fleet.serve import listen, url_of
 from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.toy import TASK, toy_bundle
+from edgeward.trust.ceremony import Ceremony
 from edgeward.trust.fetch import TrustClient
+from edgeward.trust.keys import Keys
 from edgeward.trust.publish import Publisher
 
 if TYPE_CHECKING:
@@ -193,6 +195,14 @@ def test_a_repository_that_somebody_else_signed_adds_no_release(kit: FleetKit, t
         releases.look(kit.now_s)
     with kit.store.reading() as session:
         assert listed(session) == []
+
+
+def test_a_family_that_waits_for_its_team_hides_no_release(kit: FleetKit, tmp_path: Path) -> None:
+    published, team = Published(tmp_path / "a", None), tmp_path / "team"
+    team.mkdir()
+    Ceremony(published.publisher.folder).delegate("hypotension", Keys(team).make_pair(team / "team.pem"))
+    releases = Releases(kit.store, published.blobs(), published.where, published.root, tmp_path / "releases")
+    assert releases.look(kit.now_s) == [TASK]
 
 
 def test_a_file_larger_than_a_piece_is_whole(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,41 +8,20 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from ceremony_support import CutError, Secrets, code_of, cut_at
 from tuf.api.metadata import Metadata
 
-from edgeward.kernel.errors import ConfigError, EdgewardError, TrustError
+from edgeward.kernel.errors import ConfigError, TrustError
 from edgeward.testing.repository import FakeWall, RepositoryLab, tiny_bundle
-from edgeward.trust import durable
-from edgeward.trust import repository as repository_module
 from edgeward.trust.ceremony import Ceremony
 from edgeward.trust.draft import Draft
 from edgeward.trust.keys import Keys
 from edgeward.trust.repository import RepositoryFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 ECG, SEPSIS = "ecg-beat", "sepsis-risk"
-
-
-class Secrets:
-    """Passphrases of a test: the same for every key; who was asked for what is kept."""
-
-    def __init__(self, secret: str = "correct horse battery") -> None:
-        self.secret = secret
-        self.asked: list[str] = []
-
-    def choose(self, key: str) -> str:
-        return self.secret
-
-    def ask(self, key: str) -> str:
-        self.asked.append(key)
-        return self.secret
-
-
-class CutError(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture
@@ -52,15 +31,17 @@ def lab(tmp_path: Path) -> RepositoryLab:
     return made
 
 
-def code_of(action: Callable[[], object]) -> str:
-    with pytest.raises(EdgewardError) as caught:
-        action()
-    return caught.value.code
-
-
 def fresh(lab: RepositoryLab) -> Ceremony:
     """The ceremony of a new process."""
     return Ceremony(RepositoryFolder(lab.repo, Keys(lab.folder / "keys"), wall=lab.wall))
+
+
+def served(lab: RepositoryLab) -> str:
+    """What a device is told: the version that is current, or the error's code."""
+    try:
+        return lab.client().latest(ECG).version
+    except TrustError as error:
+        return error.code
 
 
 def key_names(lab: RepositoryLab, role: str) -> list[str]:
@@ -212,6 +193,43 @@ def test_rotation_of_a_top_level_role(lab: RepositoryLab, role: str) -> None:
     assert not (lab.folder / "draft.json").exists()
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("role", "writes"), [("timestamp", 3), ("snapshot", 3), ("targets", 4)])
+def test_lost_key_of_a_top_level_role_is_exchanged_without_it(
+    tmp_path: Path, role: str, writes: int, when: str
+) -> None:
+    """The new key alone signs, right after the new root; cut in between, devices keep what they have meanwhile."""
+    for cut in range(1, writes + 2):
+        place = tmp_path / str(cut)
+        place.mkdir()
+        lab = RepositoryLab(place, families=(ECG,))
+        lab.publish("1.0.0")
+        lab.client().latest(ECG)
+        (place / "keys" / f"{role}-1.pem").unlink()
+        path = fresh(lab).rotate([role], place / "draft.json").path
+        if cut <= writes:
+            with cut_at(cut, when), pytest.raises(CutError):
+                fresh(lab).publish_root(Draft.read(path))
+            assert served(lab) in {"1.0.0", "signature-invalid"}
+        with cut_at(writes + 1, when):  # as many writes are all there are
+            assert fresh(lab).publish_root(Draft.read(path)) == 2
+        assert lab.client().latest(ECG).version == "1.0.0"
+        assert key_names(lab, role) == [f"{role}-2"]
+        lab.publish("1.1.0")
+        assert lab.client().latest(ECG).version == "1.1.0"
+
+
+def test_new_key_that_is_not_at_hand_leaves_the_root_as_it_was(lab: RepositoryLab, tmp_path: Path) -> None:
+    """Without the new private key nothing is signed or written, whether the old one is there or not."""
+    path = fresh(lab).rotate(["snapshot"], tmp_path / "draft.json").path
+    (tmp_path / "keys" / "snapshot-2.pem").rename(tmp_path / "snapshot-2.pem")
+    before = {p: p.read_bytes() for p in (lab.repo / "metadata").iterdir()}
+    assert code_of(lambda: fresh(lab).publish_root(Draft.read(path))) == "key-missing"
+    (tmp_path / "keys" / "snapshot-1.pem").unlink()
+    assert code_of(lambda: fresh(lab).publish_root(Draft.read(path))) == "key-missing"
+    assert {p: p.read_bytes() for p in (lab.repo / "metadata").iterdir()} == before
+
+
 def test_rotation_of_all_online_roles_at_once(lab: RepositoryLab) -> None:
     """One draft exchanges several roles' keys: what follows a theft of the server."""
     lab.client().latest(ECG)
@@ -361,7 +379,7 @@ def test_refresh_without_offline_keys_says_what_waits(lab: RepositoryLab, tmp_pa
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, when: str) -> None:
     """Cut before or after any write of a rotation, devices old and new are served, and it can be gone on with."""
     lab = RepositoryLab(tmp_path, families=(ECG,), wall=FakeWall())
     lab.publish("1.0.0")
@@ -370,34 +388,19 @@ def test_rotation_that_is_cut_leaves_devices_served(tmp_path: Path, monkeypatch:
     for part in ("repo", "keys", "trust"):
         shutil.copytree(tmp_path / part, tmp_path / "start" / part)
     kept = draft.read_bytes()
-    real = durable.write_durably
     cuts = 0
     for cut in range(1, 20):
-        left = [cut]
-
-        def write(path: Path, data: bytes, *, mode: int = 0o644, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                if when == "after":
-                    real(path, data, mode=mode)
-                raise CutError
-            real(path, data, mode=mode)
-
         for part in ("repo", "keys", "trust"):
             shutil.rmtree(tmp_path / part)
             shutil.copytree(tmp_path / "start" / part, tmp_path / part)
         draft.write_bytes(kept)
-        monkeypatch.setattr(repository_module, "write_durably", write)
-        monkeypatch.setattr("edgeward.trust.ceremony.write_durably", write)
         try:
-            fresh(lab).publish_root(Draft.read(draft))
+            with cut_at(cut, when):
+                fresh(lab).publish_root(Draft.read(draft))
         except CutError:
             cuts += 1
         else:
             break
-        finally:
-            monkeypatch.setattr(repository_module, "write_durably", real)
-            monkeypatch.setattr("edgeward.trust.ceremony.write_durably", real)
         assert lab.client().latest(ECG).version == "1.0.0"
         shutil.rmtree(tmp_path / "trust")
         assert lab.client().latest(ECG).version == "1.0.0"

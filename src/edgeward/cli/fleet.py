@@ -342,16 +342,14 @@ def _store(arguments: argparse.Namespace) -> Iterator[Store]:
 def _enrolments(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
     settings = _settings(arguments)
     with _store(arguments) as store:
+        from edgeward.fleet.api.shapes import Accept, fitting
         from edgeward.fleet.authority import Authority
         from edgeward.fleet.enrol import Enrolments, Vouch
 
         authority = Authority.load(*settings.authority_files)
-        vouch = Vouch(
-            getattr(arguments, "label", ""),
-            getattr(arguments, "group", ""),
-            tuple(getattr(arguments, "tags", ())),
-            getattr(arguments, "device_id", None),
-        )
+        given = {name: getattr(arguments, name) for name in Accept.model_fields if hasattr(arguments, name)}
+        how = fitting(Accept, given)
+        vouch = Vouch(how.label, how.group, tuple(how.tags), how.device_id)
         yield Enrolments(store, authority, days=settings.days), vouch
 
 

@@ -1,4 +1,4 @@
-"""``edgeward fleet devices|device|revoke|lost|rollouts|rollout|audit list``: what an operator does, over REST."""
+"""``edgeward fleet devices|device|describe|revoke|lost|rollouts|rollout|audit list``: operators' deeds, over REST."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def register(subjects: Any) -> None:
     devices.add_argument("--silent", action="store_true", help="only those that missed three check-ins")
     device = _verb(subjects, "device", "one device whole", run_device)
     device.add_argument("device_id", metavar="DEVICE", help="its id, d-…")
+    described = _verb(subjects, "describe", "give a device another label, group or tags", run_describe)
+    described.add_argument("device_id", metavar="DEVICE", help="its id, d-…")
+    described.add_argument("--label", help="free text for people; no patient's name")
+    described.add_argument("--group", help="the group that rollouts choose it by; '' for none")
+    described.add_argument("--tag", dest="tags", action="append", default=[], help="put it on; may be repeated")
+    described.add_argument("--untag", dest="untags", action="append", default=[], help="take it off; may be repeated")
     for end, words in _ENDS.items():
         parser = _verb(subjects, end, words, run_end)
         parser.add_argument("device_id", metavar="DEVICE", help="its id, d-…")
@@ -123,6 +129,24 @@ def _device_row(one: Mapping[str, Any]) -> tuple[str, ...]:
     return one["id"], state, moment(one["seen_s"]), one["group"], one["label"], runs, update
 
 
+def run_describe(arguments: argparse.Namespace) -> int:
+    """The verb ``fleet describe``; refused when somebody else changed the device meanwhile."""
+    change = {name: value for name in ("label", "group") if (value := getattr(arguments, name)) is not None}
+    if not change and not arguments.tags and not arguments.untags:
+        raise ConfigError("change-missing", "say what changes: --label, --group, --tag or --untag")
+    remote, path = _remote(arguments), f"/devices/{arguments.device_id}"
+    seen = remote.get(path)["device"]
+    tags = {*seen["tags"], *arguments.tags} - set(arguments.untags)
+    remote.ask("PATCH", path, {**change, "tags": sorted(tags), "revision": seen["revision"]})
+    found = remote.get(path)["device"]
+    if arguments.json:
+        say_json(found)
+    else:
+        words = f"group {found['group'] or 'none'}, tags {', '.join(found['tags']) or 'none'}"
+        print(f"{found['id']}: label {found['label'] or 'none'}, {words}")
+    return 0
+
+
 def run_end(arguments: argparse.Namespace) -> int:
     """The verbs ``fleet revoke`` and ``fleet lost``."""
     _remote(arguments).ask("POST", f"/devices/{arguments.device_id}/{arguments.end}")
@@ -160,8 +184,8 @@ def run_device(arguments: argparse.Namespace) -> int:
     say_facts(facts)
     print()
     columns = ("FAMILY", "VERSION", "BEFORE", "RUNG", "ROLLOUT", "STATE", "WHY")
-    keys = ("family", "version", "previous_version", "rung", "rollout", "update_state", "why")
-    rows = ([row[key] or "" for key in keys] for row in device["families"])
+    keys = ("family", "version", "previous_version", "rung", "rollout", "update_state")
+    rows = ([*(row[key] or "" for key in keys), _why(row)] for row in device["families"])
     say_table(columns, rows, none="it has not checked in yet")
     return 0
 
@@ -224,7 +248,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     say_table(("STAGE", "STATE", *(name.upper().replace("_", "-") for name in counts)), rows, none="no stages")
     if found["reasons"]:
         print()
-        reasons = ([one["devices"], one["standing"], one["why"] or "no reason given"] for one in found["reasons"])
+        reasons = ([one["devices"], one["standing"], _why(one)] for one in found["reasons"])
         say_table(("DEVICES", "STANDING", "WHY"), reasons, none="")
     return 0
 
@@ -243,11 +267,16 @@ def run_places(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(found)
         return 0
-    columns = ("DEVICE", "GROUP", "LABEL", "STAGE", "STANDING", "STATE", "WHY", "CHANGED")
-    names = ("device_id", "group", "label", "stage", "standing", "state", "why")
-    rows = ([*(one[name] for name in names), moment(one["changed_s"])] for one in found)
+    columns = ("DEVICE", "GROUP", "LABEL", "STAGE", "STANDING", "STATE", "CHANGED", "WHY")
+    names = ("device_id", "group", "label", "stage", "standing", "state")
+    rows = ([*(one[name] for name in names), moment(one["changed_s"]), _why(one)] for one in found)
     say_table(columns, rows, none="no device is like this")
     return 0
+
+
+def _why(one: Mapping[str, Any]) -> str:
+    """The word for programs and the sentence for people, or what there is of them."""
+    return ": ".join(filter(None, (one["why"], one["why_words"])))
 
 
 def run_deed(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeward.cli.trust import key_arguments, passphrases
+from edgeward.cli.people import key_arguments, passphrases
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _refresh(publisher: Publisher) -> None:
 
 def publish(bundle: Path, publisher: Publisher, *, allow_return: bool, with_return: str | None = None) -> None:
     """Publish one bundle and say so; an empty folder becomes a small repository."""
+    publisher.folder.require_in_force()
     if not publisher.root_path.exists():
         if publisher.folder.keys.are_of_a_ceremony:
             raise ConfigError(

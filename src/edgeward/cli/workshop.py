@@ -30,7 +30,7 @@ _EXIT_CODES = "Exit codes: 0 done, 1 a gate does not hold (and no bundle is made
 
 def register(subparsers: Any) -> None:
     """Add the verbs to the command line."""
-    from edgeward.cli.trust import key_arguments
+    from edgeward.cli.people import key_arguments
 
     train = _verb(
         subparsers, "train", "train a model, split by patient, tracked with MLflow", "--data ../mitdb", run_train

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
@@ -117,6 +119,12 @@ def one(session: Session, device_id: str, *, lock: bool = False) -> Device:
     return device
 
 
+def revision_of(device: Device, tags: Sequence[str]) -> str:
+    """What people decide on, as one word: state, label, group and tags. What a device says of itself is no part."""
+    seen = json.dumps([device.state, device.label, device.group, sorted(tags)])
+    return sha256(seen.encode()).hexdigest()[:16]
+
+
 def describe(
     session: Session,
     device_id: str,
@@ -124,27 +132,46 @@ def describe(
     label: str | None = None,
     group: str | None = None,
     tags: Sequence[str] | None = None,
+    revision: str | None = None,
     actor: str,
     now_s: int,
 ) -> None:
-    """Give a device another label, group or tags; None leaves what is there. Raises as ``one``."""
+    """Give a device another label, group or tags; None leaves what is there, and what is so already is no change.
+
+    ``revision``: what the person saw. ``RefusedError``: ``device-unknown``, ``device-changed`` (it is another by now).
+    """
     device = one(session, device_id, lock=True)
-    detail: dict[str, str | int | bool | Sequence[str] | None] = {}
-    if label is not None:
+    known = _seen(session, device, revision)
+    detail: dict[str, audit.Fact] = {}
+    if label is not None and label != device.label:
         device.label = detail["label"] = label
-    if group is not None:
+    if group is not None and group != device.group:
         device.group = detail["group"] = group
-    if tags is not None:
+    if tags is not None and set(tags) != set(known):
         session.execute(delete(DeviceTag).where(DeviceTag.device_id == device_id))
         session.add_all(DeviceTag(device_id=device_id, tag=tag) for tag in sorted(set(tags)))
         detail["tags"] = sorted(set(tags))
-    audit.record(session, actor=actor, action="device.described", subject=device_id, detail=detail, now_s=now_s)
+    if detail:
+        audit.record(session, actor=actor, action="device.described", subject=device_id, detail=detail, now_s=now_s)
 
 
-def end(session: Session, device_id: str, state: str, *, actor: str, now_s: int) -> None:
+def _seen(session: Session, device: Device, revision: str | None) -> list[str]:
+    """The device's tags, once it is what the person saw."""
+    tags = tags_of(session, [device.id])[device.id]
+    if revision is not None and revision != revision_of(device, tags):
+        raise RefusedError(
+            409,
+            "device-changed",
+            f"device {device.id} has changed since you looked: it is {device.state}, in "
+            f"{f'group {device.group!r}' if device.group else 'no group'}; look again and decide",
+        )
+    return tags
+
+
+def end(session: Session, device_id: str, state: str, *, revision: str | None = None, actor: str, now_s: int) -> None:
     """Revoke a device or call it lost (``state``): its certificates end now. Its beds go on without the fleet.
 
-    ``RefusedError``: ``device-unknown``, ``device-ended`` (it is already).
+    ``RefusedError``: ``device-ended`` (it is already), and as ``describe``.
     """
     # Applications before devices, as accepting locks them: two operators never wait for each other in a circle.
     own = select(Enrolment.fingerprint).where(Enrolment.device_id == device_id).order_by(Enrolment.fingerprint)
@@ -152,6 +179,7 @@ def end(session: Session, device_id: str, state: str, *, actor: str, now_s: int)
     device = one(session, device_id, lock=True)
     if device.state == state:
         raise RefusedError(409, "device-ended", f"device {device_id} is {state} already")
+    _seen(session, device, revision)
     device.state = state
     session.execute(update(Certificate).where(Certificate.device_id == device_id).values(state="revoked"))
     session.execute(

@@ -27,7 +27,7 @@ from edgeward.kernel.errors import TrustError
 from edgeward.kernel.limits import METADATA_BYTES_MAX
 from edgeward.trust.download import Blob
 from edgeward.trust.durable import locked, storage_error, write_durably
-from edgeward.trust.roles import wall_now
+from edgeward.trust.roles import WAITING, wall_now
 from edgeward.trust.transport import TIMEOUT_S, UnreachableError, base_url, opened
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class MetadataClient:
             with _explained():
                 client = self._client(root, now)
                 client.refresh()
-                found = None if path is None else client.get_targetinfo(path)
+                found = None if path is None or client.has_no_author(path) else client.get_targetinfo(path)
             self._raise_floor(now)
             if found is None:
                 return None
@@ -215,6 +215,15 @@ class _Client(Updater):
     def keeps_by_hash(self) -> bool:
         """Whether the repository has consistent snapshots (TUF 6.2)."""
         return bool(self._trusted_set.root.consistent_snapshot)
+
+    def has_no_author(self, path: str) -> bool:
+        """Whether ``path`` is a role's to name that targets say has yet to sign, and that has no metadata."""
+        targets, known = self._trusted_set.targets, self._trusted_set.snapshot.meta
+        waiting = targets.unrecognized_fields.get(WAITING)
+        if targets.delegations is None or path in targets.targets or not isinstance(waiting, list):
+            return False
+        role, _ = next(iter(targets.delegations.get_roles_for_target(path)), ("", False))
+        return role in waiting and f"{role}.json" not in known
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         _keep(Path(filename), data)

@@ -1,8 +1,8 @@
 """The draft of a root: one file that is carried from key holder to key holder.
 
 It holds the root in force and the next one, so that each can see what would change without the repository. When enough
-keys of both have signed (TUF 5.3.4), it becomes the next root. What is shown before signing must be all that changes:
-whoever wrote the file may be an attacker.
+keys of both have signed (TUF 5.3.4), it becomes the next root. The draft of a first root has none in force beside it.
+What is shown before signing must be all that changes: whoever wrote the file may be an attacker.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from edgeward.trust.durable import write_durably
 from edgeward.trust.roles import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner, Key
 
 NAMES = "x-edgeward-keys"
 """Field of root metadata: key id → the name of the key's file (``root-2``), so that people can speak of it.
@@ -37,7 +37,10 @@ _KEY_NAME = re.compile(r"[a-z0-9-]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """How far a draft is: valid signatures by keys of the root in force and of the next, of how many needed."""
+    """How far a draft is: valid signatures by keys of the root in force and of the next, of how many needed.
+
+    A first root needs none by a root in force.
+    """
 
     old: int
     old_needed: int
@@ -56,7 +59,7 @@ class Draft:
     ``read`` raises ``ConfigError``: ``draft-unreadable``, ``draft-forged``.
     """
 
-    def __init__(self, path: Path, previous: Metadata[Root], following: Metadata[Root]) -> None:
+    def __init__(self, path: Path, previous: Metadata[Root] | None, following: Metadata[Root]) -> None:
         self.path = path
         self.previous = previous
         self.following = following
@@ -70,27 +73,37 @@ class Draft:
         try:
             raw = path.read_bytes()
             document = json.loads(raw if len(raw) <= DRAFT_BYTES_MAX else b"")
-            previous, following = Metadata.from_dict(document["previous"]), Metadata.from_dict(document["next"])
-            previous.signed.verify_delegate("root", previous.signed_bytes, previous.signatures)
+            previous = None if document["previous"] is None else Metadata.from_dict(document["previous"])
+            following = Metadata.from_dict(document["next"])
+            if previous is not None:
+                previous.signed.verify_delegate("root", previous.signed_bytes, previous.signatures)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RepositoryError) as error:
             raise unreadable from error
-        if not isinstance(previous.signed, Root) or not isinstance(following.signed, Root):
+        if not isinstance(following.signed, Root) or not (previous is None or isinstance(previous.signed, Root)):
             raise unreadable
-        if following.signed.version != previous.signed.version + 1 or not _keys_are_what_they_say(previous, following):
+        version = 1 if previous is None else previous.signed.version + 1
+        if following.signed.version != version or not _keys_are_what_they_say(previous, following):
             raise ConfigError(
                 "draft-forged",
                 f"{path.name} does not follow from the root in force; do not sign it, say who gave it",
             )
         return cls(path, previous, following)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is of a new repository's first root."""
+        return self.previous is None
+
     def write(self) -> None:
         """Keep the draft at its path."""
-        document = {"previous": self.previous.to_dict(), "next": self.following.to_dict()}
+        previous = self.previous.to_dict() if self.previous is not None else None
+        document = {"previous": previous, "next": self.following.to_dict()}
         write_durably(self.path, json.dumps(document, indent=1).encode())
 
     def sign(self, signers: Sequence[CryptoSigner]) -> int:
         """Add the signatures of those ``signers`` that either root names; returns how many those are."""
-        named = {*self.previous.signed.roles["root"].keyids, *self.following.signed.roles["root"].keyids}
+        roots = [self.following] if self.previous is None else [self.previous, self.following]
+        named = {keyid for root in roots for keyid in root.signed.roles["root"].keyids}
         fitting = [signer for signer in signers if signer.public_key.keyid in named]
         for signer in fitting:
             self.following.sign(signer, append=True)
@@ -99,22 +112,33 @@ class Draft:
     def signatures(self) -> Signatures:
         """How far it is."""
         raw, given = self.following.signed_bytes, self.following.signatures
-        old = self.previous.signed.get_verification_result("root", raw, given)
         new = self.following.signed.get_verification_result("root", raw, given)
+        if self.previous is None:
+            return Signatures(0, 0, len(new.signed), new.threshold)
+        old = self.previous.signed.get_verification_result("root", raw, given)
         return Signatures(len(old.signed), old.threshold, len(new.signed), new.threshold)
 
-    def changes(self) -> list[str]:
-        """What would change, in words for the person who is asked to sign."""
-        before, after = self.previous.signed, self.following.signed
-        lines = [f"root version {before.version} -> {after.version}, valid until {after.expires:%Y-%m-%d}"]
+    def changes(self, shown: Callable[[str], str] = str) -> list[str]:
+        """What would change, in words for the person who is asked to sign; ``shown`` says how a key's id is written."""
+        before, after = self.previous.signed if self.previous is not None else None, self.following.signed
+        until = f"valid until {after.expires:%Y-%m-%d}"
+        lines = [
+            f"root version {before.version} -> {after.version}, {until}"
+            if before is not None
+            else f"root version 1, the FIRST of a new repository, {until}"
+        ]
         for role in ROLES:
-            old, new = before.roles[role], after.roles[role]
-            gone = [_told(before, keyid) for keyid in old.keyids if keyid not in new.keyids]
-            come = [_told(after, keyid) for keyid in new.keyids if keyid not in old.keyids]
-            lines += [f"{role}: without {name}" for name in gone] + [f"{role}: with {name}" for name in come]
-            if old.threshold != new.threshold:
+            old, new = before.roles[role] if before is not None else None, after.roles[role]
+            if before is not None and old is not None:
+                gone = [keyid for keyid in old.keyids if keyid not in new.keyids]
+                lines += [f"{role}: without {_told(before, keyid, shown)}" for keyid in gone]
+            come = [keyid for keyid in new.keyids if old is None or keyid not in old.keyids]
+            lines += [f"{role}: with {_told(after, keyid, shown)}" for keyid in come]
+            if old is None:
+                lines.append(f"{role}: {new.threshold} of {len(new.keyids)} signatures needed")
+            elif old.threshold != new.threshold:
                 lines.append(f"{role}: {new.threshold} signatures needed instead of {old.threshold}")
-        if after.consistent_snapshot != before.consistent_snapshot:
+        if before is not None and after.consistent_snapshot != before.consistent_snapshot:
             lines.append(f"consistent snapshots: {after.consistent_snapshot}")
         return lines
 
@@ -125,15 +149,27 @@ def key_name(above: Root | Targets, keyid: str) -> str:
     return name if isinstance(name, str) and _KEY_NAME.fullmatch(name) else keyid[:8]
 
 
-def _told(root: Root, keyid: str) -> str:
+def add_key(root: Root, role: str, key: Key, name: str) -> None:
+    """Give ``role`` the key, and the key its name."""
+    root.add_key(key, role)
+    root.unrecognized_fields.setdefault(NAMES, {})[key.keyid] = name
+
+
+def known_ids(above: Root | Targets) -> set[str]:
+    """The ids of every key that ``above`` names, and of those it named before as far as it tells."""
+    named = above.keys if isinstance(above, Root) else above.delegations.keys if above.delegations is not None else {}
+    return {*named, *above.unrecognized_fields.get(NAMES, {})}
+
+
+def _told(root: Root, keyid: str, shown: Callable[[str], str]) -> str:
     """Name and id: whoever wrote a draft chose the names, and nobody chooses an id."""
-    return f"{key_name(root, keyid)} (id {keyid[:16]})"
+    return f"{key_name(root, keyid)} (id {shown(keyid)})"
 
 
-def _keys_are_what_they_say(previous: Metadata[Root], following: Metadata[Root]) -> bool:
+def _keys_are_what_they_say(previous: Metadata[Root] | None, following: Metadata[Root]) -> bool:
     """Whether no key hides under a known id, and every new id is the hash of its key (TUF 4.2)."""
     for keyid, key in following.signed.keys.items():
-        known = previous.signed.keys.get(keyid)
+        known = previous.signed.keys.get(keyid) if previous is not None else None
         said = {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval}
         if known is not None:
             if known != key:

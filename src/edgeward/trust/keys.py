@@ -4,6 +4,9 @@
 passphrase; those of root, targets and the families are made with one, and belong on media that are kept apart. A key
 that its role no longer names is renamed to ``ROLE-N.pem.retired``, so that it signs nothing more.
 
+A key that its holder brought is found by its id, whatever its file is called: by the public key file beside it, or,
+where it has no passphrase, by looking.
+
 PKCS #8 stretches a passphrase little (PBKDF2, some thousand rounds), so a short one is refused.
 """
 
@@ -19,11 +22,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
 from edgeward.kernel.errors import ConfigError
-from edgeward.trust.durable import fsync_folder, write_durably
+from edgeward.trust.durable import fsync_folder, storage_error, write_durably
+from edgeward.trust.public import PUBLIC_BYTES_MAX, PUBLIC_SUFFIX, public_path, public_pem, read_public
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
+
+    from securesystemslib.signer import Key
 
 ONLINE = ("snapshot", "timestamp")
 """Roles that sign unattended, every day."""
@@ -79,34 +85,62 @@ class Keys:
 
     def any(self) -> bool:
         """Whether either folder holds a key, retired ones too."""
-        return any(True for folder in {self.online, self.offline} for _ in folder.glob("*.pem*"))
+        return any(_is_private(path) for folder in {self.online, self.offline} for path in folder.glob("*.pem*"))
 
     def remove_all(self) -> None:
         """Remove every key in both folders: only for keys just made that nothing names yet."""
         for folder in {self.online, self.offline}:
             for path in folder.glob("*.pem"):
-                path.unlink()
+                if _is_private(path):
+                    path.unlink()
+
+    def next_name(self, role: str, known: Iterable[str] = ()) -> str:
+        """The name of the next key of ``role``: after every one here and after those ``known`` by name elsewhere."""
+        here = [path.name.removesuffix(".retired") for path in self.folder(role).glob(f"{role}-*")]
+        names = [*here, *(f"{name}.pem" for name in known)]
+        return f"{role}-{max([0, *(_number(name) for name in names if _role_of(name) == role)]) + 1}"
 
     def make(self, role: str, *, known: Iterable[str] = ()) -> CryptoSigner:
-        """Make the next key of ``role``, numbered after every one here and after those ``known`` by name elsewhere.
+        """Make the next key of ``role``, named as ``next_name`` says.
 
         Never writes over a file: ``ConfigError`` ``key-exists``.
         """
-        here = [path.name.removesuffix(".retired") for path in self.folder(role).glob(f"{role}-*")]
-        names = [*here, *(f"{name}.pem" for name in known)]
-        return self._make(role, max([0, *(_number(name) for name in names if _role_of(name) == role)]) + 1)
+        return self._make(self.folder(role) / f"{self.next_name(role, known)}.pem", protect=role not in ONLINE)
 
     def make_missing(self, role: str, count: int) -> None:
         """Make keys 1 to ``count`` of ``role`` unless they are there: what a cut initialisation goes on with."""
         for number in range(1, count + 1):
-            if not (self.folder(role) / f"{role}-{number}.pem").exists():
-                self._make(role, number)
+            path = self.folder(role) / f"{role}-{number}.pem"
+            if not path.exists():
+                self._make(path, protect=role not in ONLINE)
 
-    def _make(self, role: str, number: int) -> CryptoSigner:
-        path = self.folder(role) / f"{role}-{number}.pem"
+    def make_pair(self, private: Path) -> Key:
+        """Make a holder's own key at ``private`` and its public key file beside it; returns the public key.
+
+        After a cut between the two the private key is opened, and the file that is missing is written. Raises
+        ``ConfigError``: ``key-name``, ``key-exists``, ``passphrase-short``, ``disk-full``, ``disk-error``, and of
+        opening a key.
+        """
+        if private.suffix != ".pem" or private.name.endswith(PUBLIC_SUFFIX):
+            raise ConfigError(
+                "key-name", f"name the private key's file, such as ada.pem; ada{PUBLIC_SUFFIX} comes by it"
+            )
+        public = public_path(private)
+        if public.exists():
+            raise ConfigError(
+                "key-exists", f"there is a {public.name} already; no key is written over: choose another name"
+            )
+        try:
+            signer = self.load(private) if private.exists() else self._make(private, protect=True)
+            write_durably(public, public_pem(signer.public_key))
+        except OSError as error:
+            raise storage_error(error, "making the key") from error
+        return signer.public_key
+
+    def _make(self, path: Path, *, protect: bool) -> CryptoSigner:
         if path.exists():
             raise ConfigError("key-exists", f"there is a key {path.name} already; choose an empty folder for new keys")
-        chosen = self._passphrases.choose(path.stem) if self._passphrases and role not in ONLINE else ""
+        chosen = self._passphrases.choose(path.stem) if self._passphrases and protect else ""
         if chosen and len(chosen) < PASSPHRASE_CHARS_MIN:
             raise ConfigError(
                 "passphrase-short", f"a passphrase has {PASSPHRASE_CHARS_MIN} characters or more; choose a longer one"
@@ -120,18 +154,43 @@ class Keys:
             self._opened[path] = signer
         return signer
 
-    def signers(self, role: str) -> list[CryptoSigner]:
-        """The signers of ``role``, the oldest key first.
+    def signers(self, role: str, named: Collection[str] = ()) -> list[CryptoSigner]:
+        """The signers of ``role``, the oldest key first, and those brought whose ids are ``named``.
 
         ``ConfigError``: ``key-missing``, ``key-unreadable``, ``key-permissions``, ``key-locked``, ``passphrase-wrong``.
         """
         paths = self.paths(role)
-        if not paths:
+        found = [self.load(path) for path in paths]
+        lacking = {*named} - {signer.public_key.keyid for signer in found}
+        found += [self.load(path) for path in self._brought(role, lacking) if path not in paths]
+        if not found:
             raise ConfigError(
                 "key-missing",
-                f"the keys folder holds no private key for role {role}; bring the one the repository was made with",
+                f"the keys folder holds no private key for role {role}; bring the one the repository was made with, or "
+                f"the team's own with its public key file ({PUBLIC_SUFFIX}) beside it",
             )
-        return [self.load(path) for path in paths]
+        return found
+
+    def has(self, role: str, keyid: str) -> bool:
+        """Whether the private key with this id is at hand for ``role``: only one that was brought is found."""
+        return bool(self._brought(role, {keyid}))
+
+    def _brought(self, role: str, ids: Collection[str]) -> list[Path]:
+        """Private keys whose ids are ``ids``, by any file name."""
+        files = sorted(self.folder(role).glob("*.pem")) if ids else []
+        return [path for path in files if _is_private(path) and self._id(path) in ids]
+
+    def _id(self, path: Path) -> str:
+        """The id of a private key, as far as it can be told without its passphrase; "" where it cannot."""
+        try:
+            if public_path(path).exists():
+                return read_public(public_path(path)).keyid
+            return "" if path.read_bytes().startswith(_ENCRYPTED) else self.load(path).public_key.keyid
+        except (
+            ConfigError,
+            OSError,
+        ):  # whoever's key it is, it is not needed here, or signing says that one is missing
+            return ""
 
     def load(self, path: Path) -> CryptoSigner:
         """The signer of one key file; errors as ``signers``."""
@@ -143,6 +202,10 @@ class Keys:
         )
         try:
             raw = path.read_bytes()
+            if b"PUBLIC KEY" in raw and b"PRIVATE KEY" not in raw:
+                raise ConfigError(
+                    "key-is-public", f"{path.name} is a public key, which signs nothing; give the private key beside it"
+                )
             if stat.S_IMODE(path.stat().st_mode) & 0o077 and os.name == "posix":
                 raise ConfigError(
                     "key-permissions",
@@ -175,17 +238,30 @@ class Keys:
         """Rename the keys of ``role`` that it does not name any more.
 
         ``named``: the ids of its keys. ``names``: key id → name of the key's file, where that is known; without it
-        each key is opened to see its id.
+        each key is opened to see its id. A key that was brought may have a file of any name and is kept by its id.
         """
         stems = {(names or {}).get(keyid) for keyid in named}
         if None in stems:
             gone = [path for path in self.paths(role) if self.load(path).public_key.keyid not in named]
         else:
-            gone = [path for path in self.paths(role) if path.stem not in stems]
+            gone = [path for path in self.paths(role) if path.stem not in stems and self._id(path) not in named]
         for path in gone:
             path.rename(path.with_name(f"{path.name}.retired"))
         if gone:
             fsync_folder(self.folder(role))
+
+
+def is_private_key(path: Path) -> bool:
+    """Whether the file says that it holds a private key; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return b"PRIVATE KEY" in file.read(PUBLIC_BYTES_MAX)
+    except OSError:
+        return False
+
+
+def _is_private(path: Path) -> bool:
+    return not path.name.endswith(PUBLIC_SUFFIX)
 
 
 def _role_of(name: str) -> str:

@@ -77,6 +77,7 @@ class Publisher:
         """
         folder = self.folder
         with folder.writing("making the repository"):
+            folder.require_in_force()
             if self.is_initialised:
                 raise repository_exists()
             root = Root(consistent_snapshot=True)
@@ -157,25 +158,37 @@ class Publisher:
     def refresh(self) -> list[str]:
         """Sign snapshot and timestamp anew, and targets and families when half their time is over.
 
-        Run it from a timer. Returns the roles whose half time is over and whose keys are not at hand.
+        A family that waits for the first signature of a brought key is signed too where that key is at hand. Run it
+        from a timer. Returns the roles whose half time is over and whose keys are not at hand.
         """
         with self.folder.writing("refreshing the repository"):
             state = self.folder.current()
             half = timedelta(days=self.folder.expiry.targets_days / 2)
             waiting = []
             for role, holder in state.holders().items():
-                if holder.expires - self.folder.wall() < half:
-                    if self._can_sign(role):
-                        holder.version += 1
-                        self.returns.renew(state, role)
-                    else:
-                        waiting.append(role)
+                if holder.version == 0:  # its team has not signed yet: it names nothing that could expire
+                    holder.version = int(self._can_sign(state, role))
+                    continue
+                is_due = holder.expires - self.folder.wall() < half
+                if (is_due or self._passes(state, role)) and self._can_sign(state, role):
+                    holder.version += 1
+                    self.returns.renew(state, role)
+                elif is_due:
+                    waiting.append(role)
             self.folder.commit(state)
         return waiting
 
-    def _can_sign(self, role: str) -> bool:
+    def _passes(self, state: State, role: str) -> bool:
+        """Whether a family passes to a key that was brought, is at hand and has not signed yet."""
+        if role == "targets":
+            return False
+        signed = self.folder.load(f"{state.families[role].version}.{role}.json").signatures
+        keyids = state.targets.get_delegated_role(role).keyids
+        return any(keyid not in signed and self.folder.keys.has(role, keyid) for keyid in keyids)
+
+    def _can_sign(self, state: State, role: str) -> bool:
         try:
-            self.folder.keys.signers(role)
+            self.folder.signers(role, state.above(role) or self.folder.root().signed)
         except ConfigError as error:
             if error.code in {"key-missing", "key-locked"}:
                 return False

@@ -8,6 +8,7 @@ snapshots). What a cut leaves behind has no name that a reader would ask for, an
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,12 +19,14 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from edgeward.kernel.errors import ConfigError
 from edgeward.trust.durable import fsync_folder, locked, storage_error, write_durably
-from edgeward.trust.roles import Expiry, wall_now
+from edgeward.trust.roles import WAITING, Expiry, wall_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
+
+    from securesystemslib.signer import CryptoSigner
 
     from edgeward.trust.keys import Keys
 
@@ -32,7 +35,10 @@ Signed = Root | Targets | Snapshot | Timestamp
 
 @dataclass
 class State:
-    """What the repository says now; raise the version of a role that names bundles to have it written anew."""
+    """What the repository says now; raise the version of a role that names bundles to have it written anew.
+
+    A family of version 0 has a role whose team has not signed yet: it names nothing, and is written to no file.
+    """
 
     targets: Targets
     snapshot: Snapshot
@@ -86,6 +92,37 @@ class RepositoryFolder:
         """Whether initialising came to its end here: only then is there something to publish into."""
         return (self.metadata / "timestamp.json").exists()
 
+    @property
+    def first_root(self) -> Path:
+        """What is kept of a first root whose holders have yet to sign it (``trust.first``)."""
+        return self.keys.online / "first-root.json"
+
+    def begun(self) -> dict[str, Any] | None:
+        """What is kept there; None where no first root waits. ``ConfigError`` ``repository-unreadable``."""
+        damaged = ConfigError(
+            "repository-unreadable", f"{self.first_root.name} among the keys cannot be read; restore it from its backup"
+        )
+        try:
+            found = json.loads(self.first_root.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise damaged from error
+        if not isinstance(found, dict) or not found.keys() >= {"root", "threshold", "families", "made"}:
+            raise damaged
+        return found
+
+    def require_in_force(self) -> None:
+        """``ConfigError`` ``root-not-in-force`` while the first root waits for its holders."""
+        begun = self.begun()
+        if begun is not None:
+            raise ConfigError(
+                "root-not-in-force",
+                f"nothing can be published: version 1 of the root is not in force. {begun['threshold']} of its "
+                f"{len(begun['root'])} key holders must sign the draft that init wrote (edgeward trust sign DRAFT "
+                "--key FILE), and edgeward trust sign DRAFT --repo REPO --keys KEYS then puts it in force",
+            )
+
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:
         """Hold the repository for one change; storage failures while ``what`` become ``ConfigError``."""
@@ -115,14 +152,20 @@ class RepositoryFolder:
         targets = self.load(f"{meta['targets.json'].version}.targets.json").signed
         delegations = targets.delegations
         names = list(delegations.roles or {}) if delegations is not None else []
-        families = {name: self.load(f"{meta[f'{name}.json'].version}.{name}.json").signed for name in names}
+        families = {
+            name: self.load(f"{meta[f'{name}.json'].version}.{name}.json").signed
+            if f"{name}.json" in meta
+            else unsigned()
+            for name in names
+        }
         return State(targets, snapshot.signed, timestamp.signed, families)
 
     def load(self, name: str) -> Metadata[Any]:
-        """One metadata file; errors as ``root``."""
+        """One metadata file; errors as ``root``, and ``root-not-in-force``."""
         try:
             return Metadata.from_bytes((self.metadata / name).read_bytes())
         except FileNotFoundError as error:
+            self.require_in_force()
             raise ConfigError(
                 "repository-missing",
                 f"this folder holds no repository ({name} is missing); publish a bundle into it to make one",
@@ -140,16 +183,25 @@ class RepositoryFolder:
         path.parent.mkdir(exist_ok=True)
         write_durably(path, data)
 
-    def commit(self, state: State, signed: Mapping[str, bytes] | None = None) -> None:
+    def commit(
+        self, state: State, signed: Mapping[str, bytes] | None = None, *, following: Collection[str] = ()
+    ) -> None:
         """Write what changed, the timestamp last: its rename is the moment at which readers see the new state.
 
-        ``signed``: metadata of a role that were signed before, to be put in force as they are.
+        ``signed``: metadata of a role that were signed before, to be put in force as they are. ``following``: ids of
+        keys that the next root will name, to sign with as well.
         """
         snapshot, timestamp = state.snapshot, state.timestamp
+        state.targets.unrecognized_fields.pop(WAITING, None)
+        waiting = [name for name, family in state.families.items() if family.version == 0]
+        if waiting:  # written with the next version of targets, if this is one
+            state.targets.unrecognized_fields[WAITING] = waiting
         for role, holder in state.holders().items():
             known = snapshot.meta.get(f"{role}.json")
-            if known is None or known.version != holder.version:
-                raw = (signed or {}).get(role) or self.sign(role, holder, state.above(role))
+            if holder.version and (known is None or known.version != holder.version):
+                raw = (signed or {}).get(role) or self.sign(
+                    role, holder, state.above(role), following if role == "targets" else ()
+                )
                 write_durably(self.metadata / f"{holder.version}.{role}.json", raw)
                 snapshot.meta[f"{role}.json"] = MetaFile.from_data(holder.version, raw, ["sha256"])
         snapshot.version += 1
@@ -165,17 +217,19 @@ class RepositoryFolder:
         write_durably(self.metadata / name, raw)
         return raw
 
-    def sign(self, role: str, signed: Signed, above: Root | Targets | None = None) -> bytes:
+    def sign(
+        self, role: str, signed: Signed, above: Root | Targets | None = None, following: Collection[str] = ()
+    ) -> bytes:
         """Sign ``signed`` with every key of ``role`` at hand. ``above`` names the role's keys: the root by default.
 
         ``ConfigError`` ``key-wrong`` when readers would not accept it.
         """
         signed.expires = (self.wall() + timedelta(days=self.expiry.days(role))).replace(microsecond=0)
         metadata: Metadata[Any] = Metadata(signed)
-        for signer in self.keys.signers(role):
-            metadata.sign(signer, append=True)
         if above is None:
             above = signed if isinstance(signed, Root) else self.root().signed
+        for signer in self.signers(role, above, following):
+            metadata.sign(signer, append=True)
         try:
             above.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
         except UnsignedMetadataError as error:
@@ -185,3 +239,14 @@ class RepositoryFolder:
                 "ones, nothing was published",
             ) from error
         return metadata.to_bytes()
+
+    def signers(self, role: str, above: Root | Targets, following: Collection[str] = ()) -> list[CryptoSigner]:
+        """The keys of ``role`` at hand, by name or by the ids that ``above`` gives it; errors as ``Keys.signers``."""
+        return self.keys.signers(role, {*above.get_delegated_role(role).keyids, *following})
+
+
+def unsigned() -> Targets:
+    """What stands for the metadata of a family whose team has not signed yet."""
+    family = Targets()
+    family.version = 0
+    return family

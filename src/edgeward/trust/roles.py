@@ -15,6 +15,9 @@ from edgeward.kernel.errors import ConfigError
 ROLES = ("root", "targets", "snapshot", "timestamp")
 """The top-level roles."""
 ROOT_KEYS_MAX = 9
+WAITING = "x-edgeward-waiting"
+"""Field of targets metadata: the families whose teams had not signed yet when targets were signed. Of those alone a
+device believes that they have no metadata; any other family that is missing was hidden."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import edgeward
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api import device, devices, enrolments, oidc, people, releases, repository
 from edgeward.fleet.api.guard import Needs, address_of, fleet_of, is_secure
-from edgeward.fleet.api.shapes import ErrorBody
+from edgeward.fleet.api.shapes import ErrorBody, unfit
 from edgeward.fleet.blobs import BlobsError
 from edgeward.fleet.logs import LOGGER, log
 from edgeward.fleet.metrics import CONTENT_TYPE, Metrics
@@ -165,9 +165,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_as_declared(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # Where, never what: the value stays out of the answer.
-    places = sorted({".".join(str(part) for part in one["loc"]) for one in error.errors()})
-    return _body(422, "request-unfit", f"not as declared: {', '.join(places)[:300]}; see /openapi.json")
+    return _body(422, "request-unfit", unfit(error.errors()))
 
 
 async def _http(_request: Request, error: Exception) -> Response:

@@ -1,19 +1,30 @@
 """``/api/v1/devices``: the inventory."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
 from edgeward.fleet import devices
+from edgeward.fleet.accounts import Caller
 from edgeward.fleet.api.guard import READS, Operator, TheFleet
-from edgeward.fleet.api.shapes import CertificateView, DeviceChange, DeviceDetail, DevicePage, DeviceView, Overview
+from edgeward.fleet.api.shapes import (
+    CertificateView,
+    DeviceChange,
+    DeviceDecision,
+    DeviceDetail,
+    DeviceId,
+    DevicePage,
+    DeviceView,
+    Overview,
+)
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.store.models import Certificate
 
 router = APIRouter(prefix="/api/v1", tags=["devices"])
-_Id = Annotated[str, Path(pattern=r"^d-[0-9a-f]{16}$")]
+Ending = Literal["revoke", "lost"]
+_STATE_AFTER: dict[Ending, str] = {"revoke": "revoked", "lost": "lost"}
 
 
 @router.get("/overview", summary="The fleet in numbers", dependencies=[READS])
@@ -62,7 +73,7 @@ def listed(
 
 
 @router.get("/devices/{device_id}", summary="One device whole", dependencies=[READS])
-def shown(fleet: TheFleet, device_id: _Id) -> DeviceDetail:
+def shown(fleet: TheFleet, device_id: DeviceId) -> DeviceDetail:
     """With its newest check-in and its certificates."""
     with fleet.store.reading() as session:
         row = devices.one(session, device_id)
@@ -74,36 +85,37 @@ def shown(fleet: TheFleet, device_id: _Id) -> DeviceDetail:
 
 
 @router.patch("/devices/{device_id}", status_code=204, summary="Label, group and tags of a device")
-def changed(fleet: TheFleet, caller: Operator, device_id: _Id, change: DeviceChange) -> Response:
+def changed(fleet: TheFleet, caller: Operator, device_id: DeviceId, change: DeviceChange) -> Response:
     """What is left out stays as it is."""
-    with fleet.store.writing() as session:
-        devices.describe(
-            session,
-            device_id,
-            label=change.label,
-            group=change.group,
-            tags=change.tags,
-            actor=caller.actor,
-            now_s=fleet.now_s(),
-        )
-    return Response(status_code=204)
+    return describe(fleet, caller, device_id, change)
 
 
 @router.post("/devices/{device_id}/revoke", status_code=204, summary="End a device's certificates now")
-def revoked(fleet: TheFleet, caller: Operator, device_id: _Id) -> Response:
+def revoked(fleet: TheFleet, caller: Operator, device_id: DeviceId, decision: DeviceDecision | None = None) -> Response:
     """From this moment the fleet does not know it; its beds go on. It may enrol again."""
-    return _end(fleet, device_id, "revoked", caller.actor)
+    return end(fleet, caller, device_id, "revoke", decision or DeviceDecision())
 
 
 @router.post("/devices/{device_id}/lost", status_code=204, summary="A device is lost: end its certificates now")
-def lost(fleet: TheFleet, caller: Operator, device_id: _Id) -> Response:
+def lost(fleet: TheFleet, caller: Operator, device_id: DeviceId, decision: DeviceDecision | None = None) -> Response:
     """As revoking, and the inventory says why."""
-    return _end(fleet, device_id, "lost", caller.actor)
+    return end(fleet, caller, device_id, "lost", decision or DeviceDecision())
 
 
-def _end(fleet: Fleet, device_id: str, state: str, actor: str) -> Response:
+def describe(fleet: Fleet, caller: Caller, device_id: str, change: DeviceChange) -> Response:
+    """Do it, for the console too; refusals as ``devices.describe``."""
     with fleet.store.writing() as session:
-        devices.end(session, device_id, state, actor=actor, now_s=fleet.now_s())
+        devices.describe(session, device_id, **change.model_dump(), actor=caller.actor, now_s=fleet.now_s())
+    return Response(status_code=204)
+
+
+def end(
+    fleet: Fleet, caller: Caller, device_id: str, deed: Literal["revoke", "lost"], decision: DeviceDecision
+) -> Response:
+    """Do it, for the console too; refusals as ``devices.end``."""
+    state, seen = _STATE_AFTER[deed], decision.revision
+    with fleet.store.writing() as session:
+        devices.end(session, device_id, state, revision=seen, actor=caller.actor, now_s=fleet.now_s())
     return Response(status_code=204)
 
 

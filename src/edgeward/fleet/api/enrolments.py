@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import select
 
+from edgeward.fleet.accounts import Caller
 from edgeward.fleet.api.guard import OPERATES, READS, Operator, TheFleet
 from edgeward.fleet.api.shapes import Accept, Accepted, EnrolmentView, Made, TokenMake, TokenView
 from edgeward.fleet.enrol import Vouch
+from edgeward.fleet.parts import Fleet
 from edgeward.fleet.store.models import Enrolment, EnrolmentToken
 
 router = APIRouter(prefix="/api/v1", tags=["enrolment"])
@@ -29,9 +31,13 @@ def listed(
 @router.post("/enrolments/{fingerprint}/accept", summary="Take a device in")
 def accepted(fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint, how: Accept) -> Accepted:
     """Compare the fingerprint with the one that the device shows, then accept. 409 if somebody decided already."""
+    return Accepted(device_id=accept(fleet, caller, fingerprint, how))
+
+
+def accept(fleet: Fleet, caller: Caller, fingerprint: str, how: Accept) -> str:
+    """Do it, for the console too; the device's id. Refusals as ``Enrolments.accept``."""
     vouch = Vouch(how.label, how.group, tuple(how.tags), how.device_id)
-    device = fleet.enrolments.accept(fingerprint, vouch, actor=caller.actor, now_s=fleet.now_s())
-    return Accepted(device_id=device)
+    return fleet.enrolments.accept(fingerprint, vouch, actor=caller.actor, now_s=fleet.now_s())
 
 
 @router.post("/enrolments/{fingerprint}/reject", status_code=204, summary="Refuse a device")

@@ -17,6 +17,7 @@ from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.rollout.plan_text import plan_text, read_plan, share_text
 from edgeward.fleet.rollout.state import Counts, Rollout
 from edgeward.fleet.rollout.words import Standing, Status
+from edgeward.fleet.words import why_words
 from edgeward.kernel.errors import RolloutError
 
 router = APIRouter(prefix="/api/v1", tags=["rollouts"])
@@ -154,16 +155,18 @@ class StageView(BaseModel):
 
 
 class ReasonView(BaseModel):
-    """How many devices failed for one reason."""
+    """How many devices failed for one reason; ``why_words``: the sentence for it."""
 
     standing: str
     why: str
+    why_words: str
     devices: int
 
     @classmethod
     def of(cls, reason: Reason) -> "ReasonView":
         """From what is seen."""
-        return cls(standing=reason.standing.value, why=reason.why, devices=reason.devices)
+        sentence = why_words(reason.why)
+        return cls(standing=reason.standing.value, why=reason.why, why_words=sentence, devices=reason.devices)
 
 
 class RolloutDetail(BaseModel):
@@ -195,6 +198,7 @@ class PlaceView(BaseModel):
     standing: str
     state: str
     why: str
+    why_words: str
     attempt: int
     percent: int
     chosen_s: int
@@ -213,6 +217,7 @@ class PlaceView(BaseModel):
             group=place.group,
             stage=row.stage + 1,
             why=place.why,
+            why_words=why_words(place.why) if place.why else "",
             evidence=look.evidence_of(row),
         )
 

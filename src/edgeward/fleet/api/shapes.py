@@ -1,10 +1,13 @@
-"""The bodies of ``/api/v1``: what OpenAPI shows."""
+"""The bodies of ``/api/v1``: what OpenAPI shows, and what forms and the command line are held to."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgeward.fleet.devices import TAGS_MAX, revision_of
+from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.store.models import (
     AuditEntry,
     Certificate,
@@ -16,11 +19,44 @@ from edgeward.fleet.store.models import (
     Release,
     User,
 )
+from edgeward.fleet.words import why_words
 
 Label = Annotated[str, Field(max_length=128, description="Free text for people; no patient's name")]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
 Group = Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._ -]*)?$", description="Empty: none")]
+Tags = Annotated[list[Word], Field(max_length=TAGS_MAX)]
+DeviceId = Annotated[str, Field(pattern=r"^d-[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_WORD = "letters (A to Z), digits, spaces, dots, dashes and underscores, a letter or digit first, 64 at most"
+_FITS = {
+    "family": "choose a bundle",
+    "sha256": "choose a bundle",
+    "label": "a label has 128 characters at most",
+    "group": f"a group's name is made of {_WORD}",
+    "tags": f"a device has {TAGS_MAX} tags at most, and each is made of {_WORD}",
+    "device_id": "a device's id is d- and 16 digits of 0 to 9 and a to f",
+}
+"""What each field must be, for the person who filled it in."""
+_Shape = TypeVar("_Shape", bound=BaseModel)
+
+
+def fitting(shape: type[_Shape], given: Mapping[str, Any]) -> _Shape:
+    """``given`` as ``shape``; ``RefusedError`` (422 ``request-unfit``) that says which fields must be what."""
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        raise RefusedError(422, "request-unfit", unfit(error.errors())) from error
+
+
+def unfit(errors: Sequence[Any]) -> str:
+    """What the fields at fault must be; where they stand, for those that have no words. Never a value."""
+    said = []
+    for one in errors:
+        place = [str(part) for part in one["loc"]]
+        known = next((_FITS[part] for part in place if part in _FITS), "")
+        said.append(known or f"{'.'.join(place)} is not as declared (see /openapi.json)")
+    return "; ".join(dict.fromkeys(said))[:600]
 
 
 class _Body(BaseModel):
@@ -35,7 +71,7 @@ class ErrorBody(BaseModel):
 
 
 class FamilyView(BaseModel):
-    """One model family on a device, as its newest check-in says."""
+    """One model family on a device, as its newest check-in says; ``why_words``: the sentence for ``why``."""
 
     family: str
     version: str
@@ -45,17 +81,23 @@ class FamilyView(BaseModel):
     rollout: int
     update_state: str
     why: str
+    why_words: str
 
     @classmethod
     def of(cls, row: DeviceFamily) -> "FamilyView":
         """From its row."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+        plain = {name: getattr(row, name) for name in cls.model_fields if name != "why_words"}
+        return cls(**plain, why_words=why_words(row.why) if row.why else "")
 
 
 class DeviceView(BaseModel):
-    """A device. Times are seconds since 1970; ``skew_s``: its clock minus the server's at the newest check-in."""
+    """A device. Times are seconds since 1970; ``skew_s``: its clock minus the server's at the newest check-in.
+
+    ``revision`` is another after every change of state, label, group or tags.
+    """
 
     id: str
+    revision: str
     state: str
     label: str
     group: str
@@ -85,6 +127,7 @@ class DeviceView(BaseModel):
         plain = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
         return cls(
             **plain,
+            revision=revision_of(row, tags),
             tags=tags,
             certificate_expires_s=row.expires_s,
             silent=row.state == "active" and (row.seen_s or 0) < silent_since_s,
@@ -123,12 +166,18 @@ class DeviceDetail(BaseModel):
     certificates: list[CertificateView]
 
 
-class DeviceChange(_Body):
+class DeviceDecision(_Body):
+    """``revision``: what the person saw; the deed is refused (409 ``device-changed``) when it is another by now."""
+
+    revision: Annotated[str, Field(max_length=16)] | None = None
+
+
+class DeviceChange(DeviceDecision):
     """What is left out stays."""
 
     label: Label | None = None
     group: Group | None = None
-    tags: Annotated[list[Word], Field(max_length=32)] | None = None
+    tags: Tags | None = None
 
 
 class EnrolmentView(BaseModel):
@@ -155,8 +204,8 @@ class Accept(_Body):
 
     label: Label = ""
     group: Group = ""
-    tags: Annotated[list[Word], Field(max_length=32)] = []
-    device_id: Annotated[str, Field(pattern=r"^d-[0-9a-f]{16}$")] | None = None
+    tags: Tags = []
+    device_id: DeviceId | None = None
 
 
 class Accepted(BaseModel):
@@ -170,7 +219,7 @@ class TokenMake(_Body):
 
     label: Label = ""
     group: Group = ""
-    tags: Annotated[list[Word], Field(max_length=32)] = []
+    tags: Tags = []
     days: Annotated[float, Field(gt=0, le=90)] = 1.0
 
 

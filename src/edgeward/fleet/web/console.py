@@ -1,5 +1,5 @@
 """The console's routers, for ``api.app.create_app``."""
 
-from edgeward.fleet.web import inventory, overview, sign_in, steer
+from edgeward.fleet.web import device, inventory, overview, sign_in, steer
 
-ROUTERS = (sign_in.router, overview.router, inventory.router, steer.router)
+ROUTERS = (sign_in.router, overview.router, inventory.router, device.router, steer.router)

@@ -1,4 +1,4 @@
-"""Devices, one device, applications that wait, and the audit."""
+"""Devices, applications that wait, and the audit."""
 
 import json
 from typing import Annotated, Any
@@ -10,17 +10,19 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from edgeward.fleet import devices
+from edgeward.fleet.api.enrolments import accept
 from edgeward.fleet.api.guard import Auditor, Operator, Reader, TheFleet
-from edgeward.fleet.conduct import look
-from edgeward.fleet.enrol import Vouch
+from edgeward.fleet.api.shapes import Accept, fitting
 from edgeward.fleet.parts import Fleet
-from edgeward.fleet.store.models import AuditEntry, Certificate, Device, DeviceFamily, DeviceTag, Enrolment
+from edgeward.fleet.refused import RefusedError
+from edgeward.fleet.store.models import AuditEntry, Device, DeviceFamily, DeviceTag, Enrolment
+from edgeward.fleet.web import forms
 from edgeward.fleet.web.render import page
 from edgeward.fleet.web.route import HtmlRoute
 
 router = APIRouter(route_class=HtmlRoute, include_in_schema=False)
 PAGE = 100
-_Id = Annotated[str, Path(pattern=r"^d-[0-9a-f]{16}$")]
+_ENDED_SHOWN = 200
 _Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 _Word = Annotated[str, Query(max_length=128)]
 
@@ -41,7 +43,7 @@ def listed(
     after: _Word = "",
 ) -> Response:
     """A table with filters; everything asked for stands in the address."""
-    since_s = _silent_since(fleet)
+    since_s = silent_since(fleet)
     chosen = {
         "state": state, "group": group, "tag": tag, "family": family, "version": version, "rung": rung, "text": text,
     }  # fmt: skip
@@ -55,42 +57,26 @@ def listed(
     )  # fmt: skip
 
 
-@router.get("/devices/{device_id}")
-def shown(request: Request, fleet: TheFleet, caller: Reader, device_id: _Id) -> Response:
-    """One device: what it is, what it runs, what it was ordered."""
-    with fleet.store.reading() as session:
-        row = devices.one(session, device_id)
-        context: dict[str, Any] = {
-            "device": row,
-            "tags": devices.tags_of(session, [device_id])[device_id],
-            "families": json.loads(row.report)["families"] if row.report else [],
-            "rollouts": look.of_device(session, device_id),
-            "reason_of": look.reason_of,
-            "certificates": session.scalars(
-                select(Certificate).where(Certificate.device_id == device_id).order_by(Certificate.issued_s.desc())
-            ).all(),
-            "since_s": _silent_since(fleet),
-        }
-    return page(request, "device.html", caller=caller, **context)
-
-
 @router.get("/enrolments")
 def enrolments(request: Request, fleet: TheFleet, caller: Reader) -> Response:
     """Applications that wait for somebody who compares the fingerprint."""
-    query = select(Enrolment).where(Enrolment.state == "pending").order_by(Enrolment.first_s, Enrolment.fingerprint)
-    with fleet.store.reading() as session:
-        waiting = [(row, json.loads(row.facts)) for row in session.scalars(query.limit(200))]
-        groups = choices_of(session)["group"]
-    return page(request, "enrolments.html", caller=caller, waiting=waiting, groups=groups)
+    return page(request, "enrolments.html", caller=caller, **_waiting(fleet))
 
 
 @router.post("/enrolments/{fingerprint}/accept")
 async def accepted(request: Request, fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint) -> Response:
-    """Take the device in."""
+    """Take the device in; what cannot be shows the form again with everything that was written."""
     form = await request.form()
-    tags = tuple(word for word in str(form.get("tags", "")).replace(",", " ").split() if word)
-    vouch = Vouch(str(form.get("label", ""))[:128], str(form.get("group", ""))[:64], tags[: devices.TAGS_MAX])
-    await run_in_threadpool(fleet.enrolments.accept, fingerprint, vouch, actor=caller.actor, now_s=fleet.now_s())
+    written = {name: forms.text_of(form, name) for name in ("label", "group", "tags", "device_id")}
+    given = {**written, "tags": forms.words_of(written["tags"]), "device_id": written["device_id"] or None}
+    try:
+        await run_in_threadpool(accept, fleet, caller, fingerprint, fitting(Accept, given))
+    except RefusedError as error:
+        if error.code not in {"request-unfit", "device-unknown"}:
+            raise
+        context = await run_in_threadpool(_waiting, fleet)
+        context |= {"at": fingerprint, "form": written, "message": str(error)}
+        return page(request, "enrolments.html", caller=caller, status=error.status, **context)
     return RedirectResponse("/enrolments", 303)
 
 
@@ -99,6 +85,21 @@ def rejected(fleet: TheFleet, caller: Operator, fingerprint: _Fingerprint) -> Re
     """Refuse it."""
     fleet.enrolments.reject(fingerprint, actor=caller.actor, now_s=fleet.now_s())
     return RedirectResponse("/enrolments", 303)
+
+
+def _waiting(fleet: Fleet) -> dict[str, Any]:
+    """Applications, and the devices that one of them may be: those that were ended. ``at``: whose form is wrong."""
+    query = select(Enrolment).where(Enrolment.state == "pending").order_by(Enrolment.first_s, Enrolment.fingerprint)
+    ended = select(Device).where(Device.state != "active").order_by(Device.label, Device.id).limit(_ENDED_SHOWN)
+    with fleet.store.reading() as session:
+        return {
+            "waiting": [(row, json.loads(row.facts)) for row in session.scalars(query.limit(200))],
+            "ended": session.scalars(ended).all(),
+            "groups": choices_of(session, "group")["group"],
+            "at": "",
+            "form": {"label": "", "group": "", "tags": "", "device_id": ""},
+            "message": "",
+        }
 
 
 @router.get("/audit")
@@ -125,8 +126,8 @@ def audited(
     return page(request, "audit.html", caller=caller, entries=rows[:PAGE], older=older, chosen=chosen)
 
 
-def choices_of(session: Session) -> dict[str, list[str]]:
-    """What devices can be filtered by: every value that one has."""
+def choices_of(session: Session, *names: str) -> dict[str, list[str]]:
+    """What devices can be filtered by: every value that one has, of ``names`` or of everything."""
     columns = {
         "state": Device.state, "group": Device.group, "tag": DeviceTag.tag, "family": DeviceFamily.family,
         "version": DeviceFamily.version, "rung": DeviceFamily.rung,
@@ -134,8 +135,10 @@ def choices_of(session: Session) -> dict[str, list[str]]:
     return {
         name: [value for value in session.scalars(select(column).distinct().order_by(column)) if value]
         for name, column in columns.items()
+        if not names or name in names
     }
 
 
-def _silent_since(fleet: Fleet) -> int:
+def silent_since(fleet: Fleet) -> int:
+    """Whoever was heard before it is silent."""
     return fleet.now_s() - devices.SILENT_PERIODS * fleet.settings.check_in_s

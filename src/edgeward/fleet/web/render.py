@@ -10,11 +10,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edgeward.exchange.enrol import grouped
+from edgeward.fleet import words
 from edgeward.fleet.accounts import Permission
 from edgeward.fleet.api.guard import fleet_of
 from edgeward.fleet.conduct.look import evidence_of
 from edgeward.fleet.rollout.plan_text import share_text, time_text
-from edgeward.fleet.web import words
 from edgeward.kernel.week import DAYS
 
 if TYPE_CHECKING:

@@ -50,4 +50,10 @@ async def refused(request: Request, error: EdgewardError) -> Response:
         caller = await find_caller(request)
     except EdgewardError:
         caller = None
-    return page(request, "refused.html", caller=caller, status=status_of(error), code=error.code, message=str(error))
+    shown = {"code": error.code, "message": str(error), "back": _page_before(request.url.path)}
+    return page(request, "refused.html", caller=caller, status=status_of(error), **shown)
+
+
+def _page_before(path: str) -> str:
+    """The page on which the deed at ``path`` stood: one above, and applications have no pages of their own."""
+    return "/enrolments" if path.startswith("/enrolments/") else path.rpartition("/")[0] or "/"

@@ -5,16 +5,17 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from edgeward.fleet.accounts import Caller, Permission
 from edgeward.fleet.api.guard import READS, Operator, Reader, TheFleet
 from edgeward.fleet.api.rollouts import Draft, create, decide, steers
+from edgeward.fleet.api.shapes import fitting
 from edgeward.fleet.conduct import look
 from edgeward.fleet.parts import Fleet
 from edgeward.fleet.refused import RefusedError
 from edgeward.fleet.rollout.words import Standing
+from edgeward.fleet.web import forms
 from edgeward.fleet.web.inventory import choices_of
 from edgeward.fleet.web.live import stream
 from edgeward.fleet.web.render import fragment, page
@@ -97,9 +98,7 @@ async def steered(
 ) -> Response:
     """Do it, on the picture that the person saw."""
     caller = await steers(request, deed)
-    seen = str((await request.form()).get("revision", ""))
-    if not seen.isdigit():
-        raise RefusedError(422, "request-unfit", "the form lacks what you saw; load the page anew")
+    seen = forms.seen(await request.form(), r"[0-9]{1,15}")
     await run_in_threadpool(decide, fleet, caller, number, deed, int(seen))
     return RedirectResponse(f"/rollouts/{number}", 303)
 
@@ -130,18 +129,15 @@ def _offered(fleet: Fleet) -> dict[str, Any]:
     with fleet.store.reading() as session:
         return {
             "releases": look.releases(session, fleet.desk),
-            "groups": choices_of(session)["group"],
+            "groups": choices_of(session, "group")["group"],
             "day_names": DAYS,
         }
 
 
 def _draft(fleet: Fleet, caller: Caller, form: dict[str, str], days: list[str]) -> int:
     family, _, sha256 = form.get("release", "").partition("/")
-    try:
-        draft = Draft(family=family, sha256=sha256 or None, label=form.get("label", ""), plan=_plan(form, days))
-    except ValidationError as error:
-        raise RefusedError(422, "request-unfit", "choose a bundle; a label has 128 characters at most") from error
-    return create(fleet, caller, draft)
+    given = {"family": family, "sha256": sha256 or None, "label": form.get("label", ""), "plan": _plan(form, days)}
+    return create(fleet, caller, fitting(Draft, given))
 
 
 def _plan(form: dict[str, str], days: list[str]) -> dict[str, Any]:

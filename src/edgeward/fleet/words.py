@@ -1,4 +1,4 @@
-"""What the console calls things: one sentence for every word that a device or a rollout can say."""
+"""What people read, in the console and by REST: one sentence for every word that a device or a rollout can say."""
 
 from __future__ import annotations
 
