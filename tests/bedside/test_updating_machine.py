@@ -295,6 +295,7 @@ def test_nothing_is_fetched_outside_of_maintenance_windows() -> None:
     updater.order(made.repository.order(2))
     record = made.until(updater, waits_for(Why.WINDOW_CLOSED))
     assert (record.state, made.repository.downloads) == (S.OFFERED, 0)
+    assert record.message == "it waits for its maintenance window, which opens Thu 2026-01-01 14:00 Europe/Berlin"
     made.until(updater, ended)
     assert made.clock.wall().hour == 13
     assert version_of(made) == "1.1.0"
