@@ -24,7 +24,7 @@ BEDS = 4
 UPDATES = """
 [updates]
 look_min = 0.1
-shadow_min = 0.1
+shadow_min = 0.2
 soak_min = 0.1
 """
 
@@ -92,7 +92,7 @@ def test_a_ward_without_any_bundle_takes_the_first_that_is_published_without_a_r
         Monitors([bed(1, hr=80.0)], ward.hl7_port, period_s=PERIOD_S),
     ):
         ward.words(rf"update: ({TASK} has no bundle yet)")
-        since = len(ward.heard)
+        since = ward.wait("process", lambda m: m["name"] == "assess" and m["what"] == "back") + 1
         repository.publish("1.0.0")
         ward.words(rf"update: {TASK} 1\.0\.0 (committed)", 60)
         ward.wait("score", accepted, since)

@@ -231,8 +231,8 @@ class Families:
     def _told(self, record: Record) -> None:
         order = record.order
         if order is not None:
-            told = record.message or "it waits"
-            why = f": {told} [{record.code or record.why}]" if record.why is not None else ""
+            told = f"{record.message} " if record.message else ""
+            why = f": {told}[{record.code or record.why}]" if record.why is not None else ""
             self._say(f"update: {order.family} {order.version} {record.state.value}{why}")
         self._changed()
 

@@ -152,7 +152,7 @@ def _evident(record: Record, happening: Happening) -> Record:
     if isinstance(happening, Committed) and not record.soaked:
         raise IllegalStepError("Committed before the soak held")
     if isinstance(happening, Compared):
-        record = replace(record, compared=True, why=None)
+        record = replace(record, compared=True, why=None, code="", message="")
     if isinstance(happening, Held):
         record = replace(record, soaked=True)
     return record
@@ -166,8 +166,8 @@ def _waits(record: Record, waits: Waits, now_ns: int, limits: Limits) -> tuple[R
         fails = Fails(ended, code=ended.value, message="it waited as long as it may; the bundle in use stays in use")
         return _end(record, fails, now_ns)
     # A wait is told, not recorded: the record on the disk says the same after a boot.
-    told = {"why": waits.why, "code": "", "message": waits.message}
-    return replace(record, **told, waited_ns=waited_ns, seen_ns=now_ns), ()
+    after = replace(record, why=waits.why, code="", message=waits.message, waited_ns=waited_ns, seen_ns=now_ns)
+    return after, ()
 
 
 def _fails(record: Record, order: Order, fails: Fails, now_ns: int, limits: Limits) -> tuple[Record, tuple[Duty, ...]]:
