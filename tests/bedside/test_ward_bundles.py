@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from edgeward.bedside.system import SystemClock
 from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.machine import Updater
 from edgeward.bedside.ward_bundles import WardBundles
+from edgeward.bedside.ward_run import WardLoop
 from edgeward.exchange.words import UpdateState, Why
 from edgeward.kernel.errors import ConfigError
 from edgeward.testing.clock import ManualClock
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeward.bedside.slot import Slot
+    from edgeward.bedside.ward import Ward
     from edgeward.exchange.checkin import Order
 
 TASK = "ecg-beat"  # the name of the repository's tiny bundle
@@ -251,3 +254,24 @@ def test_a_refusal_of_what_is_in_charge_no_more_harms_nobody(bundles: WardBundle
     assert bundles.refused(TASK, old.sha256, "golden-failed") is None
     assert made.versions() == ("2.0.0", "2.0.0")
     assert bundles.refused("other", old.sha256, "golden-failed") is None
+
+
+def test_a_refusal_is_about_the_bundle_in_charge_when_it_was_heard(bundles: WardBundles, tmp_path: Path) -> None:
+    """The rim acts on it off its loop; by then another bundle may be in charge."""
+    committed(bundles, tmp_path, "1.0.0")
+    heard_of = bundles.live(TASK).charge
+    asked: list[tuple[str, str, str]] = []
+
+    def refused(task: str, sha256: str, code: str) -> None:
+        asked.append((task, sha256, code))
+
+    async def hear() -> None:
+        loop = WardLoop(cast("Ward", None), {}, [], [], SystemClock(), refused=refused, lives=bundles.lives)
+        loop._loop = asyncio.get_running_loop()
+        loop._refused(TASK, "golden-failed")
+        committed(bundles, tmp_path, "2.0.0")
+        await asyncio.gather(*loop._work)
+
+    asyncio.run(hear())
+    assert heard_of is not None
+    assert asked == [(TASK, heard_of.sha256, "golden-failed")]
