@@ -218,9 +218,9 @@ def test_a_bundle_that_was_refused_is_not_fetched_again(ward: Ward) -> None:
     """Neither by later looks nor after a restart, which says once why it is not taken; the next version is."""
     files = MemoryFiles()
     repository, bundles = MemoryRepository.of(files, "1.0.0"), MemoryBundles(files)
-    until(lambda: version_of(ward.begin(repository, bundles, SOON)) == "1.0.0")
-    for families in ward.made:
-        families.close()
+    first = ward.begin(repository, bundles, SOON)
+    until(lambda: version_of(first) == "1.0.0")
+    first.close()
     repository.publish("1.1.0")
 
     def golden_fails(_path: Path) -> TrialResult:
