@@ -46,9 +46,9 @@ class Listener(Protocol):
 class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
-    ``refused``: called with task and code, off the loop's thread, when a bundle cannot be what it should be; what it
-    returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds are
-    watched. ``news``: asked at each tick what to tell besides.
+    ``refused``: called with task, hash and code, off the loop's thread, when the bundle in charge cannot be what it
+    should be; what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change
+    while beds are watched. ``news``: asked at each tick what to tell besides.
     """
 
     ward: Ward
@@ -57,7 +57,7 @@ class WardLoop:
     listeners: Sequence[Listener]
     clock: Clock
     end_ns: int | None = None
-    refused: Callable[[str, str], dict[str, Any] | None] | None = None
+    refused: Callable[[str, str, str], dict[str, Any] | None] | None = None
     lives: Lives | None = None
     news: Sequence[Callable[[int], list[Message]]] = ()
     _loop: asyncio.AbstractEventLoop | None = None
@@ -93,10 +93,6 @@ class WardLoop:
         """End the ward; from the loop's thread (a signal handler of the loop)."""
         self._stop.set()
 
-    def restart_assessment(self, settings: dict[str, Any]) -> None:
-        """Start the assessment anew with other settings; from any thread."""
-        self._from_thread(self._restart, settings)
-
     def act(self, action: str, bed: str, stay: int, alert: str = "", minutes: float = 0.0) -> None:
         """``Ward.act`` for another thread (the page's). Raises what it raises; ``EngineError`` where nobody answers."""
         assert self._loop is not None
@@ -129,15 +125,16 @@ class WardLoop:
         self.ward.hear(name)
 
     def _refused(self, task: str, code: str) -> None:
-        if self.refused is not None and self._loop is not None:
-            work = self._loop.create_task(self._return(task, code))
+        charge = None if self.lives is None else self.lives.of(task).charge  # now: it may be another in a moment
+        if self.refused is not None and self._loop is not None and charge is not None:
+            work = self._loop.create_task(self._return(task, charge.sha256, code))
             self._work.add(work)
             work.add_done_callback(self._work.discard)
 
-    async def _return(self, task: str, code: str) -> None:
+    async def _return(self, task: str, sha256: str, code: str) -> None:
         """A bundle turned out to be none for this device: go back to the one before, off the loop (the disk waits)."""
         assert self.refused is not None
-        settings = await asyncio.to_thread(self.refused, task, code)
+        settings = await asyncio.to_thread(self.refused, task, sha256, code)
         if settings is not None:
             self._restart(settings)
 

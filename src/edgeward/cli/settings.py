@@ -40,6 +40,7 @@ _TABLES = {
     "sdc": "[[sdc]]",
     "out": "[out]",
     "fleet": "[fleet]",
+    "updates": "[updates]",
 }
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
