@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -361,6 +362,28 @@ def test_return_from_a_damaged_slot_does_not_refuse_its_bundle() -> None:
         files.put(slot.path, b"dust")
         store.revert("slot-damaged")
         assert (version_of(store), store.refused(slot.sha256)) == ("1.0.0", "")
+
+
+def test_a_commit_judges_what_is_on_trial_when_its_turn_comes() -> None:
+    """A refusal that holds the slots when a commit comes is over before the commit looks."""
+    told: list[str] = []
+    with SlotStore(ROOT, disk_with("1.0.0")) as store:
+        staged = store.stage(INBOX / "1.1.0.ewb")
+
+        def commit() -> None:
+            try:
+                store.commit(staged)
+            except ConfigError as error:
+                told.append(error.code)
+
+        committing = threading.Thread(target=commit)
+        with store.unchanged():
+            committing.start()
+            committing.join(0.2)
+            store.refuse(staged.sha256, "golden-failed")
+        committing.join(20)
+        assert told == ["slot-not-on-trial"]
+        assert (version_of(store), store.refused(staged.sha256)) == ("1.0.0", "golden-failed")
 
 
 def test_look_needs_no_lock_and_changes_nothing() -> None:

@@ -295,6 +295,7 @@ def test_nothing_is_fetched_outside_of_maintenance_windows() -> None:
     updater.order(made.repository.order(2))
     record = made.until(updater, waits_for(Why.WINDOW_CLOSED))
     assert (record.state, made.repository.downloads) == (S.OFFERED, 0)
+    assert record.message == "it waits for its maintenance window, which opens Thu 2026-01-01 14:00 Europe/Berlin"
     made.until(updater, ended)
     assert made.clock.wall().hour == 13
     assert version_of(made) == "1.1.0"
@@ -428,6 +429,7 @@ def test_shadow_runs_its_time_and_needs_enough_windows() -> None:
     updater = soaked(made, live, shadow_s=300)
     began_ns = made.clock.monotonic_ns()
     record = made.until(updater, waits_for(Why.NO_INPUT))
+    assert "windows were compared, 50 are needed" in record.message
     assert (made.clock.monotonic_ns() - began_ns) / 1e9 >= 300
     assert record.state is S.STAGED
     live.compared = Shadow(True, 50, 1, 0, 1_200, 50_000)

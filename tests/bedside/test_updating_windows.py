@@ -81,6 +81,13 @@ def test_next_opening_is_found_across_a_change() -> None:
     assert windows.next_open(open_now) == open_now
 
 
+def test_a_wait_says_when_it_ends_in_the_sites_time() -> None:
+    thursday = datetime(2026, 12, 3, 12, tzinfo=UTC)
+    opens = "it waits for its maintenance window, which opens Sat 2026-12-05 02:00"
+    assert of("Sat 02:00-04:00", BERLIN).wait_words(thursday) == f"{opens} Europe/Berlin"
+    assert of("Sat 02:00-04:00", UTC).wait_words(thursday) == f"{opens} UTC"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -347,7 +347,7 @@ def test_a_process_that_says_what_it_cannot_mean_is_replaced(hospital: Hospital)
 def test_a_refusal_is_handed_on_whoever_reads_it_first(hospital: Hospital) -> None:
     """The tick and the loop's reader hear through the same door: neither may swallow it."""
     refused: list[tuple[str, str]] = []
-    hospital.ward.refused = lambda task, code, _sha256: refused.append((task, code))
+    hospital.ward.refused = lambda task, _sha256, code: refused.append((task, code))
     hospital.assess._heard.append(("refused", {"task": "toy", "code": "golden-failed", "sha256": "a"}))
     hospital.run(0.1)
     hospital.assess._heard.append(("refused", {"task": "toy", "code": "bundle-damaged", "sha256": "a"}))

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeward.bedside.system import SystemClock
+from edgeward.bedside.updating.journal import Journal
+from edgeward.bedside.updating.machine import Updater
 from edgeward.bedside.ward_bundles import WardBundles
+from edgeward.exchange.words import UpdateState, Why
 from edgeward.kernel.errors import ConfigError
+from edgeward.testing.clock import ManualClock
 from edgeward.testing.repository import tiny_bundle
+from edgeward.testing.updates import order_of, passes
+from edgeward.trust.download import DownloadReport
+from edgeward.trust.offer import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeward.bedside.slot import Slot
+    from edgeward.exchange.checkin import Order
 
 TASK = "ecg-beat"  # the name of the repository's tiny bundle
 
@@ -36,12 +44,6 @@ def staged(bundles: WardBundles, tmp_path: Path, version: str) -> Slot:
     file = tmp_path / "bundle.ewb"
     file.write_bytes(tiny_bundle(version))
     return bundles.slots(TASK).stage(file)
-
-
-def charge_of(bundles: WardBundles) -> str:
-    charge = bundles.live(TASK).charge
-    assert charge is not None
-    return charge.sha256
 
 
 def committed(bundles: WardBundles, tmp_path: Path, *versions: str) -> None:
@@ -87,7 +89,7 @@ def test_who_asks_what_is_in_charge_waits_for_no_slot(bundles: WardBundles, tmp_
         bundles.settings()
         asked.append(bundles.shown()[0]["version"])
 
-    with bundles.lock:
+    with bundles.slots(TASK).unchanged():
         thread = threading.Thread(target=ask)
         thread.start()
         thread.join(20)
@@ -99,30 +101,153 @@ def test_a_bundle_that_the_assessment_refuses_is_gone_back_from(
 ) -> None:
     """The process starts anew with the one before; where there is none, it stays as it is and people are told."""
     committed(bundles, tmp_path, "1.0.0", "1.1.0")
-    settings = bundles.refused(TASK, "golden-failed", charge_of(bundles))
+    before = bundles.slots(TASK).active()
+    assert before is not None
+    settings = bundles.refused(TASK, before.sha256, "golden-failed")
     assert settings is not None
     active = bundles.slots(TASK).active()
     assert active is not None
+    assert bundles.slots(TASK).refused(before.sha256) == "golden-failed"
     assert (active.version, settings["tasks"][0]["sha256"]) == ("1.0.0", active.sha256)
     assert bundles.shown()[0]["version"] == "1.0.0"
-    assert bundles.refused(TASK, "golden-failed", charge_of(bundles)) is None
+    assert bundles.refused(TASK, before.sha256, "golden-failed") is None, "it is gone already"
+    assert bundles.refused(TASK, active.sha256, "golden-failed") is None
     assert "none to return to" in said[-1]
 
 
-def test_a_candidate_that_took_over_and_is_refused_is_its_updater_s_matter(
-    bundles: WardBundles, tmp_path: Path
+# --- a refusal, and an update that is about to be committed
+
+
+class Soaking:
+    """2.0.0 has taken over from 1.0.0 and its updater is one turn away from the commit."""
+
+    def __init__(self, bundles: WardBundles, tmp_path: Path) -> None:
+        self.bundles, self.slots, self.live = bundles, bundles.slots(TASK), bundles.live(TASK)
+        committed(bundles, tmp_path, "1.0.0")
+        self.clock = ManualClock()
+        raw = tiny_bundle("2.0.0")
+        self.order = order_of(raw, "2.0.0", soak_s=60)
+        (self.slots.incoming / f"{self.order.sha256[:16]}.ewb").write_bytes(raw)
+        self.updater = Updater(
+            TASK,
+            Downloaded(self.order, len(raw)),
+            self.slots,
+            Journal(self.slots.root),
+            self.live,
+            self.clock,
+            passes,
+        )
+        self.updater.boot()
+        self.updater.order(self.order)
+        self.live.safe = lambda: True  # type: ignore[method-assign]
+        for _ in range(3):
+            self.updater.turn()
+            self.heard()
+        assert self.updater.record.state is UpdateState.SOAKING
+
+    def heard(self) -> None:
+        """The process takes what it is told and says so; it is well."""
+        for told in self.bundles.lives.due():
+            facts = {"scores": 9, "failures": 0, "served": True, "down": False, "safe": True, "shadow": None}
+            self.bundles.lives.heard("serving", {"task": TASK, "turn": told.turn, "sha256": told.sha256, **facts})
+
+    def versions(self) -> tuple[str, str]:
+        """Active in the slots, and in charge of the beds."""
+        active, charge = self.slots.active(), self.live.charge
+        assert active is not None
+        assert charge is not None
+        return active.version, charge.version
+
+
+class Downloaded:
+    """A fetcher whose bundle lies there already."""
+
+    def __init__(self, order: Order, length: int) -> None:
+        self._offer = Offer(TASK, order.version, order.sha256, length)
+
+    def latest(self, name: str) -> Offer:
+        return self._offer
+
+    def download(self, offer: Offer, dest: Path, **_: object) -> DownloadReport:
+        assert dest.is_file()
+        return DownloadReport(offer.length, 0, 0)
+
+    def patch(self, *_: object, **__: object) -> bool:
+        return False
+
+
+def test_a_refusal_before_the_commit_keeps_it_from_being_committed(bundles: WardBundles, tmp_path: Path) -> None:
+    """Its soak held and nothing else speaks against it: beds have the one before again, and it is never taken again."""
+    made = Soaking(bundles, tmp_path)
+    assert made.versions() == ("1.0.0", "2.0.0")
+    assert bundles.refused(TASK, made.order.sha256, "golden-failed") is None
+    made.clock.advance(61)
+    made.updater.turn()
+    record = made.updater.record
+    assert (record.state, record.why, record.code) == (UpdateState.ROLLED_BACK, Why.SOAK_FAILED, "golden-failed")
+    assert made.versions() == ("1.0.0", "1.0.0")
+    assert made.slots.refused(made.order.sha256) == "golden-failed"
+
+
+def test_a_refusal_after_the_commit_returns_from_it(bundles: WardBundles, tmp_path: Path) -> None:
+    """It was heard while the candidate was on trial, and comes to the slots when it is not any more."""
+    made = Soaking(bundles, tmp_path)
+    made.clock.advance(61)
+    made.updater.turn()
+    assert made.versions() == ("2.0.0", "2.0.0")
+    assert bundles.refused(TASK, made.order.sha256, "golden-failed") is not None
+    assert made.versions() == ("1.0.0", "1.0.0")
+    assert made.slots.refused(made.order.sha256) == "golden-failed"
+
+
+def test_a_refusal_in_the_midst_of_a_commit_waits_for_its_end(bundles: WardBundles, tmp_path: Path) -> None:
+    """It never sees slots that say the one thing and are about to say the other."""
+    made = Soaking(bundles, tmp_path)
+    answers: list[object] = []
+
+    def refuse() -> None:
+        answers.append(bundles.refused(TASK, made.order.sha256, "golden-failed"))
+
+    refusing = threading.Thread(target=refuse)
+    with made.slots.unchanged():  # the commit has begun
+        refusing.start()
+        refusing.join(0.2)
+        assert answers == []
+        made.clock.advance(61)
+        made.updater.turn()
+        assert made.updater.record.state is UpdateState.COMMITTED
+    refusing.join(20)
+    assert answers != [None]
+    assert made.versions() == ("1.0.0", "1.0.0")
+
+
+def test_a_commit_that_comes_to_a_trial_just_refused_is_none(
+    bundles: WardBundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slots still call the one before active: refusing that for the candidate's fault would be the wrong one."""
-    committed(bundles, tmp_path, "1.0.0")
-    candidate = staged(bundles, tmp_path, "2.0.0")
-    live = bundles.live(TASK)
-    live.activate(candidate)
-    (told,) = bundles.lives.due()
-    facts = {"scores": 0, "failures": 0, "served": False, "down": False, "safe": True, "shadow": None}
-    bundles.lives.heard("serving", {"task": TASK, "turn": told.turn, "sha256": candidate.sha256, **facts})
-    assert live.charge == candidate
-    assert bundles.refused(TASK, "golden-failed", charge_of(bundles)) is None
-    active = bundles.slots(TASK).active()
-    assert active is not None
-    assert active.version == "1.0.0"
-    assert bundles.refused("other", "golden-failed", candidate.sha256) is None
+    """The refusal comes between the updater's look at the slot and its commit."""
+    made = Soaking(bundles, tmp_path)
+    real = made.slots.commit
+
+    def late(slot: Slot) -> None:
+        bundles.refused(TASK, slot.sha256, "golden-failed")
+        real(slot)
+
+    monkeypatch.setattr(made.slots, "commit", late)
+    made.clock.advance(61)
+    made.updater.turn()
+    record = made.updater.record
+    assert (record.state, record.code) == (UpdateState.ROLLED_BACK, "golden-failed")
+    assert made.versions() == ("1.0.0", "1.0.0")
+    assert made.slots.refused(made.order.sha256) == "golden-failed"
+
+
+def test_a_refusal_of_what_is_in_charge_no_more_harms_nobody(bundles: WardBundles, tmp_path: Path) -> None:
+    """It was said of 1.0.0, and 2.0.0 was committed before it was acted upon."""
+    made = Soaking(bundles, tmp_path)
+    old = made.slots.active()
+    assert old is not None
+    made.clock.advance(61)
+    made.updater.turn()
+    assert bundles.refused(TASK, old.sha256, "golden-failed") is None
+    assert made.versions() == ("2.0.0", "2.0.0")
+    assert bundles.refused("other", old.sha256, "golden-failed") is None

@@ -13,6 +13,7 @@ from edgeward.kernel.errors import ConfigError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "ward.toml"
 OUT = '[out]\ndevice = "d"\n'
+LINK = "[fleet]\nurl = 'https://f'\nca = 'c'\n"
 
 
 def test_the_example_is_valid_and_means_what_it_says() -> None:
@@ -32,6 +33,10 @@ def test_the_example_is_valid_and_means_what_it_says() -> None:
     assert ward.ways.fhir_out is not None
     assert dict(ward.ways.fhir_out.author.systems) == {"HOSP": "urn:oid:1.2.276.0.76.4.1"}
     assert ward.cloud is not None
+    assert ward.fleet is not None
+    assert (ward.updates.windows, ward.updates.zone) == (("Mon-Fri 02:00-05:00",), "Europe/Berlin")
+    assert (ward.updates.rate_kib_s, ward.updates.memory_mib_max, ward.updates.defer_h) == (1024, 512, 24)
+    assert (ward.updates.look_min, ward.updates.shadow_min, ward.updates.soak_min) == (60, 10, 10)
     hl7, _ = load_hl7(EXAMPLE)
     assert hl7.tls is not None
 
@@ -88,6 +93,12 @@ def test_plain_text_to_another_machine_is_a_decision_of_the_site(tmp_path: Path)
         (OUT + "[out.fhir]\nurl = 'http://fhir.example'", "[out.fhir]", "https://HOST/BASE"),
         (OUT + "[out.fhir]\nurl = 'https://f'\nsystems = {A = 3}", "[out.fhir.systems]", "URI"),
         ("[cloud]\nurl = 'http://x'", "[cloud]", "https://HOST"),
+        ("[updates]\nwindows = ['always']", "[updates] windows:", "Mon-Fri 02:00-05:00"),
+        ("[updates]\nwindows = '02:00-03:00'", "[updates] windows", "list of texts"),
+        ("[updates]\nzone = 'Mars'", "[updates] zone", "Europe/Berlin"),
+        ("[updates]\nshadow_min = 0", "[updates] shadow_min", "between 0.1 and 1440"),
+        ("[updates]\nmemory = 3", "[updates]", "memory_mib_max"),
+        (LINK + "rate_kib_s = 3\nzone = 'UTC'", "[fleet] rate_kib_s, zone:", "[updates]"),
     ],
 )
 def test_what_is_wrong_is_told_by_table_key_and_remedy(tmp_path: Path, text: str, starts: str, remedy: str) -> None:

@@ -215,6 +215,12 @@ class SlotStore:
 
     # --- changing
 
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """While the block runs nobody else changes anything here: for whoever must look first and act then."""
+        with self._changing:
+            yield
+
     def room_for(self, length: int, *, download: Path | None = None) -> None:
         """``ConfigError`` ``disk-full`` unless a bundle of ``length`` bytes can be staged.
 
@@ -278,9 +284,9 @@ class SlotStore:
 
     def commit(self, slot: Slot) -> None:
         """Make the slot on trial the active one, in one rename; the active one becomes the previous."""
-        if self._state.trial != slot:
-            raise ConfigError("slot-not-on-trial", "only the slot on trial can be committed; stage it again")
         with self._change("committing the bundle"):
+            if self._state.trial != slot:
+                raise ConfigError("slot-not-on-trial", "only the slot on trial can be committed; stage it again")
             refused = tuple(item for item in self._state.refused if item[0] != slot.sha256)
             self._save(_State(active=slot, previous=self._state.active, refused=refused))
 

@@ -136,7 +136,7 @@ class Ward:
         self._hello = hello
         self._updates = updates
         self.refused: Callable[[str, str, str], None] | None = None
-        """Called with task, code and SHA-256 when the assessment or an ECG stream refuses a bundle."""
+        """Called with task, SHA-256 and code when the assessment or an ECG stream refuses a bundle."""
         self._known = len(beds.plans)
         self._stays: dict[int, HeldStay] = {}
         self._empty_since: dict[str, int] = {}
@@ -322,7 +322,7 @@ class Ward:
     def _of_bundles(self, kind: str, data: Mapping[str, Any]) -> None:
         """Audit that a bundle took over, and greet anew with it; hand on that one is refused."""
         if kind == REFUSED and self.refused is not None:
-            self.refused(str(data["task"]), str(data["code"]), str(data["sha256"]))
+            self.refused(str(data["task"]), str(data["sha256"]), str(data["code"]))
         if self._updates is None:
             return
         for swap in self._updates.heard(kind, data):

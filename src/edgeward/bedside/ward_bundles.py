@@ -1,13 +1,13 @@
 """The bundles of a ward: slots per task, updates behind the beds, and what the assessment process is told of them.
 
 What lies in the slots is the disk's matter and waits for it; which bundle is in charge while beds are
-watched is ``lives``' (``lives``), which never waits. A bundle that is fetched while beds are watched runs from the
-next start; only where a task has none at all does the assessment take it at once.
+watched is ``lives``' (``lives``), which never waits. Two may change slots while beds are watched: a family's updater
+(``updating.families``), and whoever runs its bundle and refuses it. Both act under the slots' own lock, on what the
+slots say in that moment.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeward.bedside.assess.plans import plan_of
@@ -15,9 +15,9 @@ from edgeward.bedside.lives import Lives
 from edgeward.bedside.model import FAMILY, try_bundle
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
-from edgeward.bedside.updating.local import named, update_now
-from edgeward.kernel.errors import ConfigError, EdgewardError
-from edgeward.trust.fetch import TrustClient
+from edgeward.bedside.updating.families import Families
+from edgeward.bedside.updating.local import named
+from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from edgeward.bedside.cloud import CloudSettings
     from edgeward.bedside.streams_live import StreamsLive
     from edgeward.bedside.trial import TrialResult
+    from edgeward.bedside.updating.rules import Fetcher, OwnOrders, Rules
     from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
     from edgeward.kernel.clock import Clock
 
-_END_S = 5.0
-
 
 class WardBundles:
-    """Slots of every family under ``state_dir``; a context manager. ``say`` tells the operator what came of an update.
+    """Slots of every family under ``state_dir``; a context manager. ``say`` tells the operator what came of a refusal.
 
     ``ecg``: beds with an ECG, whose streams are served by the family ``ecg-beat``.
     """
@@ -60,9 +59,6 @@ class WardBundles:
         self._ecg = tuple(ecg)
         families = (*tasks, FAMILY) if ecg else tasks
         self._slots = {task: SlotStore(self._state_dir / "slots" / task) for task in families}
-        self.lock = threading.Lock()
-        """A start's update and a refusal take turns by it; a fleet's updaters lean on the slots' own lock."""
-        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         """Open every slot. Raises ``ConfigError`` (``slots-in-use``, ``disk-full``, ``disk-error``)."""
@@ -85,8 +81,6 @@ class WardBundles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._thread is not None:
-            self._thread.join(_END_S)
         for slots in self._slots.values():
             slots.close()
 
@@ -116,17 +110,21 @@ class WardBundles:
             rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
         return rows
 
-    def refused(self, task: str, code: str, sha256: str) -> dict[str, Any] | None:
-        """The active bundle of ``task`` cannot run here: return to the one before.
+    def refused(self, task: str, sha256: str, code: str) -> dict[str, Any] | None:
+        """The bundle ``sha256``, in charge of ``task``, cannot run here: the assessment's new settings without it.
 
-        Returns the assessment's new settings; None where nothing changes for it.
+        None where nothing is to change for it: there is none to return to, or that bundle is still on trial, which ends
+        here, and its updater puts the one before in charge again.
         """
         live, slots = self.lives.of(task), self._slots[task]
         try:
-            with self.lock:
-                active, charge = slots.active(), live.charge
-                if active is None or charge is None or not active.sha256 == charge.sha256 == sha256:
-                    return None  # a candidate, which whoever updates sees fail; or another stream was sooner
+            with slots.unchanged():  # an update's commit comes before all of this, or after it
+                active, trial = slots.active(), slots.trial()
+                if trial is not None and trial.sha256 == sha256:
+                    slots.refuse(sha256, code)
+                    return None
+                if active is None or active.sha256 != sha256:
+                    return None  # it is gone already
                 slot = slots.revert(code)
                 live.placed(slot, slots.previous())
         except EdgewardError as error:
@@ -154,36 +152,26 @@ class WardBundles:
             self._say(f"slots of {FAMILY}: {named(slots.active())} taken over from {root.parent}")
             return
 
-    def update(self, repository: str, trusted_root: Path, changed: Callable[[dict[str, Any]], None]) -> None:
-        """Ask the repository behind the beds; ``changed`` gets new settings where a task had no bundle and has now.
-
-        Raises ``ConfigError`` (``root-unreadable``) now rather than behind them.
-        """
-        try:
-            root = trusted_root.read_bytes()
-        except OSError as error:
-            raise ConfigError("root-unreadable", f"cannot read {trusted_root}: {error.strerror}") from error
-        client = TrustClient(repository, self._state_dir / "trust", root=root)
-
-        def run() -> None:
-            missing = False
-            for task, slots in self._slots.items():
-                if self._update(client, task, slots):
-                    self.lives.of(task).placed(slots.active(), slots.previous())
-                    missing = True
-            if missing:
-                changed(self.settings())
-
-        self._thread = threading.Thread(target=run, name="update", daemon=True)
-        self._thread.start()
-
-    def _update(self, client: TrustClient, task: str, slots: SlotStore) -> bool:
-        """Whether the task had no bundle and has one now."""
-        had = slots.active() is not None
-        with self.lock:
-            outcome = update_now(client, slots, task, trial_of(task, self._threads), self._clock)
-        self._say(f"update: {outcome.told}{' (from the next start)' if outcome.installed and had else ''}")
-        return outcome.installed and not had
+    def families(
+        self,
+        fetcher: Fetcher,
+        rules: Rules,
+        *,
+        dice: Callable[[], float],
+        own: OwnOrders | None,
+    ) -> Families:
+        """An updater for each task; ``own``: how they order for themselves, None where a fleet orders."""
+        threads = self._threads
+        return Families(
+            self,
+            fetcher,
+            self._clock,
+            rules,
+            lambda task: trial_of(task, threads),
+            say=self._say,
+            dice=dice,
+            own=own,
+        )
 
 
 def trial_of(task: str, threads: int) -> Callable[[Path], TrialResult]:

@@ -49,7 +49,7 @@ class Listener(Protocol):
 class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
-    ``refused``: called with task, code and SHA-256, off the loop's thread, when a bundle cannot be what it should be;
+    ``refused``: called with task, hash and code, off the loop's thread, when a bundle cannot be what it should be;
     what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds
     are watched. ``news``: asked at each tick what to tell besides.
     """
@@ -96,10 +96,6 @@ class WardLoop:
         """End the ward; from the loop's thread (a signal handler of the loop)."""
         self._stop.set()
 
-    def restart_assessment(self, settings: dict[str, Any]) -> None:
-        """Start the assessment anew with other settings; from any thread."""
-        self._from_thread(self._restart, settings)
-
     def act(self, action: str, bed: str, stay: int, alert: str = "", minutes: float = 0.0) -> None:
         """``Ward.act`` for another thread (the page's). Raises what it raises; ``EngineError`` where nobody answers."""
         assert self._loop is not None
@@ -139,16 +135,16 @@ class WardLoop:
     def _heard(self, name: str) -> None:
         self.ward.hear(name)
 
-    def _refused(self, task: str, code: str, sha256: str) -> None:
+    def _refused(self, task: str, sha256: str, code: str) -> None:
         if self.refused is not None and self._loop is not None:
-            work = self._loop.create_task(self._return(task, code, sha256))
+            work = self._loop.create_task(self._return(task, sha256, code))
             self._work.add(work)
             work.add_done_callback(self._work.discard)
 
-    async def _return(self, task: str, code: str, sha256: str) -> None:
+    async def _return(self, task: str, sha256: str, code: str) -> None:
         """A bundle turned out to be none for this device: go back to the one before, off the loop (the disk waits)."""
         assert self.refused is not None
-        settings = await asyncio.to_thread(self.refused, task, code, sha256)
+        settings = await asyncio.to_thread(self.refused, task, sha256, code)
         if settings is not None:
             self._restart(settings)
 
@@ -178,7 +174,7 @@ class WardLoop:
 
     def _of_bundles(self, lives: Lives, bed: str, kind: str, data: dict[str, Any]) -> None:
         if kind == REFUSED:
-            self._refused(str(data["task"]), str(data["code"]), str(data["sha256"]))
+            self._refused(str(data["task"]), str(data["sha256"]), str(data["code"]))
         elif kind == SERVING:
             for facts in lives.stream(bed).heard(data):
                 self.ward.swapped({"bed": bed, **facts})

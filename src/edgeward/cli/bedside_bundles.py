@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeward.bedside.device import yield_to_stream
 from edgeward.cli.say import say
+from edgeward.cli.settings import zone_of
 from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,26 +42,31 @@ def own_bundles(settings: BedsideSettings, clock: Clock) -> Iterator[OwnBundles]
 
 @contextlib.contextmanager
 def updating(settings: BedsideSettings, bundles: OwnBundles, clock: Clock) -> Iterator[None]:
-    """Look for new bundles behind the stream while the block runs."""
-    from edgeward.bedside.device import yield_to_stream
+    """Take new bundles behind the stream while the block runs, as the repository names them."""
     from edgeward.bedside.model import try_bundle
-    from edgeward.bedside.updating.local import update_now
+    from edgeward.bedside.updating.families import Families
 
     client = _client(settings)
     if client is None:
         yield
         return
-
-    def run() -> None:
-        yield_to_stream()
-        slots = bundles.slots(settings.bundle)
-        outcome = update_now(client, slots, settings.bundle, lambda path: try_bundle(path, settings.threads), clock)
-        say(f"update: {outcome.told} (from the next start)")
-
-    thread = threading.Thread(target=run, name="update", daemon=True)
-    thread.start()
-    yield
-    thread.join(5.0)
+    updates = settings.updates
+    families = Families(
+        bundles,
+        client,
+        clock,
+        updates.rules(zone_of(updates.zone, "updates")),
+        lambda _task: lambda path: try_bundle(path, settings.threads),
+        say=say,
+        dice=random.random,
+        own=updates.own_orders(),
+        settle=yield_to_stream,
+    )
+    families.begin()
+    try:
+        yield
+    finally:
+        families.close()
 
 
 def _client(settings: BedsideSettings) -> TrustClient | None:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgeward.exchange.words import UpdateState
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,6 +20,7 @@ _MODES = {
     "NOT_ASKED": "not asked",
 }
 _TASKS = {"ecg-beat": "ECG", "sepsis-risk": "sepsis risk", "hypotension": "low pressure ahead"}
+_STEPS = frozenset(UpdateState)
 
 
 @dataclass
@@ -61,8 +64,13 @@ class Story:
 
     def word(self, text: str) -> None:
         """A line that is no message."""
+        words = text.split()
         if text.startswith("update: installed"):
-            self.installed.add(text.split()[2])
+            self.installed.add(words[2])
+        if len(words) == 4 and words[0] == "update:" and words[3] in _STEPS:
+            if words[3] != UpdateState.COMMITTED:
+                return  # a ward tells every step; the last one says it all
+            self.installed.add(words[1])
         self.tell(text)
 
     def take(self, message: dict[str, Any]) -> None:

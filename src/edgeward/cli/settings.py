@@ -19,12 +19,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from edgeward.bedside.feed import Population
 from edgeward.bedside.source.hl7_settings import Hl7Settings, Hl7Tls
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
+from edgeward.bedside.updating.settings import UpdateSettings
 from edgeward.kernel.errors import ConfigError
 from edgeward.wire.codes import SiteCode, site_codes
 from edgeward.wire.hl7v2_charset import site_codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _T = TypeVar("_T")
 _TABLES = {
@@ -40,6 +41,7 @@ _TABLES = {
     "sdc": "[[sdc]]",
     "out": "[out]",
     "fleet": "[fleet]",
+    "updates": "[updates]",
 }
 _DWELL_S_MAX = 86_400.0
 _RUN_S_MAX = 1e9
@@ -85,6 +87,7 @@ class BedsideSettings:
     population: str = Population.ADULT.value
     age_y: float | None = None
     limits: ThresholdSettings = field(default_factory=lambda: _limits(Population.ADULT, {}))
+    updates: UpdateSettings = field(default_factory=UpdateSettings)
 
     def __post_init__(self) -> None:
         if not 0 <= self.page_port <= 65_535:
@@ -106,16 +109,18 @@ class BedsideSettings:
 
 
 def load_bedside(path: Path | None, arguments: dict[str, Any]) -> BedsideSettings:
-    """Defaults, then the table ``[bedside]`` of the TOML file, then ``arguments`` that are not None.
+    """Defaults, then the tables ``[bedside]`` and ``[updates]`` of the TOML file, then ``arguments`` not None.
 
     Raises ``ConfigError`` for a file that cannot be read, an unknown key or a value of the wrong type.
     """
-    table = table_of(document(path).get("bedside", {}), "bedside")
+    found = document(path)
+    table = table_of(found.get("bedside", {}), "bedside")
     changes = table_of(table.pop("limits", {}), "bedside.limits")
     names = words_of(table.pop("page_names", []), "bedside", "page_names")
     settings = replace(typed(BedsideSettings(), table, "bedside"), page_names=names)
     given = {key: value for key, value in arguments.items() if value is not None}
-    return replace(settings, limits=_limits(_population(settings.population), changes), **given)
+    limits = _limits(_population(settings.population), changes)
+    return replace(settings, limits=limits, updates=updates_of(found), **given)
 
 
 def _population(name: str) -> Population:
@@ -189,6 +194,16 @@ def zone_of(name: str, where: str) -> tzinfo:
         raise ConfigError(
             "zone-unknown", f"[{where}] zone: no time zone {name!r}; write one such as Europe/Berlin"
         ) from error
+
+
+def updates_of(found: Mapping[str, Any]) -> UpdateSettings:
+    """The table ``[updates]``. Raises ``ConfigError``."""
+    table = table_of(found.get("updates", {}), "updates")
+    windows = words_of(table.pop("windows", []), "updates", "windows")
+    settings = typed(UpdateSettings(), table, "updates")
+    zone_of(settings.zone, "updates")
+    with within("[updates] windows:"):
+        return replace(settings, windows=windows)
 
 
 def document(path: Path | None) -> dict[str, Any]:

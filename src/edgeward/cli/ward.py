@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
 from edgeward.cli.say import say
-from edgeward.cli.ward_fleet import fleet_link
 from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
 from edgeward.cli.ward_settings import WardSettings, load_link, load_ward
+from edgeward.cli.ward_updates import updating
 
 if TYPE_CHECKING:
     import argparse
@@ -165,9 +165,7 @@ async def _serve(loop: WardLoop, ways: list[Way], settings: WardSettings, bundle
 
         def started() -> None:
             say("; ".join(["watching: threshold alerts run", *filter(None, (way.says() for way in ways))]))
-            if settings.fleet is not None:
-                stack.enter_context(fleet_link(settings, settings.fleet, bundles, loop.clock))
-            elif settings.repository:
-                bundles.update(settings.repository, Path(settings.trusted_root), loop.restart_assessment)
+            if settings.repository:
+                stack.enter_context(updating(settings, bundles, loop.clock))
 
         await loop.run(started)

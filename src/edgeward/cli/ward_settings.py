@@ -1,4 +1,4 @@
-"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]``, ``[cloud]`` and ``[fleet]`` of its file.
+"""What a site says of its ward: ``[ward]``, ``[[beds]]``, ``[thresholds]``, ``[cloud]``, ``[fleet]`` and ``[updates]``.
 
 The ways in and out (``[hl7]``, ``[fhir]``, ``[[sdc]]``, ``[out]``) are read in ``settings`` and ``ward_ways``.
 """
@@ -15,7 +15,8 @@ from edgeward.bedside.cloud import CloudSettings
 from edgeward.bedside.feed import Population
 from edgeward.bedside.fleet_link.settings import LinkSettings
 from edgeward.bedside.thresholds.settings import Latch, ThresholdSettings
-from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, within, words_of, zone_of
+from edgeward.bedside.updating.settings import UpdateSettings
+from edgeward.cli.settings import default_state_dir, document, rows_of, table_of, typed, updates_of, within, words_of
 from edgeward.cli.ward_ways import Ways, load_ways
 from edgeward.kernel.errors import ConfigError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 TASKS = ("sepsis-risk", "hypotension")
 _DWELL_S_MAX = 86_400.0
+_MOVED = frozenset({"windows", "zone", "rate_kib_s"})
+"""What once stood in ``[fleet]``."""
 _POPULATIONS = {population.value: population for population in Population}
 
 
@@ -60,6 +63,7 @@ class WardSettings:
     cloud: CloudSettings | None = None
     ways: Ways = field(default_factory=Ways)
     fleet: LinkSettings | None = None
+    updates: UpdateSettings = field(default_factory=UpdateSettings)
 
     def __post_init__(self) -> None:
         for name in ("page_port", "ecg_page_port"):
@@ -134,7 +138,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             plans.append(BedPlan(bed, places=(bed,)))
     given = {key: value for key, value in arguments.items() if value is not None}
     thresholds = _thresholds(table_of(found.get("thresholds", {}), "thresholds"), bed_limits)
-    cloud, ways, fleet = _cloud(found), load_ways(path), load_link(path, {})
+    cloud, ways, fleet, updates = _cloud(found), load_ways(path), load_link(path, {}), updates_of(found)
     with within("[ward]"):
         return replace(
             settings,
@@ -144,6 +148,7 @@ def load_ward(path: Path | None, arguments: Mapping[str, Any], ecg: Sequence[str
             thresholds=thresholds,
             cloud=cloud,
             ways=ways,
+            updates=updates,
             **{"fleet": fleet, **given},
         )
 
@@ -212,12 +217,16 @@ def load_link(path: Path | None, given: Mapping[str, Any]) -> LinkSettings | Non
     table = table_of(found.get("fleet", {}), "fleet")
     if not table and not given:
         return None
+    moved = sorted(_MOVED & set(table))
+    if moved:
+        raise ConfigError(
+            "setting-moved",
+            f"[fleet] {', '.join(moved)}: what a site says of its updates stands in a table of its own; move it to "
+            "[updates], where it holds with a fleet and without one",
+        )
     whole = {**table, **given}
-    windows = words_of(whole.pop("windows", []), "fleet", "windows")
     with within("[fleet]"):
-        settings = typed(LinkSettings(str(whole.get("url", "")), str(whole.get("ca", ""))), whole, "fleet")
-        zone_of(settings.zone, "fleet")
-        return replace(settings, windows=windows)
+        return typed(LinkSettings(str(whole.get("url", "")), str(whole.get("ca", ""))), whole, "fleet")
 
 
 def _population(name: str, where: str) -> Population:

@@ -131,13 +131,13 @@ def _toy_model(centre: float, corrupt_from: float) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def install_toy(state_dir: Path, folder: Path, period_s: float) -> str:
+def install_toy(state_dir: Path, folder: Path, period_s: float, *, installed: bool = True) -> str:
     """Put the toy's bundle into a ward's slots; returns the PYTHONPATH on which its processes find the toy's plan.
 
-    ``folder`` keeps what is needed for that; each bed is scored every ``period_s``.
+    ``folder`` keeps what is needed for that; each bed is scored every ``period_s``. Not ``installed``: the plan alone.
     """
     with SlotStore(state_dir / "slots" / TASK) as slots:
-        if slots.active() is None:
+        if installed and slots.active() is None:
             file = folder / "toy.ewb"
             file.write_bytes(toy_bundle())
             slots.commit(slots.stage(file))

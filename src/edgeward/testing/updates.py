@@ -63,15 +63,21 @@ class MemoryRepository:
     fetched: int = 0
     patched: int = 0
     has_delta: bool = False
+    family: str = FAMILY
+    asked: int = 0
 
     @classmethod
-    def of(cls, files: MemoryFiles, version: str, *, is_return: bool = False) -> MemoryRepository:
+    def of(cls, files: MemoryFiles, version: str, *, is_return: bool = False, family: str = FAMILY) -> MemoryRepository:
         """One that offers a tiny bundle of this version."""
-        return cls(files, tiny_bundle(version), version, is_return)
+        return cls(files, tiny_bundle(version, name=family), version, is_return, family=family)
+
+    def publish(self, version: str, *, is_return: bool = False) -> None:
+        """Offer a tiny bundle of this version from now on."""
+        self.raw, self.version, self.is_return = tiny_bundle(version, name=self.family), version, is_return
 
     def offer(self) -> Offer:
         """What it offers."""
-        return Offer(FAMILY, self.version, hashlib.sha256(self.raw).hexdigest(), len(self.raw), self.is_return)
+        return Offer(self.family, self.version, hashlib.sha256(self.raw).hexdigest(), len(self.raw), self.is_return)
 
     def order(self, rollout: int = 1, **changes: int) -> Order:
         """A fleet's order for it."""
@@ -79,9 +85,10 @@ class MemoryRepository:
 
     def latest(self, name: str) -> Offer:
         """The offer, whatever the name."""
+        self.asked += 1
         if self.error is not None and self.at == "ask":
             raise self.error
-        return self.offer() if name == FAMILY else Offer(name, self.version, "0" * 64, 1)
+        return self.offer() if name == self.family else Offer(name, self.version, "0" * 64, 1)
 
     def download(
         self, offer: Offer, dest: Path, *, progress: Callable[[int], None] | None = None, pace: Pace | None = None

@@ -30,12 +30,19 @@ _END_S = 15.0
 class WardProcess:
     """``edgeward ward run`` in ``folder`` with ``settings`` (TOML), every message of it kept. A context manager.
 
-    ``toy_period_s``: the toy model serves, scoring each bed so often; None: no bundle. Its HL7 port and its page are
+    ``toy_period_s``: the toy model serves, scoring each bed so often; None: no bundle. Not ``installed``: it would
+    serve once it is brought there. Its HL7 port and its page are
     any free ones (``hl7_port``, ``page``). A ward in the same folder again finds state and outbox of the one before.
     """
 
     def __init__(
-        self, folder: Path, settings: str = "", *, toy_period_s: float | None = None, more: Sequence[str] = ()
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        toy_period_s: float | None = None,
+        installed: bool = True,
+        more: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._state = folder, folder / "state"
@@ -45,7 +52,7 @@ class WardProcess:
         command += ["--state-dir", str(self._state), "--hl7-port", "0", "--page-port", "0", "--json-lines", "-", *more]
         environment = dict(os.environ)
         if toy_period_s is not None:
-            environment["PYTHONPATH"] = install_toy(self._state, folder, toy_period_s)
+            environment["PYTHONPATH"] = install_toy(self._state, folder, toy_period_s, installed=installed)
         self.heard: list[tuple[int, dict[str, Any]]] = []
         """(monotonic ns at which it was read, message)."""
         self.said = ""

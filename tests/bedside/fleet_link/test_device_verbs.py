@@ -116,8 +116,7 @@ def test_an_unreachable_fleet_is_an_error_with_its_word(
         ('[fleet]\nurl = "https://fleet/path"\nca = "x"', "https://HOST"),
         ('[fleet]\nurl = "https://fleet"', "ca must name"),
         ('[fleet]\nurl = "https://fleet"\nca = "x"\nrate = 3', "no setting 'rate'"),
-        ('[fleet]\nurl = "https://fleet"\nca = "x"\nzone = "Mars/North"', "no time zone"),
-        ('[fleet]\nurl = "https://fleet"\nca = "x"\nwindows = "always"', "list of texts"),
+        ('[fleet]\nurl = "https://fleet"\nca = "x"\nwindows = ["02:00-03:00"]', "move it to [updates]"),
     ],
 )
 def test_what_a_site_writes_wrong_is_named(

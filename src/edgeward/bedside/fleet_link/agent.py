@@ -114,7 +114,7 @@ class FleetAgent:
         return self._notes
 
     def changed(self) -> None:
-        """An update took a step: check in soon. From any thread; never waits."""
+        """An update ended: check in soon. From any thread; never waits."""
         self._changed.set()
         self._wake.set()
 

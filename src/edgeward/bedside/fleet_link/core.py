@@ -81,7 +81,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """An update took a step that the fleet waits for."""
+    """An update ended, which the fleet waits for."""
 
 
 @dataclass(frozen=True, slots=True)

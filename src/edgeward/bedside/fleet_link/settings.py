@@ -1,4 +1,4 @@
-"""Where a device's fleet is, and what the site allows it there: the table ``[fleet]``."""
+"""Where a device's fleet is: the table ``[fleet]``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from urllib.parse import urlsplit
 
 from edgeward.kernel.errors import ConfigError
 
-RATE_KIB_S_MAX = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
     """``url``: https://HOST[:PORT] of the fleet; ``ca``: PEM file of its authority, brought by hand.
 
-    ``folder``: where key and certificate lie, empty for ``fleet`` in the state folder; ``windows``: when this device
-    may fetch, try and swap ("Mon-Fri 02:00-05:00"), none for always, by the clock of ``zone``; ``rate_kib_s``: most
-    that a download may take, 0 for no limit; ``first_s``: the first check-in comes within so many seconds of the
-    start. Raises ``ConfigError``.
+    ``folder``: where key and certificate lie, empty for ``fleet`` in the state folder; ``first_s``: the first check-in
+    comes within so many seconds of the start. Raises ``ConfigError``.
     """
 
     url: str
     ca: str
     folder: str = ""
-    windows: tuple[str, ...] = ()
-    zone: str = "UTC"
-    rate_kib_s: int = 0
     first_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -38,7 +31,5 @@ class LinkSettings:
             raise ConfigError("fleet-url", "url must name the fleet as https://HOST or https://HOST:PORT")
         if not self.ca:
             raise ConfigError("setting-incomplete", "ca must name the PEM file of the fleet's authority")
-        if not 0 <= self.rate_kib_s <= RATE_KIB_S_MAX or not 0 <= self.first_s <= 3_600:
-            raise ConfigError(
-                "setting-invalid", f"rate_kib_s must lie between 0 and {RATE_KIB_S_MAX}, first_s between 0 and 3600"
-            )
+        if not 0 <= self.first_s <= 3_600:
+            raise ConfigError("setting-invalid", "first_s must lie between 0 and 3600")

@@ -123,7 +123,8 @@ def judge_shadow(
     if elapsed_s < order.shadow_s:
         return None
     if shadow.windows < SHADOW_WINDOWS_MIN:
-        return Waits(Why.NO_INPUT)
+        told = f"it waits for patients: {shadow.windows} windows were compared, {SHADOW_WINDOWS_MIN} are needed"
+        return Waits(Why.NO_INPUT, told)
     if shadow.latency_us > evidence.deadline_us:
         limit_us = evidence.deadline_us
         told = f"scoring takes {shadow.latency_us} µs at p99 beside the current one, its deadline is {limit_us} µs"

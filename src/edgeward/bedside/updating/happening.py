@@ -79,9 +79,10 @@ class Booted:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Nothing can be done now, and why."""
+    """Nothing can be done now, and why; ``message``: what people may read of it."""
 
     why: Why
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

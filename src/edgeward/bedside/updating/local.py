@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.live import NothingLive
 from edgeward.bedside.updating.machine import Updater
-from edgeward.bedside.updating.table import BLAMES
-from edgeward.exchange.words import UpdateState, Why
+from edgeward.bedside.updating.table import NOT_FOR_HERE
+from edgeward.exchange.words import UpdateState
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from edgeward.bedside.updating.happening import Record
     from edgeward.bedside.updating.rules import Fetcher
     from edgeward.kernel.clock import Clock
-
-_NOT_FOR_HERE = BLAMES | {Why.BUNDLE_OLDER, Why.REFUSED_BEFORE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +79,4 @@ def named(slot: Slot | None) -> str:
 
 def _kind(record: Record) -> str:
     """Whether the bundle is not for this device, or could not be had now."""
-    return "refused" if record.why in _NOT_FOR_HERE else "failed"
+    return "refused" if record.why in NOT_FOR_HERE else "failed"

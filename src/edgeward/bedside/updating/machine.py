@@ -32,9 +32,9 @@ from edgeward.bedside.updating.happening import (
     Waits,
 )
 from edgeward.bedside.updating.pace import TokenBucket
-from edgeward.bedside.updating.rules import Rules, local_order
+from edgeward.bedside.updating.rules import AT_ONCE, Rules, Seen, own_order, seen_of
 from edgeward.bedside.updating.table import is_news, step, todo
-from edgeward.exchange.checkin import Order, Progress
+from edgeward.exchange.checkin import Deed, Order, Progress
 from edgeward.exchange.words import UpdateState, Why
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.errors import EdgewardError
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.updating.happening import Happening
     from edgeward.bedside.updating.journal import Journal
     from edgeward.bedside.updating.live import Live
-    from edgeward.bedside.updating.rules import Fetcher
+    from edgeward.bedside.updating.rules import Fetcher, OwnOrders
     from edgeward.kernel.clock import Clock
     from edgeward.trust.offer import Offer
 
@@ -58,6 +58,8 @@ _STEPS_MAX = 64
 """Steps of one turn, many times what the longest way takes: a mistake must not keep a processor from the beds."""
 _SAFE_S = 0.2
 """A safe moment may be short: it is looked for often."""
+_ON_TRIAL = frozenset({Todo.COMPARE, Todo.ACTIVATE, Todo.SEE_IT_SERVE, Todo.WATCH, Todo.COMMIT})
+"""What needs the candidate in its slot."""
 
 
 class Updater:
@@ -163,17 +165,24 @@ class Updater:
             self._shadowing = False
         self._slots.rest()
 
-    def look(self) -> Offer:
+    def look(self, how: OwnOrders = AT_ONCE, *, again: bool = True) -> Seen:
         """For a device without a fleet: ask the repository now, and order what it names unless that is in use.
 
-        Raises what ``Fetcher.latest`` does.
+        ``again``: also what was turned down here before. Raises what ``Fetcher.latest`` does.
         """
-        offer = self._fetcher.latest(self.family)
-        active, record = self._slots.active(), self._record
-        is_under_way = not record.ended and record.order is not None and record.order.sha256 == offer.sha256
-        if not is_under_way and (active is None or active.sha256 != offer.sha256):
-            self.order(local_order(offer, record), is_local=True)
-        return offer
+        offer, record = self._fetcher.latest(self.family), self._record
+        seen = seen_of(offer, record, self._slots.active(), self._slots.refused(offer.sha256))
+        if seen is Seen.NEW or (again and seen is Seen.TURNED_DOWN):
+            self.order(own_order(offer, record, how), is_local=True)
+        if seen is Seen.IN_USE:
+            self.call_off()  # what was under way is not what is published any more
+        return seen
+
+    def call_off(self) -> None:
+        """End what this device ordered itself and has not finished; from any thread."""
+        record, order = self._record, self._record.order
+        if record.is_local and not record.ended and order is not None:
+            self.order(replace(order, deed=Deed.WITHDRAW), is_local=True)
 
     def turn(self) -> float:
         """Go on as far as possible without waiting for anything but the repository and the trial.
@@ -203,7 +212,10 @@ class Updater:
 
     def _next(self) -> Happening | float:
         """Do what the record waits for: what came of it, or the seconds to wait."""
-        match todo(self._record):
+        doing = todo(self._record)
+        if doing in _ON_TRIAL and self._on_trial() is None:
+            return self._not_on_trial()
+        match doing:
             case Todo.ASK:
                 return self._ask()
             case Todo.DOWNLOAD:
@@ -231,7 +243,7 @@ class Updater:
         if wait_s > 0:
             return min(wait_s, _POLL_S)
         if not self._windows_open():
-            return Waits(Why.WINDOW_CLOSED)
+            return self._waits_for_window()
         order, active = self._order, self._slots.active()
         if active is not None and active.sha256 == order.sha256:
             return self._see_it_in_use(active)
@@ -260,7 +272,7 @@ class Updater:
     def _download(self) -> Happening | float:
         offer, active = self._offer, self._slots.active()
         if not self._windows_open():
-            return Waits(Why.WINDOW_CLOSED)
+            return self._waits_for_window()
         assert offer is not None, "a boot leads from DOWNLOADING to OFFERED"
         path = self._incoming(offer)
         rate_kib_s = self._order.rate_kib_s or self._rules.rate_kib_s
@@ -284,7 +296,7 @@ class Updater:
 
     def _try(self) -> Happening | float:
         if not self._windows_open():
-            return Waits(Why.WINDOW_CLOSED)
+            return self._waits_for_window()
         order = self._order
         try:
             slot = self._slots.stage(self._slots.incoming / _file_name(order.sha256))
@@ -306,9 +318,9 @@ class Updater:
             return TrialResult(False, "trial-crashed", told)
 
     def _compare(self) -> Happening | float:
-        order, record, slot = self._order, self._record, self._slots.trial()
+        order, record, slot = self._order, self._record, self._on_trial()
         if slot is None:
-            return _not_on_trial()
+            return self._not_on_trial()
         if not order.shadow_s or self._slots.active() is None:
             return Compared(record.evidence)
         if not self._shadowing:
@@ -323,21 +335,33 @@ class Updater:
         )
 
     def _activate(self) -> Happening | float:
-        if self._slots.trial() is None:
-            return _not_on_trial()
         if not self._windows_open():
-            return Waits(Why.WINDOW_CLOSED)
-        return Activates() if self._live.safe() else Waits(Why.BED_IN_USE)
+            return self._waits_for_window()
+        told = "it waits for a moment at which no advisory of this model stands and no score is being made"
+        return Activates() if self._live.safe() else Waits(Why.BED_IN_USE, told)
 
     def _commit(self) -> Happening:
-        slot = self._slots.trial()
-        if slot is None or slot.sha256 != self._order.sha256:
-            return _not_on_trial()
+        slot = self._on_trial()
+        if slot is None:
+            return self._not_on_trial()
         try:
             self._slots.commit(slot)
         except EdgewardError as error:
-            return fails_of(error)
+            return fails_of(error) if self._on_trial() is not None else self._not_on_trial()
         return Committed()
+
+    def _on_trial(self) -> Slot | None:
+        slot = self._slots.trial()
+        return slot if slot is not None and slot.sha256 == self._order.sha256 else None
+
+    def _not_on_trial(self) -> Fails:
+        """Another part of the device ended the trial: it refused the bundle, or it needed the slot."""
+        code = self._slots.refused(self._order.sha256)
+        if code:
+            told = "it was refused while it was in charge; the bundle before serves again, publish a better one"
+            return Fails(Why.SOAK_FAILED, False, code, told)
+        told = "the slot on trial is gone, another part of the device ended it; it is tried anew"
+        return Fails(Why.OTHER, True, "slot-not-on-trial", told)
 
     @property
     def _order(self) -> Order:
@@ -351,6 +375,11 @@ class Updater:
     def _windows_open(self) -> bool:
         """A device that has no bundle at all has nothing to disturb."""
         return self._slots.active() is None or self._rules.windows.are_open(self._clock.wall())
+
+    def _waits_for_window(self) -> Waits:
+        record = self._record
+        waits = record.why is Why.WINDOW_CLOSED  # that was said when the wait began
+        return Waits(Why.WINDOW_CLOSED, record.message if waits else self._rules.windows.wait_words(self._clock.wall()))
 
     # --- telling the table
 
@@ -419,11 +448,6 @@ class Updater:
     def _pause(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise StoppedError
-
-
-def _not_on_trial() -> Fails:
-    told = "the slot on trial is gone, another part of the device ended it; it is tried anew"
-    return Fails(Why.OTHER, True, "slot-not-on-trial", told)
 
 
 def _told_of(record: Record) -> tuple[object, ...]:

@@ -1,11 +1,14 @@
-"""What an updater is given: where bundles come from, and what the site says of its updates."""
+"""What an updater is given: where bundles come from, what the site says, and how a device orders for itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from edgeward.bedside.updating.gate import judge_offer
 from edgeward.bedside.updating.happening import Limits, Record
+from edgeward.bedside.updating.table import NOT_FOR_HERE
 from edgeward.bedside.updating.windows import MaintenanceWindows
 from edgeward.exchange.checkin import Deed, Order
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edgeward.bedside.slot import Slot
     from edgeward.trust.download import DownloadReport, Pace
     from edgeward.trust.offer import Offer
 
@@ -58,7 +62,61 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
 
 
-def local_order(offer: Offer, after: Record) -> Order:
-    """An order made on the device, without a fleet: take what signed metadata name, at once and in one attempt."""
+@dataclass(frozen=True, slots=True)
+class OwnOrders:
+    """How a device orders for itself: ``shadow_s``, ``soak_s`` and ``attempts`` as an order's.
+
+    ``look_s``: between two looks at the repository.
+    """
+
+    shadow_s: int = 0
+    soak_s: int = 0
+    attempts: int = 1
+    look_s: float = 3_600.0
+
+
+AT_ONCE = OwnOrders()
+"""At a start, before anything is watched with it: once, and again at the next start."""
+ATTEMPTS_OWN = 8
+"""Of a device that goes on running: two hours of ever longer waits, and nobody has to order it again. A device that is
+too slow for a bundle all that time is not busy."""
+FIRST = OwnOrders(attempts=ATTEMPTS_OWN)
+"""Where a family has no bundle at all: there is nothing to compare with, and nothing to go back to."""
+
+
+class Seen(Enum):
+    """What the repository names, to a device that orders for itself."""
+
+    NEW = "new"
+    IN_USE = "in-use"
+    UNDER_WAY = "under-way"
+    TURNED_DOWN = "turned-down"
+    """It came to nothing here before, the bundle was the reason, and that has not changed."""
+
+
+def seen_of(offer: Offer, record: Record, active: Slot | None, refused: str) -> Seen:
+    """What ``offer`` is to a device with this record; ``refused``: why it refused that bundle before, or empty."""
+    order = record.order
+    if active is not None and active.sha256 == offer.sha256:
+        return Seen.IN_USE
+    if order is None or order.sha256 != offer.sha256:
+        return Seen.NEW
+    if not record.ended:
+        return Seen.UNDER_WAY
+    unfit = judge_offer(offer, order, active, refused)
+    return Seen.TURNED_DOWN if unfit is not None and record.why in NOT_FOR_HERE else Seen.NEW
+
+
+def own_order(offer: Offer, after: Record, how: OwnOrders) -> Order:
+    """An order made on the device, without a fleet: take what signed metadata name."""
     rollout = after.order.rollout + 1 if after.order is not None else 1
-    return Order(rollout, offer.name, Deed.INSTALL, offer.version, offer.sha256, attempts=1)
+    return Order(
+        rollout,
+        offer.name,
+        Deed.INSTALL,
+        offer.version,
+        offer.sha256,
+        attempts=how.attempts,
+        shadow_s=how.shadow_s,
+        soak_s=how.soak_s,
+    )

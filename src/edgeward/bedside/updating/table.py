@@ -57,6 +57,8 @@ BLAMES = frozenset(
     }
 )
 """Why a bundle, and not the device or its network, is to blame: such a one is never taken again here."""
+NOT_FOR_HERE = BLAMES | {Why.BUNDLE_OLDER, Why.REFUSED_BEFORE}
+"""Why a bundle, as long as it stays what it is, is not for this device."""
 _IN_CHARGE = frozenset({UpdateState.ACTIVATED, UpdateState.SOAKING})
 _ON_TRIAL = frozenset({UpdateState.STAGED, *_IN_CHARGE})
 _KEPT = frozenset({UpdateState.STAGED, UpdateState.COMMITTED})
@@ -124,7 +126,7 @@ def step(
     if leads_to is None or record.order is None:
         raise IllegalStepError(f"{type(happening).__name__} in {record.state}")
     if isinstance(happening, Waits):
-        return _waits(record, happening.why, now_ns, limits)
+        return _waits(record, happening, now_ns, limits)
     if isinstance(happening, Fails):
         return _fails(record, record.order, happening, now_ns, limits)
     after = _evident(record, happening)
@@ -150,21 +152,22 @@ def _evident(record: Record, happening: Happening) -> Record:
     if isinstance(happening, Committed) and not record.soaked:
         raise IllegalStepError("Committed before the soak held")
     if isinstance(happening, Compared):
-        record = replace(record, compared=True, why=None)
+        record = replace(record, compared=True, why=None, code="", message="")
     if isinstance(happening, Held):
         record = replace(record, soaked=True)
     return record
 
 
-def _waits(record: Record, why: Why, now_ns: int, limits: Limits) -> tuple[Record, tuple[Duty, ...]]:
+def _waits(record: Record, waits: Waits, now_ns: int, limits: Limits) -> tuple[Record, tuple[Duty, ...]]:
     counted = now_ns - record.seen_ns if record.why in _DEFERRED and record.state is UpdateState.STAGED else 0
     waited_ns = record.waited_ns + counted
     if waited_ns >= limits.defer_s * NS_PER_S:
-        ended = Why.NO_INPUT if why is Why.NO_INPUT else Why.NO_SAFE_MOMENT
+        ended = Why.NO_INPUT if waits.why is Why.NO_INPUT else Why.NO_SAFE_MOMENT
         fails = Fails(ended, code=ended.value, message="it waited as long as it may; the bundle in use stays in use")
         return _end(record, fails, now_ns)
     # A wait is told, not recorded: the record on the disk says the same after a boot.
-    return replace(record, why=why, waited_ns=waited_ns, seen_ns=now_ns), ()
+    after = replace(record, why=waits.why, code="", message=waits.message, waited_ns=waited_ns, seen_ns=now_ns)
+    return after, ()
 
 
 def _fails(record: Record, order: Order, fails: Fails, now_ns: int, limits: Limits) -> tuple[Record, tuple[Duty, ...]]:

@@ -70,6 +70,14 @@ class MaintenanceWindows:
         local = wall.astimezone(self.zone)
         return not self.windows or any(window.is_open(local) for window in self.windows)
 
+    def wait_words(self, wall: datetime) -> str:
+        """What people are told of a wait that begins at ``wall``."""
+        opens = self.next_open(wall)
+        if opens is None:
+            return "it waits for its maintenance window"
+        at = f"{DAYS[opens.weekday()]} {opens:%Y-%m-%d %H:%M} {self.zone or UTC}"
+        return f"it waits for its maintenance window, which opens {at}"
+
     def next_open(self, wall: datetime) -> datetime | None:
         """The first whole minute from ``wall`` on at which one is open, in the site's zone.
 

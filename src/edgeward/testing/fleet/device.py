@@ -243,9 +243,9 @@ class SimulatedDevice:
         story.why, story.attempts = record.why, record.attempt
         if record.state is UpdateState.DOWNLOADING and self.lot.silent:
             self.silent = True
-        self._link = core.step(
-            self._policy, self._link, core.Changed(), self.clock.monotonic_ns(), self.lot.dice.random()
-        )[0]
+        if record.ended:
+            now_ns, dice = self.clock.monotonic_ns(), self.lot.dice.random()
+            self._link = core.step(self._policy, self._link, core.Changed(), now_ns, dice)[0]
 
     # --- power
 

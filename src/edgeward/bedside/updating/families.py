@@ -1,7 +1,8 @@
-"""The model families of a ward, as its fleet sees and orders them: an updater for each, in a thread of its own.
+"""The model families of a ward: an updater for each, in a thread of its own, and one thread that asks the repository.
 
-With a fleet, orders alone change a bundle that is in use. A family that has none at all is brought the newest one that
-signed metadata name, as a ward without a fleet does it: it still has to pass everything on this device.
+With a fleet, orders alone change a bundle that is in use; only a family that has none at all is brought the newest one
+that signed metadata name. Without one the ward looks again and again, and orders for itself whatever is new. Either way
+a bundle has to pass everything on this device, and beds that are watched get it by shadow, takeover and soak.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from edgeward.bedside.updating.journal import Journal
+from edgeward.bedside.updating.local import named
 from edgeward.bedside.updating.machine import Updater
-from edgeward.bedside.ward_bundles import trial_of
+from edgeward.bedside.updating.rules import FIRST, Seen
 from edgeward.exchange.checkin import FamilyReport, Held
 from edgeward.exchange.words import Rung
 from edgeward.kernel.errors import EdgewardError
@@ -25,14 +27,16 @@ if TYPE_CHECKING:
     from edgeward.bedside.trial import TrialResult
     from edgeward.bedside.updating.happening import Record
     from edgeward.bedside.updating.live import Live
-    from edgeward.bedside.updating.rules import Fetcher, Rules
-    from edgeward.bedside.ward_bundles import WardBundles
+    from edgeward.bedside.updating.rules import Fetcher, OwnOrders, Rules
     from edgeward.exchange.checkin import Order
     from edgeward.kernel.clock import Clock
     from edgeward.trust.download import DownloadReport, Pace
     from edgeward.trust.offer import Offer
 
-_SEEK_S_MIN, _SEEK_S_MAX = 60.0, 3_600.0
+_RETRY_S = 60.0
+"""After a look that failed; twice as long after each further one, up to the time between two looks."""
+_SPREAD = 0.1
+"""Of a wait, more or less, so that devices that started together do not ask together for ever."""
 _END_S = 5.0
 
 
@@ -85,9 +89,11 @@ class OneAtATime:
 
 
 class Families:
-    """The port ``agent.Updates`` over ``bundles``, whose slots are open; updates from ``begin`` until ``close``.
+    """Updates ``bundles``, whose slots are open, from ``begin`` until ``close``; the port ``agent.Updates`` of a fleet.
 
-    ``trial``: family → its trial on this device; ``files``: the disk of the slots, if it is not the real one.
+    ``trial``: family → its trial on this device; ``own``: how the ward orders for itself, None where a fleet orders;
+    ``dice`` gives 0 to 1; ``settle``: what each thread does first, such as taking a low priority; ``files``: the disk
+    of the slots, if it is not the real one.
     """
 
     def __init__(
@@ -99,10 +105,16 @@ class Families:
         trial: Callable[[str], Callable[[Path], TrialResult]],
         *,
         say: Callable[[str], None],
+        dice: Callable[[], float],
+        own: OwnOrders | None = None,
+        settle: Callable[[], None] = lambda: None,
         files: FilePort | None = None,
     ) -> None:
-        self._bundles, self._say = bundles, say
+        self._bundles, self._say, self._dice, self._own = bundles, say, dice, own
+        self._looked: set[str] = set()
+        self._troubles: dict[str, str] = {}
         self._changed: Callable[[], None] = lambda: None
+        self._settle = settle
         self._closing = threading.Event()
         shared = OneAtATime(fetcher)
         self._updaters = {
@@ -124,10 +136,14 @@ class Families:
             threading.Thread(target=self._run, args=(updater,), name=f"update-{task}", daemon=True)
             for task, updater in self._updaters.items()
         ]
-        self._threads.append(threading.Thread(target=self._seek, name="update-first", daemon=True))
+        self._threads.append(threading.Thread(target=self._look_out, name="update-look", daemon=True))
 
-    def begin(self, changed: Callable[[], None]) -> None:
-        """Go on with what was under way; ``changed`` is called when an update takes a step, from its thread."""
+    def begin(self, changed: Callable[[], None] = lambda: None) -> None:
+        """Go on with what was under way; ``changed`` is called when an update has ended, from its thread.
+
+        Steps on the way are told with the next check-in: told at once by every device of a large stage, they were most
+        of what a fleet's server heard.
+        """
         self._changed = changed
         for thread in self._threads:
             thread.start()
@@ -160,38 +176,75 @@ class Families:
                 updater.close()
 
     def _run(self, updater: Updater) -> None:
+        self._settle()
         updater.boot()
+        if self._own is None and self._bundles.slots(updater.family).active() is not None:
+            updater.call_off()  # it was ordered before the ward had a fleet
         self._booted[updater.family].set()
         updater.run()
 
-    def _seek(self) -> None:
-        """Bring every family its first bundle, ever more patiently."""
-        wait_s = _SEEK_S_MIN
+    def _look_out(self) -> None:
+        """Ask the repository: for every family, again and again; with a fleet until each has its first bundle."""
+        self._settle()
+        own = self._own or FIRST
+        longest_s = own.look_s
+        retry_s = min(_RETRY_S, longest_s)
         for booted in self._booted.values():
             booted.wait()
         while not self._closing.is_set():
-            without = [one for task, one in self._updaters.items() if self._bundles.slots(task).active() is None]
-            if not without:
+            wanting = [one for one in self._updaters.values() if self._own is not None or self._lacks(one)]
+            if not wanting:
                 return
-            for updater in without:
-                if updater.record.ended:
-                    self._look(updater)
-            self._closing.wait(wait_s)
-            wait_s = min(2.0 * wait_s, _SEEK_S_MAX)
+            answered = [self._look(updater) for updater in wanting]
+            if all(answered):
+                retry_s, wait_s = min(_RETRY_S, longest_s), longest_s
+            else:
+                wait_s, retry_s = retry_s, min(2.0 * retry_s, longest_s)
+            self._closing.wait(wait_s * (1.0 + _SPREAD * (2.0 * self._dice() - 1.0)))
 
-    def _look(self, updater: Updater) -> None:
+    def _lacks(self, updater: Updater) -> bool:
+        return self._bundles.slots(updater.family).active() is None
+
+    def _look(self, updater: Updater) -> bool:
+        """Look once; whether the repository answered. What is wrong is said when it begins and when it is over."""
+        family, code = updater.family, ""
+        how = FIRST if self._own is None or self._lacks(updater) else self._own
         try:
-            updater.look()
+            seen = updater.look(how, again=False)
         except EdgewardError as error:
-            self._say(f"update: {updater.family} has no bundle yet: {error} [{error.code}]")
+            code, told = error.code, str(error)
+        except Exception as error:  # noqa: BLE001  (what breaks one look must not end those after it)
+            code, told = "look-broke", f"the look at the repository broke ({type(error).__name__}); it is tried again"
+        if code:
+            if self._troubles.get(family) != code:
+                what = "has no bundle yet" if self._lacks(updater) else "stays as it is"
+                self._say(f"update: {family} {what}: {told} [{code}]")
+            self._troubles[family] = code
+            return False
+        if self._troubles.pop(family, ""):
+            self._say(f"update: {family}: the repository answers again")
+        if family not in self._looked:
+            self._looked.add(family)
+            self._say_seen(updater, seen)
+        return True
+
+    def _say_seen(self, updater: Updater, seen: Seen) -> None:
+        """After a start: what is not taken, and why; what is taken says so step by step."""
+        active, record = self._bundles.slots(updater.family).active(), updater.record
+        if seen is Seen.IN_USE:
+            self._say(f"update: nothing new, {named(active)} stays")
+        if seen is Seen.TURNED_DOWN and record.order is not None:
+            offered = f"{record.order.family} {record.order.version}"
+            self._say(f"update: {offered} is not taken, {named(active)} stays: {record.message} [{record.code}]")
 
     def _told(self, record: Record) -> None:
         order = record.order
         if order is not None:
-            told = record.message or "it waits"
-            why = f": {told} [{record.code or record.why}]" if record.why is not None else ""
+            told = f"{record.message} " if record.message else ""
+            why = f": {told}[{record.code or record.why}]" if record.why is not None else ""
             self._say(f"update: {order.family} {order.version} {record.state.value}{why}")
-        self._changed()
+        if record.ended:
+            self._changed()
 
     def _report(self, task: str, updater: Updater) -> FamilyReport:
         slots, serving = self._bundles.slots(task), self._bundles.live(task).serving()
@@ -205,19 +258,6 @@ class Families:
             scores=serving.scores,
             fallbacks=serving.failures,
         )
-
-
-def ward_families(
-    bundles: WardBundles,
-    fetcher: Fetcher,
-    clock: Clock,
-    rules: Rules,
-    *,
-    threads: int,
-    say: Callable[[str], None],
-) -> Families:
-    """The families of a running ward; ``threads``: of each model, as its trial has them."""
-    return Families(bundles, fetcher, clock, rules, lambda task: trial_of(task, threads), say=say)
 
 
 def _held(slot: Slot | None) -> Held | None:

@@ -1,0 +1,78 @@
+"""A ward's updates, put together from its settings: updaters, and the link to its fleet where it has one."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeward.cli.say import say
+from edgeward.cli.settings import zone_of
+from edgeward.kernel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeward.bedside.fleet_link.settings import LinkSettings
+    from edgeward.bedside.updating.families import Families
+    from edgeward.bedside.ward_bundles import WardBundles
+    from edgeward.cli.ward_settings import WardSettings
+    from edgeward.kernel.clock import Clock
+
+
+@contextlib.contextmanager
+def updating(settings: WardSettings, bundles: WardBundles, clock: Clock) -> Iterator[None]:
+    """Take new bundles while the block runs: as the fleet orders, or without one as the repository names them.
+
+    Raises ``ConfigError`` for files that cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        families = _families(settings, bundles)
+        stack.callback(families.close)
+        if settings.fleet is None:
+            families.begin()
+        else:
+            stack.enter_context(_fleet_link(settings, settings.fleet, families, clock))
+        yield
+
+
+def _families(settings: WardSettings, bundles: WardBundles) -> Families:
+    from edgeward.trust.fetch import TrustClient
+
+    try:
+        root = Path(settings.trusted_root).read_bytes()
+    except OSError as error:
+        raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
+    link, updates = settings.fleet, settings.updates
+    ca = link.ca if link is not None and settings.repository.startswith(link.url.rstrip("/")) else ""
+    client = TrustClient(settings.repository, settings.state_dir / "trust", root=root, ca=ca)
+    rules = updates.rules(zone_of(updates.zone, "updates"))
+    own = updates.own_orders() if link is None else None
+    return bundles.families(client, rules, dice=random.random, own=own)
+
+
+@contextlib.contextmanager
+def _fleet_link(settings: WardSettings, link: LinkSettings, families: Families, clock: Clock) -> Iterator[None]:
+    from edgeward.bedside.fleet_link.agent import FleetAgent
+    from edgeward.bedside.fleet_link.core import Policy
+    from edgeward.bedside.fleet_link.facts import facts_of
+    from edgeward.bedside.fleet_link.identity import Identity
+    from edgeward.bedside.fleet_link.link import Link
+
+    Link(link.url, Path(link.ca))  # a file that cannot be read is an error now, not a device that is never heard
+    agent = FleetAgent(
+        Identity(settings.fleet_folder),
+        lambda pem: Link(link.url, Path(link.ca), pem),
+        lambda: facts_of(settings.state_dir, len(settings.beds)),
+        families,
+        clock,
+        dice=random.random,
+        say=say,
+        policy=Policy(first_s=link.first_s),
+    )
+    try:
+        families.begin(agent.changed)
+        yield
+    finally:
+        agent.close()
