@@ -54,9 +54,9 @@ def _command(tmp_path: Path, repository: Path | None, *more: str) -> list[str]:
     return [*verb, *more]
 
 
-def _run(tmp_path: Path, repository: Path | None, *more: str) -> subprocess.CompletedProcess[str]:
+def _run(tmp_path: Path, repository: Path | None, *more: str, limit_s: float = 90) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(tmp_path, repository, *more), capture_output=True, text=True, timeout=90, check=False
+        _command(tmp_path, repository, *more), capture_output=True, text=True, timeout=limit_s, check=False
     )
 
 
@@ -161,22 +161,33 @@ def test_a_killed_thresholds_process_is_told_and_replaced_while_the_stream_runs_
         device.communicate(timeout=30)
 
 
-def test_a_new_bundle_is_fetched_behind_the_stream_and_runs_from_the_next_start(
-    tmp_path: Path, repository: Path
-) -> None:
-    """The bed is never left waiting for an update; the new bundle is tried, committed and used next."""
+def test_a_new_bundle_is_taken_while_the_stream_runs(tmp_path: Path, repository: Path) -> None:
+    """Compared beside the old one, in charge between two beats, watched, committed; no beat goes without a class."""
     assert _run(tmp_path, repository, "--for", "1").returncode == 0
-    _publish(repository, _bundle(version="1.1.0", seed=1))
-    second = _run(tmp_path, repository, "--for", "8", "--json-lines", "-")
-    assert "installed ecg-beat 1.1.0" in second.stderr, second.stderr
-    beats = [json.loads(line) for line in second.stdout.splitlines() if '"kind":"beat"' in line]
-    assert beats
-    third = _run(tmp_path, repository, "--for", "1")
-    assert "nothing new, ecg-beat 1.1.0" in third.stderr
+    _publish(repository, _bundle(version="1.1.0"))
+    file = tmp_path / "device.toml"
+    file.write_text("[updates]\nshadow_min = 0.25\nsoak_min = 0.1\n")
+    second = _run(
+        tmp_path, repository, "--settings", str(file), "--speed", "6", "--for", "45", "--json-lines", "-", limit_s=120
+    )
+    for words in ("1.1.0 soaking", "1.1.0 is in charge (update)", "1.1.0 committed"):
+        assert words in second.stderr, second.stderr
+    lines = [json.loads(line) for line in second.stdout.splitlines()]
+    serving = [line["version"] for line in lines if line["kind"] == "serving"]
+    assert (serving[0], serving[-1]) == ("1.0.0", "1.1.0")
+    beats = [line["verdict"] for line in lines if line["kind"] == "beat"]
+    assert set(beats) == {"accepted"}
+    third = _run(tmp_path, repository, "--for", "3")
+    assert "nothing new, ecg-beat 1.1.0" in third.stderr, third.stderr
 
 
-@pytest.mark.parametrize("what", ["golden", "foreign", "gone"])
-def test_a_bad_bundle_or_repository_leaves_the_old_model_running(tmp_path: Path, repository: Path, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [("golden", "golden-failed"), ("foreign", "window-spec-malformed"), ("gone", "repository-unreachable")],
+)
+def test_a_bad_bundle_or_repository_leaves_the_old_model_running(
+    tmp_path: Path, repository: Path, what: str, code: str
+) -> None:
     """Failed golden vectors, a bundle for other windows, a repository that is gone: the old model runs on."""
     assert _run(tmp_path, repository, "--for", "1").returncode == 0
     if what == "golden":
@@ -189,6 +200,10 @@ def test_a_bad_bundle_or_repository_leaves_the_old_model_running(tmp_path: Path,
         (repository / "metadata" / "1.root.json").write_bytes((repository / "hidden" / "1.root.json").read_bytes())
     done = _run(tmp_path, repository, "--for", "8", "--json-lines", "-")
     assert done.returncode == 0, done.stderr
-    assert "ecg-beat 1.0.0" in done.stderr
+    assert f"[{code}]" in done.stderr, done.stderr
+    with SlotStore(tmp_path / "state" / "slots") as slots:
+        active = slots.active()
+        assert active is not None
+        assert active.version == "1.0.0"
     accepted = [line for line in done.stdout.splitlines() if '"verdict":"accepted"' in line]
     assert accepted

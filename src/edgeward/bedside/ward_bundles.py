@@ -102,9 +102,11 @@ class WardBundles:
         return self.lives.settings()
 
     def shown(self) -> list[dict[str, str]]:
-        """Every task with the bundle in charge, for people."""
+        """Every task of the assessment with the bundle in charge, for people."""
         rows = []
         for task in self._slots:
+            if self._is_streams(task):
+                continue
             slot = self.lives.of(task).charge
             named = ("-", "-", "-") if slot is None else (slot.name, slot.version, slot.sha256[:8])
             rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})

@@ -178,6 +178,7 @@ class WardLoop:
         elif kind == SERVING:
             for facts in lives.stream(bed).heard(data):
                 self.ward.swapped({"bed": bed, **facts})
+            self.ward.said(kind, {"bed": bed, **data})
 
     def _ask_streams_to_end(self) -> None:
         """All at once: each may take seconds to end."""
