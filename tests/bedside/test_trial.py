@@ -38,6 +38,15 @@ def test_a_bundle_that_is_too_slow_says_by_how_much(tmp_path: Path) -> None:
     assert result.evidence.latency_us > 0
 
 
+def test_the_class_in_which_it_is_measured_ends_with_it(tmp_path: Path) -> None:
+    """Whether or not the system allowed it: who asked for the trial is afterwards what it was."""
+    path = tmp_path / "good.ewb"
+    path.write_bytes(tiny_bundle())
+    before = os.sched_getscheduler(0)
+    assert run_trial(path, 1, lambda _bundle: 1_000.0, realtime=True).passed
+    assert os.sched_getscheduler(0) == before
+
+
 def test_resident_memory_is_the_kernel_s_and_0_of_nobody() -> None:
     """This process holds something; one that is gone holds nothing."""
     assert resident_kib(os.getpid()) > 1_000

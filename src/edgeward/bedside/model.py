@@ -57,4 +57,4 @@ def plan_of(bundle: Bundle) -> Plan:
 
 def try_bundle(path: Path, threads: int) -> TrialResult:
     """The trial of a bundle for an ECG bed on this very device."""
-    return run_trial(path, threads, lambda bundle: plan_of(bundle).deadline_ms)
+    return run_trial(path, threads, lambda bundle: plan_of(bundle).deadline_ms, realtime=True)

@@ -116,6 +116,7 @@ class Families:
         self._changed: Callable[[], None] = lambda: None
         self._settle = settle
         self._closing = threading.Event()
+        self._trying = threading.Lock()
         shared = OneAtATime(fetcher)
         self._updaters = {
             task: Updater(
@@ -125,7 +126,7 @@ class Families:
                 Journal(bundles.slots(task).root, files),
                 bundles.live(task),
                 clock,
-                trial(task),
+                self._alone(trial(task)),
                 rules=rules,
                 told=self._told,
             )
@@ -182,6 +183,15 @@ class Families:
             updater.call_off()  # it was ordered before the ward had a fleet
         self._booted[updater.family].set()
         updater.run()
+
+    def _alone(self, trial: Callable[[Path], TrialResult]) -> Callable[[Path], TrialResult]:
+        """``trial``, while no other one runs on this device: it would be measured against its own neighbours."""
+
+        def tried(path: Path) -> TrialResult:
+            with self._trying:
+                return trial(path)
+
+        return tried
 
     def _look_out(self) -> None:
         """Ask the repository: for every family, again and again; with a fleet until each has its first bundle."""
