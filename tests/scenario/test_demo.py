@@ -34,7 +34,7 @@ def test_the_demo_breaks_and_recovers_and_says_so() -> None:
     done = _edgeward("demo", "--for", "20", "--no-fleet")
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
-        "update: installed",
+        "update: ecg-beat 1.1.0 committed",
         "ECG: AI LOCAL",
         "threshold alert (",
         "lead_off",

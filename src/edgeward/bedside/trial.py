@@ -46,10 +46,10 @@ def run_trial(
     """Plan, golden vectors, latency against the deadline that ``deadline_ms_of`` reads from the plan, and memory.
 
     The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
-    job's burst does not refuse a good bundle. ``realtime``: it will serve in a stream's real-time class, and is measured
-    so where the system allows it, below every stream; what has no such class waits for one scoring at most. What its
-    process holds after them (resident set) is measured; whoever asks has the limit. Raises what keeps an engine from
-    starting (``EdgewardError``).
+    job's burst does not refuse a good bundle. ``realtime``: it will serve in a stream's real-time class, and so it is
+    measured where the system allows it, below every stream; what has no such class waits for one scoring at most. What
+    its process holds after them (resident set) is measured; whoever asks has the limit. Raises what keeps an engine
+    from starting (``EdgewardError``).
     """
     bundle = read_bundle(path.read_bytes())
     deadline_ms = deadline_ms_of(bundle)

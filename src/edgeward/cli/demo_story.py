@@ -65,8 +65,6 @@ class Story:
     def word(self, text: str) -> None:
         """A line that is no message."""
         words = text.split()
-        if text.startswith("update: installed"):
-            self.installed.add(words[2])
         if len(words) == 4 and words[0] == "update:" and words[3] in _STEPS:
             if words[3] != UpdateState.COMMITTED:
                 return  # a ward tells every step; the last one says it all
