@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeward.bedside.model import FAMILY
+from edgeward.bedside.slot import Slot, SlotStore
 from edgeward.bedside.system import SystemClock
 from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.machine import Updater
@@ -23,7 +25,6 @@ from edgeward.trust.offer import Offer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeward.bedside.slot import Slot
     from edgeward.exchange.checkin import Order
 
 TASK = "ecg-beat"  # the name of the repository's tiny bundle
@@ -251,3 +252,62 @@ def test_a_refusal_of_what_is_in_charge_no_more_harms_nobody(bundles: WardBundle
     assert bundles.refused(TASK, old.sha256, "golden-failed") is None
     assert made.versions() == ("2.0.0", "2.0.0")
     assert bundles.refused("other", old.sha256, "golden-failed") is None
+
+
+# --- the family of the ECG beds
+
+
+BEDS = ("ICU 1", "ICU 2")
+
+
+def test_ecg_beds_are_one_family_beside_the_assessment_s(tmp_path: Path, said: list[str]) -> None:
+    """It has slots and an updater like any other; the assessment is not told of it, nor is a page of scores."""
+    with WardBundles(tmp_path, ["other"], said.append, SystemClock(), ecg=BEDS) as made:
+        assert made.tasks == ("other", FAMILY)
+        assert [task["task"] for task in made.settings()["tasks"]] == ["other"]
+        assert [row["task"] for row in made.shown()] == ["other"]
+        assert made.lives.stream("ICU 2").settings().task == FAMILY
+    with WardBundles(tmp_path, ["other"], said.append, SystemClock()) as none:
+        assert none.tasks == ("other",)
+        with pytest.raises(KeyError):
+            none.lives.stream("ICU 1")
+
+
+def test_a_bundle_that_two_streams_refuse_is_gone_back_from_once(tmp_path: Path, said: list[str]) -> None:
+    """The second word is about a bundle that is gone; every stream is told the one before, the assessment nothing."""
+    with WardBundles(tmp_path, [], said.append, SystemClock(), ecg=BEDS) as made:
+        slots = made.slots(FAMILY)
+        for version in ("1.0.0", "1.1.0", "1.2.0"):
+            file = tmp_path / "bundle.ewb"
+            file.write_bytes(tiny_bundle(version))
+            slots.commit(slots.stage(file))
+        made.live(FAMILY).placed(slots.active(), slots.previous())
+        refused = slots.active()
+        assert refused is not None
+        for _ in BEDS:
+            assert made.refused(FAMILY, refused.sha256, "golden-failed") is None
+        active = slots.active()
+        assert active is not None
+        assert active.version == "1.1.0"
+        assert [made.lives.stream(bed).settings().sha256 for bed in BEDS] == [active.sha256] * 2
+
+
+def test_a_ward_of_the_version_before_keeps_what_served_its_ecg_beds(tmp_path: Path, said: list[str]) -> None:
+    """Each bed had slots: the first whole one is taken over, once, and a damaged one is passed over with a word."""
+    for number, version in enumerate(("0.9.0", "1.0.0")):
+        with SlotStore(tmp_path / "ecg" / str(number) / "slots") as slots:
+            file = tmp_path / "bundle.ewb"
+            file.write_bytes(tiny_bundle(version))
+            slots.commit(slots.stage(file))
+            held = slots.active()
+        if not number:
+            assert held is not None
+            held.path.write_bytes(tiny_bundle("6.6.6"))  # a bundle, and not the one that was proven
+    with WardBundles(tmp_path, [], said.append, SystemClock(), ecg=BEDS) as made:
+        active = made.slots(FAMILY).active()
+        assert active is not None
+        assert active.version == "1.0.0"
+    assert "not taken over" in said[0]
+    assert "taken over from" in said[1]
+    with WardBundles(tmp_path, [], said.append, SystemClock(), ecg=BEDS):
+        assert len(said) == 2

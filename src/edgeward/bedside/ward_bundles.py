@@ -143,10 +143,12 @@ class WardBundles:
         if slots.active() is not None:
             return
         for root in sorted((self._state_dir / "ecg").glob("*/slots")):
-            held = SlotStore(root).look().get("active")
+            own = SlotStore(root)
+            held = own.look().get("active")
             if held is None:
                 continue
             try:
+                own.read(held)  # whole, and what was proven when it came
                 slots.commit(slots.stage(held.path))
             except EdgewardError as error:
                 self._say(f"slots of {FAMILY}: {held.version} of {root.parent} is not taken over [{error.code}]")
