@@ -37,6 +37,7 @@ class FakeWarm:
     ready: bool = True
     error: str = ""
     memory_kib: int = 9
+    in_class: bool = True
     score: float | None = 0.2
     infer_ns: int = MS
     asked: list[Mapping[str, Any]] = field(default_factory=list)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.charge.rehearsal import Rehearsal
 from edgeward.bedside.model import Plan
@@ -48,6 +48,11 @@ class BedCandidate(Rehearsal[Plan, Judged]):
     def plan(self) -> Plan | None:
         """How it sees beats, once its bundle was read."""
         return None if self.warm.model is None else self.warm.model.plan
+
+    def facts(self) -> dict[str, Any]:
+        """How it compares so far; a latency that other jobs of the device made is none."""
+        facts = super().facts()
+        return facts if self.warm.in_class else {**facts, "latency_us": 0}
 
     def judged(self, request: ScoreWindow, beat_class: BeatClass, current: Plan, now_ns: int) -> None:
         """LOCAL, whose plan is ``current``, gave a beat its class."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from edgeward.bedside.charge.warm import Timed, take_charge
+from edgeward.bedside.charge.warm import take_charge
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ REFUSED = "refused"
 """The kind of the message that the bundle in charge cannot be what it should be: whoever leads the slots goes back."""
 SERVING_EVERY_NS = NS_PER_S
 
-P = TypeVar("P", bound=Timed)
+P = TypeVar("P")
 C = TypeVar("C", bound="Rehearsal[Any, Any]")
 C_contra = TypeVar("C_contra", bound="Rehearsal[Any, Any]", contravariant=True)
-P_contra = TypeVar("P_contra", bound=Timed, contravariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
 
 
 class Hands(Protocol[P_contra, C_contra]):

@@ -1,13 +1,15 @@
 """The engine of a bundle that is not in charge, behind a thread: loaded, warmed and asked without anybody waiting.
 
-``WarmEngine`` reads the bundle, starts its engine and answers one window after another, all in a thread of its own and
-in the scheduler's class for batch work, which never takes the processor from a process that wakes up. Whoever puts the
-bundle in charge takes the engine over with ``release``, as warm as it is.
+``WarmEngine`` reads the bundle, starts its engine and answers one window after another, all in a thread of its own. It
+loads in the scheduler's class for batch work, which never takes the processor from a process that wakes up, and the
+engine stays there; where the caller is of a real-time class, the engine goes to the lowest of these once it is loaded,
+so that its latency is one of service and still delays nobody of the caller's class. Its thread then is of the caller's
+class: it does little, and the interpreter's lock must not wait behind other jobs. Whoever puts the bundle in charge
+takes the engine over with ``release``, as warm as it is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -31,19 +33,12 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 
-class Timed(Protocol):
-    """A plan that says how long its engine may take."""
-
-    @property
-    def deadline_ms(self) -> float:
-        """In milliseconds."""
-        ...
-
-
 P_co = TypeVar("P_co", covariant=True)
-T = TypeVar("T", bound=Timed)
+T = TypeVar("T")
 
 LOOK_S = 0.1
+_BATCH = (getattr(os, "SCHED_BATCH", -1), 0)
+"""Policy and priority of the class for batch work; the system refuses it where there is none."""
 MEMORY_EVERY_NS = 1_000_000_000
 
 
@@ -79,6 +74,11 @@ class Warm(Protocol[P_co]):
         ...
 
     @property
+    def in_class(self) -> bool:
+        """Whether its engine runs in a class like that of the caller, so that its latency says how it would serve."""
+        ...
+
+    @property
     def memory_kib(self) -> int:
         """Resident set of the engine's process; 0 while there is none."""
         ...
@@ -111,12 +111,13 @@ class WarmEngine(Generic[T]):
         self._answer: Answer | None = None
         self._at_work = True
         self._released = self._stopping = False
-        self._marked: int | None = None
+        self._classed: int | None = None
         self._memory_at_ns = 0
         self.model: Model[T] | None = None
-        self.ready = False
+        self.ready = self.in_class = False
         self.error = ""
         self.memory_kib = 0
+        self._class = _class_of(0)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
     @property
@@ -155,8 +156,7 @@ class WarmEngine(Generic[T]):
     # --- the thread
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # of this thread and of every process that it starts
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        _put(0, _BATCH)  # this thread and every process that it starts
         try:
             model = self._read()
             engine = EngineHost(Path(self._name), threads=self._threads, standby=False)
@@ -169,9 +169,14 @@ class WarmEngine(Generic[T]):
             self.error = "shadow-crashed"
         else:
             self.model = replace(model, engine=engine)
-            self._serve(engine, min(ENGINE_HANG_MS, model.plan.deadline_ms) / 1000.0)
+            self._serve(engine)
 
-    def _serve(self, engine: EngineHost, budget_s: float) -> None:
+    def _serve(self, engine: EngineHost) -> None:
+        if _is_realtime(self._class):
+            policy, priority = self._class
+            _put(0, (policy | os.SCHED_RESET_ON_FORK, priority))  # a process that it starts is not of it
+        else:
+            _put(0, self._class)
         while True:
             self._look(engine)
             with self._changed:
@@ -184,7 +189,7 @@ class WarmEngine(Generic[T]):
                     break
                 asked, self._at_work = self._asked, True
             if asked is not None:
-                answer = _infer(engine, asked, budget_s)
+                answer = _infer(engine, asked)
                 with self._changed:
                     self._asked, self._answer = None, answer
         engine.stop()
@@ -195,6 +200,10 @@ class WarmEngine(Generic[T]):
         self.error = error.code if error is not None else ""
         pid = engine.worker_pid
         self.ready = pid is not None
+        if pid is not None and pid != self._classed:
+            self._classed = pid
+            lowest = (self._class[0], 1) if _is_realtime(self._class) else _BATCH
+            self.in_class = _put(pid, lowest) and lowest is not _BATCH
         now_ns = time.monotonic_ns()
         if pid is None:
             self.memory_kib = 0
@@ -203,9 +212,10 @@ class WarmEngine(Generic[T]):
             self.memory_kib = resident_kib(pid)
 
 
-def _infer(engine: EngineHost, inputs: Mapping[str, Array], budget_s: float) -> Answer:
+def _infer(engine: EngineHost, inputs: Mapping[str, Array]) -> Answer:
+    """One that is late is no failure, but slow, which its latency says."""
     try:
-        result = engine.infer(inputs, budget_s=budget_s)
+        result = engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
     except InputError:  # the window is not what the model takes
         return Answer(None, 0)
     scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
@@ -216,6 +226,27 @@ def take_charge(engine: EngineHost) -> None:
     """Put an engine that was warm beside the one in charge into the caller's class, and have a standby beside it."""
     for pid in (engine.worker_pid, engine.standby_pid):
         if pid is not None:
-            with contextlib.suppress(OSError, AttributeError):
-                os.sched_setscheduler(pid, os.sched_getscheduler(0), os.sched_getparam(0))
+            _put(pid, _class_of(0))
     engine.stand_by(True)
+
+
+# --- the scheduler's classes, where the system has them: policy and priority
+
+
+def _class_of(pid: int) -> tuple[int, int]:
+    try:
+        return os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
+    except (OSError, AttributeError):
+        return _BATCH
+
+
+def _is_realtime(held: tuple[int, int]) -> bool:
+    return held[1] > 0
+
+
+def _put(pid: int, held: tuple[int, int]) -> bool:
+    try:
+        os.sched_setscheduler(pid, held[0], os.sched_param(held[1]))
+    except (OSError, AttributeError):
+        return False
+    return True
