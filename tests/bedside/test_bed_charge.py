@@ -319,6 +319,26 @@ def test_a_candidate_s_window_that_never_comes_is_skipped() -> None:
     assert (candidate.facts()["skipped"], candidate.facts()["windows"]) == (1, 0)
 
 
+def test_another_job_s_burst_is_not_the_candidate_s_latency() -> None:
+    """Of fifty answers the second slowest counts, and of all fifties the best; a slow engine is slow in all of them."""
+    warm = EcgWarm(model=cast("Any", model(None, NEW, "2")))
+    candidate = BedCandidate(NEW, cast("Any", warm))
+    candidate.afterwards(0)
+    for number in range(150):
+        burst = number < 50 or number % 50 == 7
+        warm.infer_ns = 9_000_000 if burst else 1_000_000 + number
+        candidate.judged(ScoreWindow(number, number, np.zeros(1), np.zeros(1), 0), BeatClass.N, PLAN, 0)
+        candidate.afterwards(0)
+        candidate.afterwards(0)
+        if number == 48:
+            assert candidate.facts()["latency_us"] == 0
+        if number == 60:
+            assert candidate.facts()["latency_us"] == 9_000
+    assert candidate.facts()["latency_us"] == 1_000
+    warm.in_class = False
+    assert candidate.facts()["latency_us"] == 0, "beside other jobs it says nothing of the engine"
+
+
 # --- real engines
 
 

@@ -127,7 +127,7 @@ def judge_shadow(
         return Waits(Why.NO_INPUT, told)
     if shadow.latency_us > evidence.deadline_us:
         limit_us = evidence.deadline_us
-        told = f"scoring takes {shadow.latency_us} µs at p99 beside the current one, its deadline is {limit_us} µs"
+        told = f"scoring takes {shadow.latency_us} µs beside the current one, its deadline is {limit_us} µs"
         return _shadow_fails(Why.TOO_SLOW, told, evidence)
     if shadow.disagreed * 1_000_000 > order.disagree * shadow.windows:
         told = f"it differs beyond its bound on {shadow.disagreed} of {shadow.windows} windows"

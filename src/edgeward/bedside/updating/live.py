@@ -18,8 +18,8 @@ class Shadow:
     """How the candidate compares on live inputs so far.
 
     ``windows`` were scored by both, ``disagreed`` of them beyond the candidate's bound, ``failed`` by the current one
-    alone. ``latency_us``: p99 of the candidate; ``memory_kib``: resident set of its engine. ``running`` is False until
-    the candidate's engine is ready, and once it is gone.
+    alone. ``latency_us``: the second slowest of fifty answers, in the best fifty; ``memory_kib``: resident set of its
+    engine. ``running`` is False until the candidate's engine is ready, and once it is gone.
     """
 
     running: bool = False
