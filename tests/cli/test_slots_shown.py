@@ -36,3 +36,20 @@ def test_slots_and_the_last_update_are_shown(tmp_path: Path, capsys: pytest.Capt
         update_now(lab.client(), slots, FAMILY, lambda _: TrialResult(False, "golden-failed", "no"), SystemClock())
         show_slots(arguments)
         assert capsys.readouterr().out.splitlines()[-1] == "update    ecg-beat 1.2.0 failed: no [golden-failed]"
+
+
+def test_the_slots_of_a_ward_are_shown_family_by_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has slots of its own in the ward's state folder."""
+    for family in ("sepsis-risk", FAMILY):
+        with SlotStore(tmp_path / "slots" / family):
+            pass
+    lab = RepositoryLab(tmp_path)
+    lab.publish("1.0.0")
+    with SlotStore(tmp_path / "slots" / FAMILY) as slots:
+        update_now(lab.client(), slots, FAMILY, passes, SystemClock())
+    show_slots(argparse.Namespace(state_dir=tmp_path))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == FAMILY
+    assert shown[1].startswith(f"active    slot a: {FAMILY} 1.0.0 ")
+    assert shown[5:7] == ["", "sepsis-risk"]
+    assert shown[7:] == ["active    -", "previous  -", "trial     -"]

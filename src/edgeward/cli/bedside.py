@@ -81,7 +81,7 @@ def register(verbs: Any) -> None:
     )
     run.add_argument("--for", type=float, dest="run_for_s", metavar="S", help="end after this many seconds")
     run.set_defaults(run=run_bedside)
-    slots = subjects.add_parser("slots", help="show which bundles lie in this device's slots")
+    slots = subjects.add_parser("slots", help="show which bundles lie in the slots of this device, or of a ward")
     slots.add_argument("--state-dir", type=Path, help="where slots and trust live")
     slots.set_defaults(run=show_slots)
 
@@ -352,13 +352,23 @@ def hello_of(settings: BedsideSettings, info: SourceInfo, charge: BedCharge) -> 
 
 def show_slots(arguments: argparse.Namespace) -> int:
     """The verb ``bedside slots``."""
-    from edgeward.bedside.slot import SlotStore
-    from edgeward.bedside.updating.journal import Journal
     from edgeward.cli.settings import default_state_dir
 
     root = (arguments.state_dir or default_state_dir()) / "slots"
     if not root.is_dir():
         raise ConfigError("slots-missing", f"no device has run on {root} yet; start one with 'edgeward bedside run'")
+    families = sorted(folder.parent for folder in root.glob("*/incoming"))  # a ward's, each with slots of its own
+    for number, folder in enumerate(families or [root]):
+        if families:
+            print("\n" * bool(number) + folder.name)
+        _show_slots(folder)
+    return 0
+
+
+def _show_slots(root: Path) -> None:
+    from edgeward.bedside.slot import SlotStore
+    from edgeward.bedside.updating.journal import Journal
+
     # Only a look: a running device keeps its lock, and an interrupted trial is the device's own to go on with.
     for label, slot in SlotStore(root).look().items():
         print(f"{label:9}", f"slot {slot.key}: {slot.name} {slot.version} {slot.sha256[:16]}" if slot else "-")
@@ -366,4 +376,3 @@ def show_slots(arguments: argparse.Namespace) -> int:
     if record.order is not None:
         why = f": {record.message or record.why} [{record.code or record.why}]" if record.why is not None else ""
         print(f"{'update':9} {record.order.family} {record.order.version} {record.state}{why}")
-    return 0
