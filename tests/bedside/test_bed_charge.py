@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,8 +22,9 @@ from edgeward.bedside.fallback import Climb, Mode
 from edgeward.bedside.feed import TaskSettings
 from edgeward.bedside.model import NO_PLAN, Plan
 from edgeward.bedside.source.base import Block, SourceInfo
+from edgeward.bedside.system import SystemClock
 from edgeward.bundle.archive import read_bundle
-from edgeward.inference.host import Failure
+from edgeward.inference.host import EngineHost, Failure
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.preprocess import BeatWindowSpec
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeward.bedside.bed import Bed
-    from edgeward.inference.host import EngineHost
-
 S = 1_000_000_000
 OLD, NEW = "a" * 64, "b" * 64
 SPEC = BeatWindowSpec()
@@ -367,6 +367,35 @@ def test_a_stream_starts_with_the_engine_of_its_bundle(bundle: Path) -> None:
         for held in (started.current, started.before):
             if held is not None and held.engine is not None:
                 held.engine.stop()
+
+
+@pytest.mark.workshop
+def test_an_engine_that_the_device_cannot_start_now_is_tried_again(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of processes or memory today is no fault of the bundle: the bed is watched, and the engine earns its way."""
+    real, refusals = EngineHost._started, iter([True])
+
+    def started(host: EngineHost) -> Any:
+        if next(refusals, False):
+            raise EngineError("start-failed", "the system refuses to start a process")
+        return real(host)
+
+    monkeypatch.setattr(EngineHost, "_started", started)
+    begun = start(told(bundle), 1)
+    engine = begun.current.engine
+    assert engine is not None
+    try:
+        assert (begun.why, begun.refused) == ("start-failed", False)
+        charge = BedCharge(told(bundle), begun, lambda: None, lambda *_: None, SystemClock(), Climb())
+        assert charge._ladder.serving is Mode.THRESHOLD_ONLY
+        end = time.monotonic() + 30
+        while not engine.ready:
+            assert time.monotonic() < end
+            engine.check()
+            time.sleep(0.05)
+    finally:
+        engine.stop()
 
 
 @pytest.mark.workshop

@@ -45,7 +45,10 @@ NOTHING = Model(NO_PLAN)
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The engines that a stream starts with; ``why`` says why none serves, ``refused`` that the bundle is to blame."""
+    """The engines that a stream starts with; ``why`` says why none serves yet, ``refused`` that the bundle is to blame.
+
+    An engine that could not start for the device's fault is there all the same, and is tried again.
+    """
 
     current: Model[Plan] = NOTHING
     before: Model[Plan] | None = None
@@ -61,16 +64,27 @@ def start(told: TaskSettings, threads: int) -> Started:
     """
     if not told.bundle:
         return Started()
+    engine = EngineHost(Path(told.bundle), threads=threads)
+    current = replace(NOTHING, sha256=told.sha256)
     try:
-        current = _started(told.bundle, told.sha256, threads, standby=True)
+        current = replace(_read(told.bundle, told.sha256), engine=engine)
+        engine.start()
     except (EdgewardError, OSError) as error:
         code = error.code if isinstance(error, EdgewardError) else "bundle-unreadable"
-        return Started(replace(NOTHING, sha256=told.sha256), None, code, _is_to_blame(error))
+        refused = _is_to_blame(error)
+        if not refused:
+            with contextlib.suppress(EdgewardError):
+                engine.start(wait=False)
+                return Started(current, None, code)
+        return Started(replace(current, plan=NO_PLAN, engine=None), None, code, refused)
     before = None
     if told.previous:
         with contextlib.suppress(EdgewardError, OSError):
-            if _read(told.previous, told.previous_sha256).plan.sees_as(current.plan):
-                before = _started(told.previous, told.previous_sha256, threads, standby=False)
+            older = _read(told.previous, told.previous_sha256)
+            if older.plan.sees_as(current.plan):
+                engine = EngineHost(Path(told.previous), threads=threads, standby=False)
+                engine.start()
+                before = replace(older, engine=engine)
     return Started(current, before, "")
 
 
@@ -110,8 +124,9 @@ class BedCharge:
             started.current, started.before, told, self, lambda name, sha256: BedCandidate(sha256, make(name, sha256))
         )
         self._ladder = Ladder.of(*self.rungs)
-        if started.current.engine is None:
-            self._ladder = transition(self._ladder, RungFailed(Reason.NO_BUNDLE), clock.monotonic_ns(), climb)
+        if started.why:
+            why = Reason.NO_BUNDLE if started.current.engine is None else Reason.ENGINE_NOT_READY
+            self._ladder = transition(self._ladder, RungFailed(why), clock.monotonic_ns(), climb)
 
     @property
     def plan(self) -> Plan:
@@ -259,10 +274,3 @@ def _is_to_blame(error: Exception) -> bool:
 
 def _read(name: str, sha256: str) -> Model[Plan]:
     return read_model(plan_of, name, sha256)
-
-
-def _started(name: str, sha256: str, threads: int, *, standby: bool) -> Model[Plan]:
-    model = _read(name, sha256)
-    engine = EngineHost(Path(name), threads=threads, standby=standby)
-    engine.start()
-    return replace(model, engine=engine)

@@ -127,7 +127,7 @@ def run_bedside(arguments: argparse.Namespace) -> int:
             if own is not None:
                 own.heard(kind, data)
 
-        if started.current.engine is None:
+        if started.why:
             say(f"no bundle can be served ({started.why}): heart rate and its limits are watched without a model")
         climb = Climb(dwell_ns=round(settings.dwell_s * NS_PER_S))
         charge = BedCharge(told, started, orders, tell, clock, climb, threads=settings.threads)
@@ -301,8 +301,10 @@ def _page(device: _Device, info: SourceInfo) -> Iterator[list[Output]]:
             output.write("page", {"url": server.url})
         say(f"page: {server.url}")
         device.charge.swapped = lambda: page.write("hello", hello())
-        yield [page]
-        device.charge.swapped = lambda: None
+        try:
+            yield [page]
+        finally:
+            device.charge.swapped = lambda: None
 
 
 def json_lines(name: str) -> IO[str]:
