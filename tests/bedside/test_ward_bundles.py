@@ -104,8 +104,11 @@ def test_a_bundle_that_the_assessment_refuses_is_gone_back_from(
     committed(bundles, tmp_path, "1.0.0", "1.1.0")
     before = bundles.slots(TASK).active()
     assert before is not None
-    settings = bundles.refused(TASK, before.sha256, "golden-failed")
+    returned = bundles.refused(TASK, before.sha256, "golden-failed")
+    assert returned is not None
+    settings = returned.settings
     assert settings is not None
+    assert (returned.swap["from"], returned.swap["version"], returned.swap["reason"]) == ("1.1.0", "1.0.0", "refused")
     active = bundles.slots(TASK).active()
     assert active is not None
     assert bundles.slots(TASK).refused(before.sha256) == "golden-failed"
@@ -284,8 +287,9 @@ def test_a_bundle_that_two_streams_refuse_is_gone_back_from_once(tmp_path: Path,
         made.live(FAMILY).placed(slots.active(), slots.previous())
         refused = slots.active()
         assert refused is not None
-        for _ in BEDS:
-            assert made.refused(FAMILY, refused.sha256, "golden-failed") is None
+        first, second = [made.refused(FAMILY, refused.sha256, "golden-failed") for _ in BEDS]
+        assert first is not None
+        assert (first.settings, second) == (None, None)
         active = slots.active()
         assert active is not None
         assert active.version == "1.1.0"

@@ -321,7 +321,7 @@ class SlotStore:
         with self._change("refusing the bundle"):
             self._save(_refuse(self._state, sha256, code))
 
-    def revert(self, code: str) -> Slot | None:
+    def revert(self, code: str) -> Slot:
         """Refuse the active bundle because of ``code`` and run the previous one.
 
         Returns what runs now. Raises ``BundleError`` ``no-previous`` when there is nothing whole to go back to: while
@@ -336,7 +336,7 @@ class SlotStore:
             back = replace(state, active=state.previous, previous=None)
             # A damaged slot says nothing against the bundle: it may be installed again.
             self._save(_refuse(back, state.active.sha256, code) if self._holds(state.active) else back)
-        return self._state.active
+        return state.previous
 
     def abandon(self) -> None:
         """End a trial without a judgement on the bundle: it may be tried again."""

@@ -8,6 +8,7 @@ slots say in that moment.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeward.bedside.assess.plans import plan_of
@@ -17,6 +18,7 @@ from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
 from edgeward.bedside.updating.families import Families
 from edgeward.bedside.updating.local import named
+from edgeward.bedside.ward_live import swap_facts
 from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
     from edgeward.bedside.ward_live import WardLive
     from edgeward.bundle.archive import Bundle
     from edgeward.kernel.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A refused bundle was gone back from: the audit's facts of it, the assessment's new settings or None for none."""
+
+    swap: dict[str, Any]
+    settings: dict[str, Any] | None
 
 
 class WardBundles:
@@ -112,11 +122,11 @@ class WardBundles:
             rows.append({"task": task, "bundle": named[0], "version": named[1], "hash8": named[2]})
         return rows
 
-    def refused(self, task: str, sha256: str, code: str) -> dict[str, Any] | None:
-        """The bundle ``sha256``, in charge of ``task``, cannot run here: the assessment's new settings without it.
+    def refused(self, task: str, sha256: str, code: str) -> Returned | None:
+        """The bundle ``sha256``, in charge of ``task``, cannot run here: go back to the one before.
 
-        None where nothing is to change for it: there is none to return to, or that bundle is still on trial, which ends
-        here, and its updater puts the one before in charge again.
+        None where nothing changes: there is none to return to, or that bundle is still on trial, which ends here, and
+        its updater puts the one before in charge again.
         """
         live, slots = self.lives.of(task), self._slots[task]
         try:
@@ -133,7 +143,8 @@ class WardBundles:
             self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
             return None
         self._say(f"{task}: the bundle is refused ({code}); returned to {named(slot)}")
-        return None if self._is_streams(task) else self.settings()  # a stream takes it while it runs
+        settings = None if self._is_streams(task) else self.settings()  # a stream takes it while it runs
+        return Returned(swap_facts(task, active, slot, "refused"), settings)
 
     def _is_streams(self, task: str) -> bool:
         return bool(self._ecg) and task == FAMILY

@@ -120,7 +120,7 @@ class WardLive:
             if self._wanted is None:
                 if self._before is None or not self._swapped:  # it never took over: a process that died forgot it
                     return
-                self._unaudited = _swap(self.task, self._charge, self._before, "returned")
+                self._unaudited = swap_facts(self.task, self._charge, self._before, "returned")
                 self._charge, self._before, self._swapped = self._before, None, False
             self._candidate = self._wanted = None
             self._shadow = replace(self._shadow, running=False)
@@ -168,7 +168,7 @@ class WardLive:
             self._heard_ns, self._safe = self._clock.monotonic_ns(), bool(safe)
             told = []
             if self._wanted is not None and sha256 == self._wanted.sha256:
-                told.append(_swap(self.task, self._charge, self._wanted, "update"))
+                told.append(swap_facts(self.task, self._charge, self._wanted, "update"))
                 self._before, self._charge, self._swapped = self._charge, self._wanted, True
                 self._wanted = self._candidate = None
                 self._counted = (0, 0)
@@ -217,8 +217,8 @@ def _named(slot: Slot | None, path: str, sha256: str) -> dict[str, str]:
     return {} if slot is None else {path: str(slot.path), sha256: slot.sha256}
 
 
-def _swap(task: str, before: Slot | None, after: Slot, why: str) -> dict[str, Any]:
-    """The audit's facts of a takeover."""
+def swap_facts(task: str, before: Slot | None, after: Slot, why: str) -> dict[str, Any]:
+    """The audit's facts of a takeover: ``why`` is update, returned or refused."""
     old = ("", "") if before is None else (before.version, before.sha256)
     return {
         "task": task,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.side import SideProcess
     from edgeward.bedside.stream import EcgStream
     from edgeward.bedside.ward import Ward
+    from edgeward.bedside.ward_bundles import Returned
     from edgeward.kernel.clock import Clock
 
 ACT_S = 2.0
@@ -50,8 +51,8 @@ class WardLoop:
     """Runs a ward until ``stop`` is called or ``end_ns`` has come.
 
     ``refused``: called with task, hash and code, off the loop's thread, when a bundle cannot be what it should be;
-    what it returns are the assessment's new settings, None for no change. ``lives``: where bundles change while beds
-    are watched. ``news``: asked at each tick what to tell besides.
+    what it returns is what was gone back to, None for no change. ``lives``: where bundles change while beds are
+    watched. ``news``: asked at each tick what to tell besides.
     """
 
     ward: Ward
@@ -60,7 +61,7 @@ class WardLoop:
     listeners: Sequence[Listener]
     clock: Clock
     end_ns: int | None = None
-    refused: Callable[[str, str, str], dict[str, Any] | None] | None = None
+    refused: Callable[[str, str, str], Returned | None] | None = None
     lives: Lives | None = None
     news: Sequence[Callable[[int], list[Message]]] = ()
     _loop: asyncio.AbstractEventLoop | None = None
@@ -144,9 +145,12 @@ class WardLoop:
     async def _return(self, task: str, sha256: str, code: str) -> None:
         """A bundle turned out to be none for this device: go back to the one before, off the loop (the disk waits)."""
         assert self.refused is not None
-        settings = await asyncio.to_thread(self.refused, task, sha256, code)
-        if settings is not None:
-            self._restart(settings)
+        returned = await asyncio.to_thread(self.refused, task, sha256, code)
+        if returned is None:
+            return
+        if returned.settings is not None:
+            self._restart(returned.settings)
+        self.ward.swapped(returned.swap)
 
     def _restart(self, settings: dict[str, Any]) -> None:
         if self.lives is not None:
