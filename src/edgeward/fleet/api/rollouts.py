@@ -67,6 +67,7 @@ class CountsView(BaseModel):
     withdrawn: int
     offline: int
     already: int
+    ended: int
     errors: int
     counted: int
     total: int

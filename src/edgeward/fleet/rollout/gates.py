@@ -21,6 +21,9 @@ def judged(step: Step, now_s: int) -> Step:
         return _halted(step, cause)
     if rollout.status not in {Status.RUNNING, Status.PAUSED} or rollout.opening:
         return step
+    if _is_ended(rollout):
+        held = replace(rollout, status=Status.PAUSED, cause=Cause.STAGE_ENDED, opening=True, met_s=0)
+        return replace(step, rollout=held)
     met = now_s if _is_met(rollout) else 0
     if bool(met) != bool(rollout.met_s):
         rollout = replace(rollout, met_s=met)
@@ -59,6 +62,12 @@ def _waited(step: Step, now_s: int) -> Step:
     if not rollout.plan.stage_s or rollout.undoes or now_s - rollout.opened_s <= rollout.plan.stage_s:
         return step
     return replace(step, rollout=replace(rollout, status=Status.PAUSED, cause=Cause.STAGE_OVERDUE))
+
+
+def _is_ended(rollout: Rollout) -> bool:
+    """Whether every device of the open stage was ended: on resuming, the stage opens anew, with others."""
+    counts = rollout.counts[rollout.stage]
+    return not rollout.undoes and counts.counted == 0 and counts.ended > 0
 
 
 def _is_met(rollout: Rollout) -> bool:

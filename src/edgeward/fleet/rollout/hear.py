@@ -41,6 +41,14 @@ def heard(rollout: Rollout, member: Member, report: CheckIn, now_s: int) -> Step
     return Step(rollout, (after,), order=order)
 
 
+def ended(rollout: Rollout, member: Member) -> Step:
+    """Count a device apart that was on its way. What was judged before stays: ending a device undoes no error."""
+    if member.standing is not Standing.WORKING:
+        return Step(rollout)
+    after = replace(member, standing=Standing.ENDED)
+    return Step(rollout.moved(member, after), (after,))
+
+
 def unheard(rollout: Rollout, member: Member, now_s: int) -> Step:
     """Count a device as silent when nothing was heard of it for the plan's limit since it was chosen."""
     since = max(member.chosen_s, member.heard_s)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeward.fleet.rollout.plan import WHOLE, Gate, Release, Stage
-from edgeward.fleet.rollout.words import ERRORS, Standing, Status
+from edgeward.fleet.rollout.words import APART, ERRORS, Standing, Status
 from edgeward.kernel.errors import RolloutError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Counts:
     withdrawn: int = 0
     offline: int = 0
     already: int = 0
+    ended: int = 0
 
     def of(self, standing: Standing) -> int:
         """Devices of this standing."""
@@ -52,7 +53,7 @@ class Counts:
     @property
     def total(self) -> int:
         """Every device."""
-        return self.counted + self.withdrawn + self.offline + self.already
+        return self.counted + sum(self.of(standing) for standing in APART)
 
     @property
     def is_sound(self) -> bool:

@@ -51,10 +51,12 @@ class Standing(StrEnum):
     """Silent before its stage opened: counted apart, caught up later."""
     ALREADY = "already"
     """It ran the release before it was chosen: counted apart, proves nothing."""
+    ENDED = "ended"
+    """Revoked or called lost by an operator while it was on its way: counted apart, it says nothing of the release."""
 
 
 ERRORS = (Standing.FAILED, Standing.ROLLED_BACK, Standing.UNPROVEN, Standing.SILENT)
-APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY)
+APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY, Standing.ENDED)
 """Neither success nor error."""
 
 
@@ -66,6 +68,8 @@ class Cause(StrEnum):
     """A newer rollout of the family began."""
     STAGE_EMPTY = "stage-empty"
     """No device that the stage asks for could be reached."""
+    STAGE_ENDED = "stage-ended"
+    """Every device of the stage was revoked or called lost, so there is nothing to judge it by."""
     STAGE_OVERDUE = "stage-overdue"
     """The stage did not reach its success share in the time it has."""
     TOO_MANY_ERRORS = "too-many-errors"
