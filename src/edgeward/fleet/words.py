@@ -39,6 +39,7 @@ STANDING = {
     Standing.OFFLINE: "offline before",
     Standing.ALREADY: "had it already",
     Standing.ENDED: "ended: revoked or lost",
+    Standing.WAITING: "waits for its turn",
 }
 STATE = {
     UpdateState.IDLE: "idle",

@@ -19,6 +19,7 @@ from edgeward.kernel.errors import RolloutError
 
 if TYPE_CHECKING:
     from edgeward.exchange.checkin import CheckIn, Order
+    from edgeward.fleet.rollout.state import Rollout
 
 SIZE = 14
 PEOPLE = ("ann", "ben")
@@ -158,7 +159,7 @@ class Rollouts(RuleBasedStateMachine):
         if sure == 0:
             known = self.fleet.members.get((self.number, name))
             self._watch_stage(lambda: self.fleet.end(name))
-            if known is not None and known.standing is not Standing.WORKING:
+            if known is not None and known.standing not in {Standing.WORKING, Standing.WAITING}:
                 assert self.fleet.members[(self.number, name)] == known
 
     @rule(name=_DEVICES, swapped=st.booleans())
@@ -181,6 +182,10 @@ class Rollouts(RuleBasedStateMachine):
             order = self.fleet.hear(report, name)
 
         self._watch_stage(hear)
+        if known is not None and known.standing is Standing.WAITING:
+            now = self.fleet.members[(self.number, name)]
+            if now.standing is Standing.WORKING and now.state is None:
+                self._watch_turns(self.fleet.rollouts[self.number])
         if was_ended and (now := self.fleet.members[(self.number, name)]).standing is not Standing.ENDED:
             self.back.add(name)
             assert now.stage == late or now.state is not None, "an order for a device that was ended, unasked"
@@ -200,6 +205,8 @@ class Rollouts(RuleBasedStateMachine):
         if after.stage == before.stage:
             return
         assert after.stage > before.stage, "a stage never closes again"
+        if after.counts[after.stage].working:
+            self._watch_turns(after)
         part = self.fleet.tally(self.number)[before.stage]
         gate = before.plan.stages[before.stage].gate
         if part.counted:
@@ -208,6 +215,10 @@ class Rollouts(RuleBasedStateMachine):
         else:
             assert before.stage > 0 or not self.fleet.devices, "the canary was passed over"
             assert part.ended == 0 or before.opening, "a stage passed because its devices were ended"
+
+    def _watch_turns(self, rollout: Rollout) -> None:
+        """After a turn has come, no more are on the way than have committed; one may always be."""
+        assert rollout.total.working <= max(1, rollout.total.committed), "more on the way than have committed"
 
     @invariant()
     def every_device_is_in_exactly_one_count(self) -> None:
@@ -229,6 +240,7 @@ class Rollouts(RuleBasedStateMachine):
                 (member := self.fleet.members.get((self.number, name))) is not None and member.stage == number
                 for name in self.back
             )
+            assert part.waiting == 0 or 0 < number < rollout.caught_up, "a canary waits for nobody"
             mine = part.total - part.already - part.offline - part.ended - back
             if number > rollout.stage or (number == rollout.stage and rollout.opening):
                 assert mine <= 0, "a stage that is not open has taken devices"

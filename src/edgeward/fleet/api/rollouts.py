@@ -68,6 +68,7 @@ class CountsView(BaseModel):
     offline: int
     already: int
     ended: int
+    waiting: int
     errors: int
     counted: int
     total: int

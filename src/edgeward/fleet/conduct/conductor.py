@@ -161,7 +161,7 @@ class Conductor:
             self._record(after, f"rollout.{after.status.value}", actor, detail)
         if before.opening and not after.opening and after.status in {Status.RUNNING, Status.COMPLETED}:
             counts = after.counts[after.stage]
-            opened: dict[str, str | int] = {"stage": after.open_stage.name, "devices": counts.counted}
+            opened: dict[str, str | int] = {"stage": after.open_stage.name, "devices": counts.stands}
             self._record(after, "rollout.stage", actor, opened)
 
     def _record(self, rollout: Rollout, action: str, actor: str, detail: Mapping[str, str | int]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeward.fleet.rollout.happening import Choose, Step
 from edgeward.fleet.rollout.state import Member
+from edgeward.fleet.rollout.turns import turns
 from edgeward.fleet.rollout.words import Cause, Standing, Status
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def choose(rollout: Rollout, devices: Sequence[Candidate], now_s: int) -> Step:
     already = [one for one in matching if one.held == rollout.release.sha256]
     wanting = [one for one in matching if one.held != rollout.release.sha256]
     reachable = [one for one in wanting if now_s - one.heard_s <= rollout.plan.silent_s]
-    chosen = rollout.total.total - rollout.total.already - rollout.total.ended
-    mine = rollout.counts[rollout.stage].counted  # it opens anew, and devices that it took came back
+    chosen = rollout.total.counted + rollout.total.waiting + rollout.total.withdrawn
+    mine = rollout.counts[rollout.stage].stands  # it opens anew, and devices that it took came back
     size = rollout.size - rollout.total.already - len(already)
     taken = reachable[: rollout.open_stage.pick.room(size, chosen, mine)]
     apart = [(one, Standing.ALREADY) for one in already]
@@ -55,7 +56,9 @@ def choose(rollout: Rollout, devices: Sequence[Candidate], now_s: int) -> Step:
     may_pass = _may_pass(rollout, free, is_last=is_last, unreached=bool(wanting) and not reachable)
     if not taken and not mine and not may_pass:
         return Step(replace(rollout, status=Status.PAUSED, cause=Cause.STAGE_EMPTY))
-    rows = [(one, Standing.WORKING) for one in taken] + apart
+    first = turns(rollout)
+    rows = [(one, Standing.WORKING) for one in taken[:first]] + apart
+    rows += [(one, Standing.WAITING) for one in taken[len(taken) if first is None else first :]]
     members = tuple(Member(one.device, rollout.stage, standing, now_s) for one, standing in rows)
     for member in members:
         rollout = rollout.moved(None, member)

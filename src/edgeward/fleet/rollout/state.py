@@ -30,6 +30,7 @@ class Counts:
     offline: int = 0
     already: int = 0
     ended: int = 0
+    waiting: int = 0
 
     def of(self, standing: Standing) -> int:
         """Devices of this standing."""
@@ -49,6 +50,11 @@ class Counts:
     def counted(self) -> int:
         """Devices that a gate's shares are of: those that were given the release to take."""
         return self.working + self.committed + self.errors
+
+    @property
+    def stands(self) -> int:
+        """Devices that the stage is judged by, now or when their turn has come."""
+        return self.counted + self.waiting
 
     @property
     def total(self) -> int:

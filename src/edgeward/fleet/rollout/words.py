@@ -36,7 +36,7 @@ class Standing(StrEnum):
     """Where one device stands in one rollout. Every device is in exactly one, and counted there."""
 
     WORKING = "working"
-    """Chosen, and not at an end: it may not have its order yet, wait for its bed, download, run as a shadow, soak."""
+    """Its turn has come, and it is not at an end: it may wait for its bed, download, run as a shadow, soak."""
     COMMITTED = "committed"
     """It says so, with evidence that keeps to the plan."""
     FAILED = "failed"
@@ -53,10 +53,12 @@ class Standing(StrEnum):
     """It ran the release before it was chosen: counted apart, proves nothing."""
     ENDED = "ended"
     """Revoked or called lost by an operator while it was on its way: counted apart, it says nothing of the release."""
+    WAITING = "waiting"
+    """Chosen, and its turn comes when more have committed: no order, and in no share yet."""
 
 
 ERRORS = (Standing.FAILED, Standing.ROLLED_BACK, Standing.UNPROVEN, Standing.SILENT)
-APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY, Standing.ENDED)
+APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY, Standing.ENDED, Standing.WAITING)
 """Neither success nor error."""
 
 
