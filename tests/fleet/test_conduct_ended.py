@@ -104,7 +104,7 @@ def test_other_hardware_in_its_place_follows_later(kit: FleetKit) -> None:
     take_in_again(site, gone)
     assert site.visit(gone) is None
     assert site.places(number)[gone] == "ended"
-    for _ in range(7):
+    for _ in range(10):
         site.round()
     rollout = site.rollout(number)
     assert (rollout.status, rollout.total.committed, rollout.total.ended) == (Status.COMPLETED, 6, 0)

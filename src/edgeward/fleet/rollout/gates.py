@@ -97,7 +97,8 @@ def _broken(rollout: Rollout) -> Cause | None:
     for number, stage in enumerate(rollout.plan.stages):
         part = rollout.counts[number]
         # Devices whose turn has not come excuse no error: it is held against all whose turn has come so far.
-        if not stage.gate.allows(part.errors, min(part.stands, rollout.total.counted)):
+        among = min(part.stands, rollout.total.counted) if part.waiting else part.counted
+        if not stage.gate.allows(part.errors, among):
             return Cause.TOO_MANY_ERRORS
         if (part.stands - part.errors) * WHOLE < stage.gate.success * part.stands:
             return Cause.SUCCESS_UNREACHABLE

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edgeward.fleet.rollout.plan import Plan
     from edgeward.fleet.rollout.words import Cause
 
+_FIELDS = {standing: standing.value.replace("-", "_") for standing in Standing}
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -34,12 +36,12 @@ class Counts:
 
     def of(self, standing: Standing) -> int:
         """Devices of this standing."""
-        number: int = getattr(self, _field(standing))
+        number: int = getattr(self, _FIELDS[standing])
         return number
 
     def added(self, standing: Standing, number: int = 1) -> Counts:
         """With ``number`` more (or fewer) devices of this standing."""
-        return replace(self, **{_field(standing): self.of(standing) + number})
+        return replace(self, **{_FIELDS[standing]: self.of(standing) + number})
 
     @property
     def errors(self) -> int:
@@ -65,10 +67,6 @@ class Counts:
     def is_sound(self) -> bool:
         """Whether no count is below zero."""
         return min(self.of(standing) for standing in Standing) >= 0
-
-
-def _field(standing: Standing) -> str:
-    return standing.value.replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ class Rollout:
     @property
     def total(self) -> Counts:
         """All counts together."""
-        sums = {_field(standing): sum(part.of(standing) for part in self.counts) for standing in Standing}
+        sums = {_FIELDS[standing]: sum(part.of(standing) for part in self.counts) for standing in Standing}
         return Counts(**sums)
 
     def gate(self, stage: int) -> Gate:
