@@ -56,7 +56,7 @@ def test_lost_device_on_its_way_is_counted_apart(kit: FleetKit) -> None:
     assert site.places(number) == {gone: "ended", other: "working"}
     for _ in range(3):
         site.round(1_500, away=[gone])
-    for _ in range(4):
+    for _ in range(7):
         site.round(away=[gone])
     rollout = site.rollout(number)
     assert (rollout.status, rollout.total.committed, rollout.total.ended) == (Status.COMPLETED, 5, 1)
@@ -79,7 +79,7 @@ def test_canary_that_is_all_revoked_waits_for_a_person(kit: FleetKit) -> None:
     site.round(away=canary)
     assert len(site.places(number)) == 2
     site.decide(number, "resume", by="ann")
-    for _ in range(6):
+    for _ in range(9):
         site.round(away=canary)
     rollout = site.rollout(number)
     assert (rollout.status, rollout.counts[0].committed, rollout.total.ended) == (Status.COMPLETED, 2, 2)

@@ -76,7 +76,7 @@ def test_whole_road_from_another_machine(desk: Desk) -> None:
     plan.write_text(PLAN)
     assert "rollout 1 is drafted" in desk.run("ann", "rollout", "create", FAMILY, "--plan", str(plan))
     assert "rollout 1 is approved" in desk.run("ben", "rollout", "approve", "1")
-    for _ in range(5):
+    for _ in range(8):
         desk.site.round()
     shown = desk.run("ann", "rollout", "show", "1")
     assert "completed" in shown

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 FEW = 10
 """Devices that may be on the way at once however much the errors outweigh, once as many have committed."""
+LEAST = 2
+"""Devices that may always be on the way: a fleet of three wards needs no ramp."""
 ERROR_COSTS = 20
 """Commits that one error outweighs: where 5 % may fail, as many as excuse it."""
 PROVEN = 40
@@ -24,5 +26,5 @@ def turns(rollout: Rollout) -> int | None:
     credit = total.committed - ERROR_COSTS * total.errors
     if rollout.stage == 0 or rollout.undoes or credit >= PROVEN:
         return None
-    at_once = max(1, min(FEW, total.committed), credit)
+    at_once = max(LEAST, min(FEW, total.committed), credit)
     return max(0, at_once - total.working)
