@@ -1,7 +1,7 @@
 """How far a bad model gets, and what rollouts cost: ``python bench/rollout_blast.py``.
 
 Blast radius: fleets in which a share of the devices fails health, the default plan, many seeds; counted are devices
-that were given the order, and that served the bad model at any time. Cost: one stage's opening and one check-in, pure.
+that were given the order. Length: simulated hours of a good rollout. Cost: one stage's opening and one check-in, pure.
 """
 
 from __future__ import annotations
@@ -24,27 +24,61 @@ from edgeward.fleet.rollout.state import Rollout
 from edgeward.fleet.rollout.step import step
 from edgeward.fleet.rollout.words import Status
 
+STEP_S = 300
+"""Time between two looks of the simulation."""
 
-def blast(size: int, share: float, seed: int) -> tuple[int, Status]:
-    """Devices that were given the order until the rollout ended, and how it ended."""
+
+def play(size: int, share: float, seed: int) -> tuple[int, Status, float]:
+    """Devices that were given the order until the rollout ended, how it ended, and after how many hours.
+
+    A good device takes two hours and up to half an hour until a bed lets it. A bad one fails evenly at golden vectors,
+    latency (minutes after its order), the end of the shadow, or at any time of the soak.
+    """
     chance = random.Random(seed)
     fleet = Fleet(size, now_s=1_000_000 + seed * 1_000)
     number = 1_000 + seed  # the number decides who is a canary
-    fleet.rollouts[number] = Rollout.draft(number, RELEASE, Plan(shadow_s=0, soak_s=0), "ann")
-    for device in fleet.devices.values():
+    fleet.rollouts[number] = Rollout.draft(number, RELEASE, Plan(silent_s=30 * 86_400), "ann")
+    takes_s, due_s = {}, {}
+    for name, device in fleet.devices.items():
         bad = chance.random() < share
         device.will = chance.choice((UpdateState.FAILED, UpdateState.ROLLED_BACK)) if bad else UpdateState.COMMITTED
+        ends_s = chance.choice((300, 300, 3_600, chance.uniform(3_600, 7_200))) if bad else 7_200
+        takes_s[name] = ends_s + (chance.uniform(0, 1_800) if ends_s > STEP_S else 0)
+    began_s = fleet.now_s
     fleet.happen(number, Approve("ben"))
     fleet.happen(number, Tick())
+    open_ = {name for other, name in fleet.members if other == number}
+    known = len(fleet.members)
     while fleet.rollouts[number].status is Status.RUNNING:
-        names = [name for other, name in fleet.members if other == number]
+        fleet.now_s += STEP_S
+        names = [name for name in sorted(open_) if due_s.get(name, 0) <= fleet.now_s]
         chance.shuffle(names)
         for name in names:
-            fleet.devices[name].work()
-            fleet.visit(name)
+            if name in due_s:
+                fleet.devices[name].work()
+                open_.discard(name)
+            if fleet.visit(name) is not None:
+                due_s.setdefault(name, fleet.now_s + takes_s[name])
         fleet.happen(number, Tick())
+        if len(fleet.members) != known:
+            open_ |= {name for other, name in list(fleet.members)[known:] if other == number}
+            known = len(fleet.members)
     given = sum(member.given_s > 0 for (other, _), member in fleet.members.items() if other == number)
-    return given, fleet.rollouts[number].status
+    return given, fleet.rollouts[number].status, (fleet.now_s - began_s) / 3_600
+
+
+def spread(size: int, share: float, seeds: int) -> None:
+    """How far a release gets that fails on a share of the devices."""
+    ends = [play(size, share, seed) for seed in range(seeds)]
+    given = sorted(number for number, _, _ in ends)
+    halted = sum(status is Status.HALTED for _, status, _ in ends)
+    print(
+        f"{share:.0%} of {size} devices fail: given to {given[len(given) // 2]} (median), "
+        f"{sum(given) / seeds:.0f} (mean), {given[int(seeds * 0.95)]} (95 %), {given[-1]} (worst of {seeds}); "
+        f"more than ten: {sum(number > 10 for number in given)}; "
+        f"more than ten and 1 %: {sum(number > max(10, size // 100) for number in given)}; halted {halted}",
+        flush=True,
+    )
 
 
 def cost(size: int) -> None:
@@ -97,23 +131,21 @@ def database(size: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", type=int, default=10_000)
+    parser.add_argument("--devices", type=int, nargs="*", default=[200, 2_000, 10_000])
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--shares", type=float, nargs="*", default=[0.02, 0.1, 0.3, 0.6], help="that fail health")
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.05, 0.1, 0.3, 0.6], help="that fail health")
+    parser.add_argument("--no-cost", action="store_true", help="only how far and how long")
     chosen = parser.parse_args()
-    for share in chosen.shares:
-        ends = [blast(chosen.devices, share, seed) for seed in range(chosen.seeds)]
-        given = sorted(number for number, _ in ends)
-        halted = sum(status is Status.HALTED for _, status in ends)
-        print(
-            f"{share:.0%} of {chosen.devices} devices fail: given to {given[len(given) // 2]} (median), "
-            f"{given[int(len(given) * 0.95)]} (95 %), {given[-1]} (worst of {chosen.seeds}); "
-            f"at most the canary's ten: {sum(number <= 10 for number in given)}; halted {halted}",
-            flush=True,
-        )
-    for size in (100, 1_000, chosen.devices):
+    for size in chosen.devices:
+        _, status, hours = play(size, 0.0, 0)
+        print(f"{size} devices, none fails: {status.value} after {hours:.1f} h", flush=True)
+        for share in chosen.shares:
+            spread(size, share, chosen.seeds)
+    if chosen.no_cost:
+        return
+    for size in (100, 1_000, chosen.devices[-1]):
         cost(size)
-    database(chosen.devices)
+    database(chosen.devices[-1])
 
 
 if __name__ == "__main__":

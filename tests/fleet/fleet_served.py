@@ -59,7 +59,7 @@ class Running:
 
     def revoke(self) -> None:
         with self.fleet.store.writing() as session:
-            devices.end(session, self.device().id, "revoked", actor="user:olga", now_s=wall_s())
+            devices.end(session, self.fleet.rollouts, self.device().id, "revoked", actor="user:olga", now_s=wall_s())
 
 
 class Served:

@@ -59,7 +59,7 @@ def test_whole_road_in_the_database(kit: FleetKit) -> None:
     """From draft to every device, with what people ask about in the audit."""
     site, number = begun(kit)
     assert len(site.places(number)) == 2
-    for _ in range(5):
+    for _ in range(8):
         site.round()
     assert site.rollout(number).status is Status.COMPLETED
     assert {device.held for device in site.devices.values()} == {NEW}
@@ -78,7 +78,7 @@ def test_server_killed_in_the_middle_goes_on(kit: FleetKit) -> None:
     kit.now_s += LEASE_S + 1
     site.clock.tick()
     assert site.places(number) == places
-    for _ in range(5):
+    for _ in range(8):
         site.round()
     assert site.rollout(number).status is Status.COMPLETED
 
@@ -107,7 +107,7 @@ def test_failing_canary_halts_and_devices_go_back(kit: FleetKit) -> None:
     site.visit(good)
     assert site.devices[good].held == NEW
     site.devices[bad].will = UpdateState.ROLLED_BACK
-    for _ in range(4):
+    for _ in range(6):
         site.round()
     halted = site.rollout(number)
     assert (halted.status, halted.cause) == (Status.HALTED, Cause.TOO_MANY_ERRORS)
@@ -262,11 +262,11 @@ def test_return_by_hand_of_a_completed_rollout(kit: FleetKit) -> None:
     """One person may send a completed rollout back; twice is refused."""
     site, number = begun(kit)
     assert code_of(people.ask_return, kit.store, number, by="ann", now_s=kit.now_s) == "rollout-state"
-    for _ in range(5):
+    for _ in range(8):
         site.round()
     people.ask_return(kit.store, number, by="ann", now_s=kit.now_s)
     assert code_of(people.ask_return, kit.store, number, by="cyd", now_s=kit.now_s) == "rollout-state"
-    for _ in range(4):
+    for _ in range(6):
         site.round()
     assert {device.held for device in site.devices.values()} == {OLD}
     assert site.rollout(number + 1).total.committed == 6
@@ -281,11 +281,11 @@ def test_late_device_is_caught_up_through_the_database(kit: FleetKit) -> None:
         site.visit(name)
     number = site.draft(TWO)
     site.decide(number, "approve")
-    for _ in range(5):
+    for _ in range(8):
         site.round(away=[away])
     assert site.rollout(number).status is Status.COMPLETED
     assert site.places(number)[away] == "offline"
-    for _ in range(4):
+    for _ in range(6):
         site.round()
     assert site.devices[away].held == NEW
     assert site.rollout(number).counts == site.tally(number)
@@ -296,7 +296,7 @@ def test_rollouts_of_a_group_leave_others_alone(kit: FleetKit) -> None:
     site = Site(kit, 6, groups=("icu", "ward"))
     number = site.draft(replace(TWO, group="icu"))
     site.decide(number, "approve")
-    for _ in range(6):
+    for _ in range(9):
         site.round()
     with kit.store.reading() as session:
         icu = set(session.scalars(select(Device.id).where(Device.group == "icu")))
@@ -336,7 +336,7 @@ def test_workers_and_clock_at_once_lose_nothing(kit: FleetKit) -> None:
     for thread in threads:
         thread.join(120)
     assert not failed
-    for _ in range(6):
+    for _ in range(9):
         site.round()
     assert site.rollout(number).counts == site.tally(number)
     assert site.rollout(number).total.committed == 12
@@ -363,7 +363,7 @@ def test_canary_by_tag(kit: FleetKit) -> None:
 def test_settled_fleet_asks_for_no_places(kit: FleetKit) -> None:
     """Once all is over and well, a check-in reads no row of its device; a device that lost the release is heard."""
     site, number = begun(kit, size=4)
-    for _ in range(5):
+    for _ in range(8):
         site.round()
     assert site.rollout(number).status is Status.COMPLETED
     asked: list[str] = []

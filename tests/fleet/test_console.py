@@ -60,7 +60,7 @@ def test_whole_road_by_rest(house: House) -> None:
     assert ann.post(f"/api/v1/rollouts/{number}/pause", json={}).status_code == 204
     assert house.api("vic").post(f"/api/v1/rollouts/{number}/resume", json={}).status_code == 403
     assert ann.post(f"/api/v1/rollouts/{number}/resume", json={}).status_code == 204
-    for _ in range(5):
+    for _ in range(8):
         house.site.round()
     done = ann.get(f"/api/v1/rollouts/{number}").json()
     assert (done["rollout"]["status"], done["rollout"]["counts"]["committed"]) == ("completed", 4)

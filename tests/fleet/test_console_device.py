@@ -58,6 +58,12 @@ def known(house: House, name: str) -> dict[str, Any]:
     return found
 
 
+def places_of(house: House, number: int, standing: str) -> list[str]:
+    """Devices that stand there in a rollout, by REST."""
+    found = house.api("vic").get(f"/api/v1/rollouts/{number}/devices", params={"standing": standing})
+    return [place["device_id"] for place in found.json()]
+
+
 def describe(house: House, who: str, name: str, **fields: str | list[str]) -> tuple[int, str]:
     """Save the form of the page with other fields."""
     device = known(house, name)
@@ -221,8 +227,8 @@ def test_what_is_ended_may_still_be_called_lost(house: House, name: str) -> None
     assert [action for _, action, _ in done_to(house, name)] == ["device.revoked", "device.lost", "device.described"]
 
 
-def test_page_warns_of_the_rollout_that_a_revocation_may_stop(house: House) -> None:
-    """A device on the way that falls silent counts as an error there; one that is done does not."""
+def test_page_says_what_a_revocation_does_to_a_rollout(house: House) -> None:
+    """A device on the way is counted apart there, and pages and REST say so; of one that is not, nothing is said."""
     answer = house.api("ann").post("/api/v1/rollouts", json={"family": FAMILY, "plan": PLAN})
     number = answer.json()["id"]
     house.site.decide(number, "approve")
@@ -231,8 +237,18 @@ def test_page_warns_of_the_rollout_that_a_revocation_may_stop(house: House) -> N
     ann = house.browser("ann")
     chosen = next(one for one, standing in places.items() if standing == "working")
     other = next(one for one in house.site.devices if one not in places)
-    assert f"rollout {number}</a>: there it falls silent" in ann.get(f"/devices/{chosen}").text
-    assert "there it falls silent" not in ann.get(f"/devices/{other}").text
+    assert f"rollout {number}</a>: there it is counted apart" in ann.get(f"/devices/{chosen}").text
+    assert "there it is counted apart" not in ann.get(f"/devices/{other}").text
+    press(ann, f"/devices/{chosen}", f"/devices/{chosen}/revoke")
+    found = house.api("vic").get(f"/api/v1/rollouts/{number}").json()
+    assert [stage["counts"]["ended"] for stage in found["stages"]] == [1, 0]
+    assert places_of(house, number, "ended") == [chosen]
+    text = ann.get(f"/rollouts/{number}", params={"standing": "ended"}).text
+    assert 'data-standing="ended"><b>1</b> ended: revoked or lost' in text
+    assert f'<a href="/devices/{chosen}">' in text
+    for one in places_of(house, number, "working"):
+        press(ann, f"/devices/{one}", f"/devices/{one}/lost")
+    assert "Why: every device of the stage was revoked or called lost" in ann.get(f"/rollouts/{number}").text
 
 
 def test_deed_without_its_audit_entry_is_no_deed(house: House, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_revocation_works_at_the_next_request(kit: FleetKit) -> None:
     keys, credential = kit.enrolled()
     assert code_of(heard(kit, credential, 1)) == "answered"
     with kit.store.writing() as session:
-        devices.end(session, str(credential.device), "revoked", actor="user:o", now_s=kit.now_s)
+        devices.end(session, NoRollouts(), str(credential.device), "revoked", actor="user:o", now_s=kit.now_s)
     assert code_of(heard(kit, credential, 2)) == "certificate-revoked"
     assert kit.enrolments.apply(keys.application(), kit.now_s).standing is Standing.REJECTED
     with pytest.raises(RefusedError, match="revoked"):

@@ -243,7 +243,8 @@ def run_show(arguments: argparse.Namespace) -> int:
         }
     )
     print()
-    counts = ("working", "committed", "failed", "rolled_back", "unproven", "silent", "withdrawn", "offline", "already")
+    apart = ("waiting", "withdrawn", "ended", "offline", "already")
+    counts = ("working", "committed", "failed", "rolled_back", "unproven", "silent", *apart)
     rows = [[stage["name"], stage["state"], *(stage["counts"][name] for name in counts)] for stage in found["stages"]]
     say_table(("STAGE", "STATE", *(name.upper().replace("_", "-") for name in counts)), rows, none="no stages")
     if found["reasons"]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
+    from edgeward.fleet.ports import Rollouts
+
 PAGE_MAX = 500
 TAGS_MAX = 32
 SILENT_PERIODS = 3
@@ -168,8 +170,19 @@ def _seen(session: Session, device: Device, revision: str | None) -> list[str]:
     return tags
 
 
-def end(session: Session, device_id: str, state: str, *, revision: str | None = None, actor: str, now_s: int) -> None:
+def end(
+    session: Session,
+    rollouts: Rollouts,
+    device_id: str,
+    state: str,
+    *,
+    revision: str | None = None,
+    actor: str,
+    now_s: int,
+) -> None:
     """Revoke a device or call it lost (``state``): its certificates end now. Its beds go on without the fleet.
+
+    Rollouts that it is on the way in count it apart.
 
     ``RefusedError``: ``device-ended`` (it is already), and as ``describe``.
     """
@@ -188,6 +201,7 @@ def end(session: Session, device_id: str, state: str, *, revision: str | None = 
         .values(state="rejected", decided_by=actor, decided_s=now_s)
     )
     audit.record(session, actor=actor, action=f"device.{state}", subject=device_id, now_s=now_s)
+    rollouts.ended(session, device_id, actor, now_s)
 
 
 def counts(session: Session, now_s: int, check_in_s: int) -> dict[str, dict[str, int]]:

@@ -29,6 +29,10 @@ class Rollouts(Protocol):
         """
         ...
 
+    def ended(self, session: Session, device_id: str, actor: str, now_s: int) -> None:
+        """An operator revoked the device or called it lost, within this transaction, which holds its row."""
+        ...
+
 
 class NoRollouts:
     """A fleet that rolls nothing out."""
@@ -40,3 +44,6 @@ class NoRollouts:
     def heard(self, session: Session, device_id: str, report: CheckIn, now_s: int) -> list[Order]:  # noqa: ARG002
         """No order."""
         return []
+
+    def ended(self, session: Session, device_id: str, actor: str, now_s: int) -> None:
+        """It was on its way nowhere."""

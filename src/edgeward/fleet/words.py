@@ -19,6 +19,9 @@ CAUSE = {
     Cause.BY_HAND: "by hand",
     Cause.SUPERSEDED: "a newer rollout of the family began",
     Cause.STAGE_EMPTY: "no device that the stage asks for could be reached",
+    Cause.STAGE_ENDED: (
+        "every device of the stage was revoked or called lost, so nothing can be judged; resumed, it takes others"
+    ),
     Cause.STAGE_OVERDUE: "the stage did not reach its success share in its time",
     Cause.TOO_MANY_ERRORS: "more devices failed or fell silent than the stage allows",
     Cause.SUCCESS_UNREACHABLE: "so many failed or fell silent that the success share cannot be reached",
@@ -35,6 +38,8 @@ STANDING = {
     Standing.WITHDRAWN: "withdrawn",
     Standing.OFFLINE: "offline before",
     Standing.ALREADY: "had it already",
+    Standing.ENDED: "ended: revoked or lost",
+    Standing.WAITING: "waits for its turn",
 }
 STATE = {
     UpdateState.IDLE: "idle",

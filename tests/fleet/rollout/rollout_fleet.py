@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from edgeward.exchange.checkin import CheckIn, Deed, Evidence, Facts, FamilyReport, Held, Order, Progress
 from edgeward.exchange.words import Accelerator, Machine, Rung, UpdateState, Why
+from edgeward.fleet.rollout.choose import FOLLOWS
 from edgeward.fleet.rollout.evidence import held_by
 from edgeward.fleet.rollout.happening import (
+    Approve,
     Came,
     Choose,
     Effect,
+    Ended,
     Happening,
     Heard,
     Return,
@@ -20,10 +24,12 @@ from edgeward.fleet.rollout.happening import (
     Tick,
     Unheard,
 )
-from edgeward.fleet.rollout.plan import Plan, Release
+from edgeward.fleet.rollout.plan import Gate, Pick, Plan, Release, Stage
 from edgeward.fleet.rollout.state import Candidate, Counts, Member, Rollout
 from edgeward.fleet.rollout.step import step
-from edgeward.fleet.rollout.words import Standing
+
+if TYPE_CHECKING:
+    from edgeward.fleet.rollout.words import Standing
 
 OLD, NEW = "a" * 64, "b" * 64
 RELEASE = Release("ecg-beat", "2.0.0", NEW, "1.0.0", OLD)
@@ -87,6 +93,7 @@ class Fleet:
         self.rollouts: dict[int, Rollout] = {}
         self.members: dict[tuple[int, str], Member] = {}
         self.effects: list[tuple[int, Effect]] = []
+        self.ended: set[str] = set()
 
     def draft(self, plan: Plan, *, release: Release = RELEASE, author: str = "ann") -> int:
         """A new rollout's number."""
@@ -124,20 +131,30 @@ class Fleet:
             device.name, device.heard_s, device.held, (number, device.name) in self.members, groups=device.groups
         )
 
+    def end(self, name: str) -> None:
+        """An operator revokes the device, or calls it lost."""
+        self.ended.add(name)
+        for (number, device), member in list(self.members.items()):
+            if device == name:
+                self.happen(number, Ended(member))
+
     def scope(self, number: int) -> list[Candidate]:
         """Every device that a rollout concerns."""
         undoes = self.rollouts[number].undoes
-        wanted = [one for one in self.devices.values() if not undoes or one.held == undoes]
+        known = [one for one in self.devices.values() if one.name not in self.ended]
+        wanted = [one for one in known if not undoes or one.held == undoes]
         return [self.candidate(number, one) for one in wanted]
 
     def hear(self, report: CheckIn, name: str) -> Order | None:
-        """The fleet's side of a check-in: the order of its answer."""
+        """The fleet's side of a check-in: the order of its answer; None for a device that was ended."""
+        if name in self.ended:
+            return None
         device = self.devices[name]
         device.heard_s = self.now_s
         given: dict[Deed, Order] = {}
         for number, rollout in list(self.rollouts.items()):
             member = self.members.get((number, name))
-            if member is None or member.standing is Standing.OFFLINE:
+            if member is None or member.standing in FOLLOWS:
                 seen = replace(self.candidate(number, device), held=held_by(report, rollout.release.family))
                 self.happen(number, Came(seen, member))
                 member = self.members.get((number, name))
@@ -183,3 +200,20 @@ class Fleet:
         """Where a device stands."""
         member = self.members.get((number, name))
         return None if member is None else member.standing
+
+
+TWO = Plan(stages=(Stage("canary", Pick(count=3), Gate(errors=0, success=1_000_000)), Stage("the rest")), gap_s=0)
+
+
+def begun(plan: Plan = TWO, size: int = 12) -> tuple[Fleet, int]:
+    """A fleet with one running rollout."""
+    fleet = Fleet(size)
+    number = fleet.draft(plan)
+    fleet.happen(number, Approve("ben"))
+    fleet.happen(number, Tick())
+    return fleet, number
+
+
+def chosen(fleet: Fleet, number: int) -> list[str]:
+    """The devices that its stages took, in that order."""
+    return [name for other, name in fleet.members if other == number]

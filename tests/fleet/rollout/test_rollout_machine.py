@@ -19,6 +19,7 @@ from edgeward.kernel.errors import RolloutError
 
 if TYPE_CHECKING:
     from edgeward.exchange.checkin import CheckIn, Order
+    from edgeward.fleet.rollout.state import Rollout
 
 SIZE = 14
 PEOPLE = ("ann", "ben")
@@ -68,6 +69,7 @@ class Rollouts(RuleBasedStateMachine):
         self.approved = False
         self.ever_closed = False
         self.woken = 0
+        self.back: set[str] = set()
         if soon:
             self.approve("ben")
 
@@ -151,10 +153,28 @@ class Rollouts(RuleBasedStateMachine):
         """How its next update ends."""
         self.fleet.devices[name].will = will
 
+    @rule(name=_DEVICES, sure=st.integers(0, 4))
+    def end(self, name: str, sure: int) -> None:
+        """Now and then an operator revokes a device, or calls it lost; what was judged stays."""
+        if sure == 0:
+            known = self.fleet.members.get((self.number, name))
+            self._watch_stage(lambda: self.fleet.end(name))
+            if known is not None and known.standing not in {Standing.WORKING, Standing.WAITING}:
+                assert self.fleet.members[(self.number, name)] == known
+
+    @rule(name=_DEVICES, swapped=st.booleans())
+    def take_in_again(self, name: str, swapped: bool) -> None:
+        """A device that was ended is accepted as itself, the same or other hardware."""
+        if name in self.fleet.ended:
+            self.fleet.ended.discard(name)
+            if swapped:
+                self.fleet.devices[name].progress = None
+
     def _hear(self, name: str, report: CheckIn) -> Order | None:
         order: Order | None = None
         known = self.fleet.members.get((self.number, name))
         late = self.fleet.rollouts[self.number].caught_up
+        was_ended = known is not None and known.standing is Standing.ENDED
         self.woken += known is not None and (known.stage, known.standing) == (late, Standing.SILENT)
 
         def hear() -> None:
@@ -162,6 +182,13 @@ class Rollouts(RuleBasedStateMachine):
             order = self.fleet.hear(report, name)
 
         self._watch_stage(hear)
+        if known is not None and known.standing is Standing.WAITING:
+            now = self.fleet.members[(self.number, name)]
+            if now.standing is Standing.WORKING and now.state is None:
+                self._watch_turns(self.fleet.rollouts[self.number])
+        if was_ended and (now := self.fleet.members[(self.number, name)]).standing is not Standing.ENDED:
+            self.back.add(name)
+            assert now.stage == late or now.state is not None, "an order for a device that was ended, unasked"
         if order is not None and order.deed is Deed.INSTALL:
             rollout = self.fleet.rollouts[order.rollout]
             assert rollout.status in {Status.RUNNING, Status.COMPLETED}, "an order of a rollout that gives none"
@@ -178,6 +205,8 @@ class Rollouts(RuleBasedStateMachine):
         if after.stage == before.stage:
             return
         assert after.stage > before.stage, "a stage never closes again"
+        if after.counts[after.stage].working:
+            self._watch_turns(after)
         part = self.fleet.tally(self.number)[before.stage]
         gate = before.plan.stages[before.stage].gate
         if part.counted:
@@ -185,6 +214,11 @@ class Rollouts(RuleBasedStateMachine):
             assert part.committed * 1_000_000 >= gate.success * part.counted, "a stage opened on too little"
         else:
             assert before.stage > 0 or not self.fleet.devices, "the canary was passed over"
+            assert part.ended == 0 or before.opening, "a stage passed because its devices were ended"
+
+    def _watch_turns(self, rollout: Rollout) -> None:
+        """After a turn has come, no more are on the way than have committed; two may always be."""
+        assert rollout.total.working <= max(2, rollout.total.committed), "more on the way than have committed"
 
     @invariant()
     def every_device_is_in_exactly_one_count(self) -> None:
@@ -202,9 +236,14 @@ class Rollouts(RuleBasedStateMachine):
         taken = 0
         for number, stage in enumerate(rollout.plan.stages):
             part = rollout.counts[number]
-            mine = part.total - part.already - part.offline
+            back = sum(
+                (member := self.fleet.members.get((self.number, name))) is not None and member.stage == number
+                for name in self.back
+            )
+            assert part.waiting == 0 or 0 < number < rollout.caught_up, "a canary waits for nobody"
+            mine = part.total - part.already - part.offline - part.ended - back
             if number > rollout.stage or (number == rollout.stage and rollout.opening):
-                assert part.total == 0
+                assert mine <= 0, "a stage that is not open has taken devices"
             if stage.pick.count is not None:
                 assert mine <= stage.pick.count
             taken += mine
@@ -225,7 +264,8 @@ class Rollouts(RuleBasedStateMachine):
         if rollout.status is Status.RUNNING:
             assert self.approved
             for stage, part in zip(rollout.plan.stages, rollout.counts, strict=False):
-                assert part.errors * 1_000_000 <= stage.gate.errors * part.counted or part.errors == 0
+                among = min(part.stands, rollout.total.counted)  # who waits excuses no error
+                assert part.errors * 1_000_000 <= stage.gate.errors * among or part.errors == 0
         if rollout.status is Status.HALTED and len(self.fleet.rollouts) > 1:
             assert self.fleet.rollouts[2].undoes == NEW
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rollout_fleet import GOOD, NEW, OLD, RELEASE, Fleet
+from rollout_fleet import GOOD, NEW, OLD, RELEASE, TWO, Fleet, begun, chosen
 
 from edgeward.exchange.checkin import Deed, Evidence
 from edgeward.exchange.words import UpdateState, Why
@@ -14,21 +14,6 @@ from edgeward.fleet.rollout.hours import Hours
 from edgeward.fleet.rollout.plan import CatchUp, Gate, Pick, Plan, Stage, default_stages
 from edgeward.fleet.rollout.words import Cause, Standing, Status
 from edgeward.kernel.errors import RolloutError
-
-TWO = Plan(stages=(Stage("canary", Pick(count=3), Gate(errors=0, success=1_000_000)), Stage("the rest")), gap_s=0)
-
-
-def begun(plan: Plan = TWO, size: int = 12) -> tuple[Fleet, int]:
-    """A fleet with one running rollout."""
-    fleet = Fleet(size)
-    number = fleet.draft(plan)
-    fleet.happen(number, Approve("ben"))
-    fleet.happen(number, Tick())
-    return fleet, number
-
-
-def chosen(fleet: Fleet, number: int) -> list[str]:
-    return [name for other, name in fleet.members if other == number]
 
 
 def code_of(fleet: Fleet, number: int, deed: object) -> str:

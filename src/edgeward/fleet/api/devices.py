@@ -115,7 +115,7 @@ def end(
     """Do it, for the console too; refusals as ``devices.end``."""
     state, seen = _STATE_AFTER[deed], decision.revision
     with fleet.store.writing() as session:
-        devices.end(session, device_id, state, revision=seen, actor=caller.actor, now_s=fleet.now_s())
+        devices.end(session, fleet.rollouts, device_id, state, revision=seen, actor=caller.actor, now_s=fleet.now_s())
     return Response(status_code=204)
 
 

@@ -67,6 +67,8 @@ class CountsView(BaseModel):
     withdrawn: int
     offline: int
     already: int
+    ended: int
+    waiting: int
     errors: int
     counted: int
     total: int

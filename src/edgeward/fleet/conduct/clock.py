@@ -109,7 +109,7 @@ class Clock:
 
     def _silences(self, session: Session, conductor: Conductor, number: int, now_s: int) -> None:
         rollout = conductor.kept[number].rollout
-        if rollout.total.working == 0 or rollout.withdraws:
+        if rollout.total.working + rollout.total.waiting == 0 or rollout.withdraws:
             return
         before_s = now_s - rollout.plan.silent_s
         query = (
@@ -117,7 +117,7 @@ class Clock:
             .join(Device, Device.id == RolloutDevice.device_id)
             .where(
                 RolloutDevice.rollout == number,
-                RolloutDevice.standing == Standing.WORKING.value,
+                RolloutDevice.standing.in_([Standing.WORKING.value, Standing.WAITING.value]),
                 RolloutDevice.chosen_s < before_s,
                 or_(Device.seen_s < before_s, Device.seen_s.is_(None)),
             )

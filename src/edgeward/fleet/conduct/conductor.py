@@ -18,6 +18,7 @@ from edgeward.fleet.rollout.happening import (
     Came,
     Choose,
     Effect,
+    Ended,
     Happening,
     Heard,
     Return,
@@ -29,7 +30,7 @@ from edgeward.fleet.rollout.happening import (
 )
 from edgeward.fleet.rollout.state import Candidate
 from edgeward.fleet.rollout.step import step
-from edgeward.fleet.rollout.words import ERRORS, Status
+from edgeward.fleet.rollout.words import ERRORS, Standing, Status
 from edgeward.fleet.store import audit
 from edgeward.fleet.store.models import Device, DeviceFamily, DeviceTag
 
@@ -116,14 +117,15 @@ class Conductor:
 
     def _anew(self, number: int, happening: Happening) -> Happening:
         """The same with the device's place as it is now that nobody else changes it."""
-        if not isinstance(happening, Came | Heard | Unheard):
+        if not isinstance(happening, Came | Heard | Unheard | Ended):
             return happening
         device = happening.device.device if isinstance(happening, Came) else happening.member.device
         row = self._session.get(RolloutDevice, (number, device), populate_existing=True)
         if isinstance(happening, Came):
             return replace(happening, member=None if row is None else member_of(row))
         assert row is not None, "a device in a rollout stays in it"
-        return replace(happening, member=replace(member_of(row), heard_s=happening.member.heard_s))
+        member = replace(member_of(row), heard_s=happening.member.heard_s)
+        return replace(happening, member=member)
 
     def _keep_members(self, number: int, happening: Happening, members: tuple[Member, ...]) -> None:
         if isinstance(happening, Scope):  # all of them are new
@@ -138,7 +140,7 @@ class Conductor:
             row = self._session.get(RolloutDevice, (number, member.device))
             was = None if row is None else row.standing
             write_member(self._session, row, number, member, self._now_s)
-            if member.standing in ERRORS and was != member.standing.value:
+            if member.standing in {*ERRORS, Standing.ENDED} and was != member.standing.value:
                 why = member.why.value if member.why is not None else ""
                 detail = {"rollout": number, "standing": member.standing.value, "why": why}
                 audit.record(
@@ -159,7 +161,7 @@ class Conductor:
             self._record(after, f"rollout.{after.status.value}", actor, detail)
         if before.opening and not after.opening and after.status in {Status.RUNNING, Status.COMPLETED}:
             counts = after.counts[after.stage]
-            opened: dict[str, str | int] = {"stage": after.open_stage.name, "devices": counts.counted}
+            opened: dict[str, str | int] = {"stage": after.open_stage.name, "devices": counts.stands}
             self._record(after, "rollout.stage", actor, opened)
 
     def _record(self, rollout: Rollout, action: str, actor: str, detail: Mapping[str, str | int]) -> None:

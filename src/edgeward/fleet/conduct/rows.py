@@ -81,7 +81,7 @@ def is_awake(rollout: Rollout) -> bool:
     """Whether a check-in of a device that it concerns may change it or need an order of it."""
     if rollout.status in {Status.RUNNING, Status.PAUSED} or (rollout.status is Status.COMPLETED and rollout.live):
         return True
-    return rollout.total.working > 0
+    return rollout.total.working + rollout.total.waiting > 0
 
 
 def member_of(row: RolloutDevice) -> Member:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeward.fleet.rollout.happening import Choose, Step
 from edgeward.fleet.rollout.state import Member
+from edgeward.fleet.rollout.turns import turns
 from edgeward.fleet.rollout.words import Cause, Standing, Status
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from edgeward.fleet.rollout.plan import Pick
     from edgeward.fleet.rollout.state import Candidate, Rollout
+
+FOLLOWS = frozenset({Standing.OFFLINE, Standing.ENDED})
+"""Where a device stands that takes the release after completion, when it is heard again."""
 
 
 def rank(rollout: int, device: str) -> bytes:
@@ -41,20 +45,24 @@ def choose(rollout: Rollout, devices: Sequence[Candidate], now_s: int) -> Step:
     already = [one for one in matching if one.held == rollout.release.sha256]
     wanting = [one for one in matching if one.held != rollout.release.sha256]
     reachable = [one for one in wanting if now_s - one.heard_s <= rollout.plan.silent_s]
-    chosen = rollout.total.total - rollout.total.already
-    taken = reachable[: rollout.open_stage.pick.room(rollout.size - rollout.total.already - len(already), chosen)]
+    chosen = rollout.total.counted + rollout.total.waiting + rollout.total.withdrawn
+    mine = rollout.counts[rollout.stage].stands  # it opens anew, and devices that it took came back
+    size = rollout.size - rollout.total.already - len(already)
+    taken = reachable[: rollout.open_stage.pick.room(size, chosen, mine)]
     apart = [(one, Standing.ALREADY) for one in already]
     if is_last:
         away = {one.device for one in reachable}
         apart += [(one, Standing.OFFLINE) for one in wanting if one.device not in away]
     may_pass = _may_pass(rollout, free, is_last=is_last, unreached=bool(wanting) and not reachable)
-    if not taken and not may_pass:
+    if not taken and not mine and not may_pass:
         return Step(replace(rollout, status=Status.PAUSED, cause=Cause.STAGE_EMPTY))
-    rows = [(one, Standing.WORKING) for one in taken] + apart
+    first = turns(rollout)
+    rows = [(one, Standing.WORKING) for one in taken[:first]] + apart
+    rows += [(one, Standing.WAITING) for one in taken[len(taken) if first is None else first :]]
     members = tuple(Member(one.device, rollout.stage, standing, now_s) for one, standing in rows)
     for member in members:
         rollout = rollout.moved(None, member)
-    return _opened(rollout, members, now_s, passed=not taken)
+    return _opened(rollout, members, now_s, passed=not taken and not mine)
 
 
 def _may_pass(rollout: Rollout, free: Sequence[Candidate], *, is_last: bool, unreached: bool) -> bool:
@@ -82,8 +90,8 @@ def _matches(pick: Pick, device: Candidate) -> bool:
 
 
 def came(rollout: Rollout, device: Candidate, member: Member | None, now_s: int) -> Step:
-    """A device that follows: it was offline or is new, and the rollout has completed; or a return finds it in need."""
-    if member is not None and member.standing is not Standing.OFFLINE:
+    """A device that follows after completion (it was offline, was ended, or is new), or that a return seeks."""
+    if member is not None and member.standing not in FOLLOWS:
         return Step(rollout)
     if not rollout.gives or not rollout.plan.is_open(now_s) or device.held == rollout.release.sha256:
         return Step(rollout)

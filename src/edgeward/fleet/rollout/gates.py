@@ -21,6 +21,9 @@ def judged(step: Step, now_s: int) -> Step:
         return _halted(step, cause)
     if rollout.status not in {Status.RUNNING, Status.PAUSED} or rollout.opening:
         return step
+    nothing = _nothing_to_judge(rollout)
+    if nothing is not None:
+        return replace(step, rollout=replace(rollout, status=Status.PAUSED, cause=nothing, opening=True, met_s=0))
     met = now_s if _is_met(rollout) else 0
     if bool(met) != bool(rollout.met_s):
         rollout = replace(rollout, met_s=met)
@@ -61,10 +64,23 @@ def _waited(step: Step, now_s: int) -> Step:
     return replace(step, rollout=replace(rollout, status=Status.PAUSED, cause=Cause.STAGE_OVERDUE))
 
 
+def _nothing_to_judge(rollout: Rollout) -> Cause | None:
+    """Why the open stage has no device left that it could be judged by: resumed, it opens anew, with others."""
+    counts = rollout.counts[rollout.stage]
+    if rollout.undoes or counts.stands > 0:
+        return None
+    if counts.ended > 0:
+        return Cause.STAGE_ENDED
+    is_last = rollout.stage == len(rollout.plan.stages) - 1
+    return Cause.STAGE_EMPTY if counts.offline > 0 and not is_last else None
+
+
 def _is_met(rollout: Rollout) -> bool:
     counts = rollout.counts[rollout.stage]
     if rollout.undoes:  # a return is over when nobody is on the way any more
         return counts.working == 0
+    if counts.waiting > 0:
+        return False
     if counts.counted == 0:  # an empty last stage, after others that passed
         return rollout.stage > 0
     return rollout.gate(rollout.stage).is_reached(counts.committed, counts.counted)
@@ -80,9 +96,11 @@ def _broken(rollout: Rollout) -> Cause | None:
         return Cause.COUNTS_BROKEN
     for number, stage in enumerate(rollout.plan.stages):
         part = rollout.counts[number]
-        if not stage.gate.allows(part.errors, part.counted):
+        # Devices whose turn has not come excuse no error: it is held against all whose turn has come so far.
+        among = min(part.stands, rollout.total.counted) if part.waiting else part.counted
+        if not stage.gate.allows(part.errors, among):
             return Cause.TOO_MANY_ERRORS
-        if (part.committed + part.working) * WHOLE < stage.gate.success * part.counted:
+        if (part.stands - part.errors) * WHOLE < stage.gate.success * part.stands:
             return Cause.SUCCESS_UNREACHABLE
     late = rollout.counts[rollout.caught_up]
     return None if rollout.plan.catch_up.allows(late.errors, late.counted) else Cause.CATCH_UP_ERRORS

@@ -61,7 +61,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """A device that it concerns and that is not in it, or offline in it, checked in."""
+    """A device that it concerns and that is not in it, or offline or ended in it, checked in."""
 
     device: Candidate
     member: Member | None
@@ -82,7 +82,14 @@ class Unheard:
     member: Member
 
 
-Happening = Approve | Pause | Resume | Abort | Superseded | Tick | Scope | Came | Heard | Unheard
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An operator revoked a device in it, or called it lost: nothing more will be heard of it."""
+
+    member: Member
+
+
+Happening = Approve | Pause | Resume | Abort | Superseded | Tick | Scope | Came | Heard | Unheard | Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from edgeward.exchange.checkin import Deed, Order
 from edgeward.fleet.rollout.evidence import held_by, progress_in, standing_of
 from edgeward.fleet.rollout.happening import Step
+from edgeward.fleet.rollout.turns import turns
 from edgeward.fleet.rollout.words import Standing
 
 if TYPE_CHECKING:
     from edgeward.exchange.checkin import CheckIn
     from edgeward.fleet.rollout.state import Member, Rollout
+
+_UNHEARD = {Standing.WORKING: Standing.SILENT, Standing.WAITING: Standing.OFFLINE}
+"""Where a device stands that is not at an end, and where it stands when it is heard no more."""
 
 
 def heard(rollout: Rollout, member: Member, report: CheckIn, now_s: int) -> Step:
@@ -31,6 +35,8 @@ def heard(rollout: Rollout, member: Member, report: CheckIn, now_s: int) -> Step
             percent=progress.percent,
             evidence=progress.evidence,
         )
+    elif member.standing is Standing.WAITING:
+        after = replace(after, standing=_turn(rollout, now_s))
     elif member.standing in {Standing.WORKING, Standing.SILENT}:
         # It never had the order, or the answer that held it was lost: there is nothing left to withdraw.
         after = replace(after, standing=Standing.WITHDRAWN if rollout.withdraws else Standing.WORKING)
@@ -41,12 +47,32 @@ def heard(rollout: Rollout, member: Member, report: CheckIn, now_s: int) -> Step
     return Step(rollout, (after,), order=order)
 
 
-def unheard(rollout: Rollout, member: Member, now_s: int) -> Step:
-    """Count a device as silent when nothing was heard of it for the plan's limit since it was chosen."""
-    since = max(member.chosen_s, member.heard_s)
-    if member.standing is not Standing.WORKING or rollout.withdraws or now_s - since <= rollout.plan.silent_s:
+def _turn(rollout: Rollout, now_s: int) -> Standing:
+    """Where a device stands that has waited until now."""
+    if rollout.withdraws:
+        return Standing.WITHDRAWN
+    is_open = rollout.gives and rollout.plan.is_open(now_s)
+    return Standing.WORKING if is_open and turns(rollout) != 0 else Standing.WAITING
+
+
+def ended(rollout: Rollout, member: Member) -> Step:
+    """Count a device apart that was on its way. What was judged before stays: ending a device undoes no error."""
+    if member.standing not in _UNHEARD:
         return Step(rollout)
-    after = replace(member, standing=Standing.SILENT)
+    after = replace(member, standing=Standing.ENDED)
+    return Step(rollout.moved(member, after), (after,))
+
+
+def unheard(rollout: Rollout, member: Member, now_s: int) -> Step:
+    """Count a device as silent when nothing was heard of it for the plan's limit since it was chosen.
+
+    One whose turn had not come has no order that could have silenced it: it follows later.
+    """
+    since = max(member.chosen_s, member.heard_s)
+    becomes = _UNHEARD.get(member.standing)
+    if becomes is None or rollout.withdraws or now_s - since <= rollout.plan.silent_s:
+        return Step(rollout)
+    after = replace(member, standing=becomes)
     return Step(rollout.moved(member, after), (after,))
 
 

@@ -54,11 +54,14 @@ class Pick:
         """Whether it takes every device that remains."""
         return (self.count, self.share, self.group, self.tag) == (None, None, None, None)
 
-    def room(self, size: int, chosen: int) -> int:
-        """How many devices it may take of ``size``, of which ``chosen`` are taken; at least one for the first stage."""
+    def room(self, size: int, chosen: int, mine: int = 0) -> int:
+        """How many devices it may take of ``size``, of which ``chosen`` are taken; at least one for the first stage.
+
+        ``mine``: those among the chosen that it took itself, where it opens anew.
+        """
         rooms = [size - chosen]
         if self.count is not None:
-            rooms.append(self.count)
+            rooms.append(self.count - mine)
         if self.share is not None:
             rooms.append(self.share * size // WHOLE - chosen)
         room = max(0, min(rooms))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeward.fleet.rollout.plan import WHOLE, Gate, Release, Stage
-from edgeward.fleet.rollout.words import ERRORS, Standing, Status
+from edgeward.fleet.rollout.words import APART, ERRORS, Standing, Status
 from edgeward.kernel.errors import RolloutError
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeward.exchange.words import UpdateState, Why
     from edgeward.fleet.rollout.plan import Plan
     from edgeward.fleet.rollout.words import Cause
+
+_FIELDS = {standing: standing.value.replace("-", "_") for standing in Standing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,17 @@ class Counts:
     withdrawn: int = 0
     offline: int = 0
     already: int = 0
+    ended: int = 0
+    waiting: int = 0
 
     def of(self, standing: Standing) -> int:
         """Devices of this standing."""
-        number: int = getattr(self, _field(standing))
+        number: int = getattr(self, _FIELDS[standing])
         return number
 
     def added(self, standing: Standing, number: int = 1) -> Counts:
         """With ``number`` more (or fewer) devices of this standing."""
-        return replace(self, **{_field(standing): self.of(standing) + number})
+        return replace(self, **{_FIELDS[standing]: self.of(standing) + number})
 
     @property
     def errors(self) -> int:
@@ -50,18 +54,19 @@ class Counts:
         return self.working + self.committed + self.errors
 
     @property
+    def stands(self) -> int:
+        """Devices that the stage is judged by, now or when their turn has come."""
+        return self.counted + self.waiting
+
+    @property
     def total(self) -> int:
         """Every device."""
-        return self.counted + self.withdrawn + self.offline + self.already
+        return self.counted + sum(self.of(standing) for standing in APART)
 
     @property
     def is_sound(self) -> bool:
         """Whether no count is below zero."""
         return min(self.of(standing) for standing in Standing) >= 0
-
-
-def _field(standing: Standing) -> str:
-    return standing.value.replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class Rollout:
     @property
     def total(self) -> Counts:
         """All counts together."""
-        sums = {_field(standing): sum(part.of(standing) for part in self.counts) for standing in Standing}
+        sums = {_FIELDS[standing]: sum(part.of(standing) for part in self.counts) for standing in Standing}
         return Counts(**sums)
 
     def gate(self, stage: int) -> Gate:

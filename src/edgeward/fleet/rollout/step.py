@@ -16,6 +16,7 @@ from edgeward.fleet.rollout.happening import (
     Abort,
     Approve,
     Came,
+    Ended,
     Happening,
     Heard,
     Pause,
@@ -26,7 +27,7 @@ from edgeward.fleet.rollout.happening import (
     Tick,
     Unheard,
 )
-from edgeward.fleet.rollout.hear import heard, unheard
+from edgeward.fleet.rollout.hear import ended, heard, unheard
 from edgeward.fleet.rollout.words import Cause, Status
 from edgeward.kernel.errors import RolloutError
 
@@ -62,6 +63,8 @@ def step(rollout: Rollout, happening: Happening, now_s: int) -> Step:
             return judged(heard(rollout, member, report, now_s), now_s)
         case Unheard(member):
             return judged(unheard(rollout, member, now_s), now_s)
+        case Ended(member):
+            return judged(ended(rollout, member), now_s)
 
 
 def _approved(rollout: Rollout, by: str) -> Rollout:

@@ -36,7 +36,7 @@ class Standing(StrEnum):
     """Where one device stands in one rollout. Every device is in exactly one, and counted there."""
 
     WORKING = "working"
-    """Chosen, and not at an end: it may not have its order yet, wait for its bed, download, run as a shadow, soak."""
+    """Its turn has come, and it is not at an end: it may wait for its bed, download, run as a shadow, soak."""
     COMMITTED = "committed"
     """It says so, with evidence that keeps to the plan."""
     FAILED = "failed"
@@ -51,10 +51,14 @@ class Standing(StrEnum):
     """Silent before its stage opened: counted apart, caught up later."""
     ALREADY = "already"
     """It ran the release before it was chosen: counted apart, proves nothing."""
+    ENDED = "ended"
+    """Revoked or called lost by an operator while it was on its way: counted apart, it says nothing of the release."""
+    WAITING = "waiting"
+    """Chosen, and its turn comes when more have committed: no order, and in no share yet."""
 
 
 ERRORS = (Standing.FAILED, Standing.ROLLED_BACK, Standing.UNPROVEN, Standing.SILENT)
-APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY)
+APART = (Standing.WITHDRAWN, Standing.OFFLINE, Standing.ALREADY, Standing.ENDED, Standing.WAITING)
 """Neither success nor error."""
 
 
@@ -66,6 +70,8 @@ class Cause(StrEnum):
     """A newer rollout of the family began."""
     STAGE_EMPTY = "stage-empty"
     """No device that the stage asks for could be reached."""
+    STAGE_ENDED = "stage-ended"
+    """Every device of the stage was revoked or called lost, so there is nothing to judge it by."""
     STAGE_OVERDUE = "stage-overdue"
     """The stage did not reach its success share in the time it has."""
     TOO_MANY_ERRORS = "too-many-errors"

@@ -24,8 +24,9 @@ from edgeward.fleet.web.route import HtmlRoute
 
 router = APIRouter(route_class=HtmlRoute, include_in_schema=False)
 _REVISION = r"[0-9a-f]{16}"
-_WAITS = {Status.RUNNING.value, Status.PAUSED.value, Status.COMPLETED.value}
-"""Rollouts in which a device on the way that says nothing more counts as an error."""
+_ON_THE_WAY = {Standing.WORKING.value, Standing.WAITING.value}
+_JUDGED = {Status.RUNNING.value, Status.PAUSED.value, Status.COMPLETED.value}
+"""Rollouts whose gates a device on the way counts for."""
 
 
 @router.get("/devices/{device_id}")
@@ -67,7 +68,7 @@ def _context(fleet: Fleet, device_id: str) -> dict[str, Any]:
         row = devices.one(session, device_id)
         tags = devices.tags_of(session, [device_id])[device_id]
         rollouts = look.of_device(session, device_id)
-        on_the_way = [one.id for place, one in rollouts if place.standing == Standing.WORKING and one.status in _WAITS]
+        on_the_way = [one.id for place, one in rollouts if place.standing in _ON_THE_WAY and one.status in _JUDGED]
         return {
             "device": row,
             "tags": tags,

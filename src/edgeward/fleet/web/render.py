@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 BAR_WIDTH = 1_000
 """Units of a bar; the page stretches it."""
-_PARTS = ("committed", "working", "silent", "failed", "rolled_back", "unproven", "withdrawn", "offline", "already")
+_ERRORS = ("silent", "failed", "rolled_back", "unproven")
+_PARTS = ("committed", "working", *_ERRORS, "waiting", "withdrawn", "ended", "offline", "already")
 
 
 def ago(then_s: int | None, now_s: int) -> str:
