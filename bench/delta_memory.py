@@ -89,7 +89,7 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
 def apply_here(old: str, delta: str, new: str) -> None:
     """In a process of its own: how much its memory grows over the interpreter with its imports, and the time."""
     before, begun, used = high_water_kib(anew=True), time.perf_counter(), time.process_time()
-    with Path(old).open("rb") as base, Path(delta).open("rb") as given, Path(new).open("wb") as out:
+    with Path(old).open("rb") as base, Path(delta).open("rb") as given, Path(new).open("w+b") as out:
         refusal = ""
         try:
             apply_delta(base, given, out)
