@@ -3,7 +3,7 @@
 python bench/delta_memory.py [--megabytes 64 256 896] [--types float32 int8]
 
 Each size is made up of tensors of 32 MB of normal weights, each moved as at rate 1e-5, and applied in a process of its
-own. Making 896 MB takes minutes and 6 GB of memory (ONNX's copies). Needs the extra workshop (onnx).
+own. Making 896 MB takes minutes and 5 GB of memory (ONNX's copies). Needs the extra workshop (onnx).
 """
 
 from __future__ import annotations
