@@ -1,10 +1,13 @@
 """Sizes of deltas beside other tools', and what applying one costs a device.
 
-python bench/delta.py [--networks ecg-beat resnet-18] [--without bsdiff4 …]   the table
-python bench/delta.py --coders                                                residuals alone, by every coder at hand
-python bench/delta.py --memory [--megabytes 64 256 1024]                      memory and time of applying, any size
+python bench/delta.py [--networks ecg-beat resnet-18] [--without bsdiff4 …] [--limit 300]   the table
+python bench/delta.py --coders                                  residuals alone, by every coder at hand
 
 Needs the extras dev (bsdiff4, hdiffpatch, backports.zstd) and workshop (torch, onnx); says which tool is not there.
+Every tool makes each delta in a process of its own, which is ended after ``--limit`` processor seconds; the
+table then says so.
+``delta_why.py`` tells why sizes are what they are, ``delta_memory.py`` what applying costs, ``delta_hostile.py`` the
+same of deltas that mean harm.
 The networks are fine-tuned for 100 steps of Adam at each rate. ``ecg-beat`` is the shipped bundle: its FP32 weights
 take Adam's steps under gradients that are mostly noise, as they are near an optimum; its INT8 weights are quantised
 anew from these. ``resnet-18`` has 11.2 million weights, is trained by PyTorch on made-up images, and has its batch
@@ -21,6 +24,8 @@ import copy
 import dataclasses
 import io
 import lzma
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,11 +37,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import edgeward
+from delta_memory import high_water_kib, packed
 from edgeward.bundle.archive import Bundle, hash_members, read_bundle, write_bundle
 from edgeward.bundle.delta.diff import _run, make_delta
 from edgeward.bundle.delta.patch import apply_delta
 from edgeward.bundle.delta.residual import FP32, INT8, KINDS, split
-from edgeward.testing.bundles import tiny_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,11 +94,12 @@ def ecg_beat() -> Iterator[tuple[str, bytes, bytes]]:
                     scale = known[f"{name}_scale"].reshape(-1, *[1] * (moved[name].ndim - 1))
                     each.raw_data = np.clip(np.rint(moved[name] / scale), -127, 127).astype(np.int8).tobytes()
             members[member] = model.SerializeToString()
+        assert moved, "no tensor of the shipped bundle has such a name"
         return repacked(bundle, members)
 
     for rate in RATES:
         yield f"ecg-beat {rate:g}", old, tuned(rate, lambda _: True)
-    yield "ecg-beat last layer", old, tuned(1e-4, lambda name: name.startswith("network.joint.3."))
+    yield "ecg-beat last layer", old, tuned(1e-4, lambda name: ".joint.3." in name)
 
 
 def layer() -> Iterator[tuple[str, bytes, bytes]]:
@@ -166,8 +172,8 @@ def train(network: Any, rate: float, steps: int, seed: int) -> None:
         adam_.step()
 
 
-def networks() -> Iterator[tuple[str, bytes, bytes]]:
-    """ResNet-18 as FP32 and as INT8: what changed, old bundle, new bundle."""
+def trained() -> dict[str, dict[str, np.ndarray]]:
+    """ResNet-18's tensors by name: as trained (``base``), tuned from there at each rate, and its last layer alone."""
     import torch
 
     torch.manual_seed(0)
@@ -181,14 +187,20 @@ def networks() -> Iterator[tuple[str, bytes, bytes]]:
     tuned["last layer"] = copy.deepcopy(base)
     tuned["last layer"].requires_grad_(False)[-1].requires_grad_(True)
     train(tuned["last layer"], 1e-4, STEPS, 2)
-    weights = {name: arrays(network) for name, network in {"base": base, **tuned}.items()}
-    scales = quantised(weights["base"], {})
+    return {name: arrays(network) for name, network in {"base": base, **tuned}.items()}
+
+
+def networks() -> Iterator[tuple[str, bytes, bytes]]:
+    """ResNet-18 as FP32 and as INT8: what changed, old bundle, new bundle."""
+    weights = trained()
+    base, *tuned = weights
+    scales = quantised(weights[base], {})
     for label, form in (
         ("int8", lambda given: quantised(given, scales)),
         ("int8 rescaled", lambda given: quantised(given, {})),
         ("fp32", lambda given: given),
     ):
-        old = packed("1.0.0", form(weights["base"]))
+        old = packed("1.0.0", form(weights[base]))
         for name in tuned:
             yield f"resnet-18 {label} {name}", old, packed("1.0.1", form(weights[name]))
 
@@ -215,40 +227,32 @@ def quantised(weights: dict[str, np.ndarray], scales: dict[str, np.ndarray]) -> 
     return made
 
 
-def packed(version: str, weights: dict[str, np.ndarray]) -> bytes:
-    """A bundle with an ONNX file of these weights."""
-    from onnx import helper, numpy_helper
-
-    graph = helper.make_graph([], "weights", [], [], [numpy_helper.from_array(a, name) for name, a in weights.items()])
-    return tiny_bundle(version=version, model=helper.make_model(graph).SerializeToString())
-
-
-def tools(without: list[str]) -> dict[str, Callable[[bytes, bytes], int]]:
-    """Name → size of what it makes of (old, new). A tool that is not there is left out, and said to be."""
-    made: dict[str, Callable[[bytes, bytes], int]] = {
-        "edgeward": lambda old, new: len(make_delta(old, new)),
-        "full lzma -6": lambda _, new: len(lzma.compress(new, preset=6)),
+def tools() -> dict[str, Callable[[bytes, bytes], bytes]]:
+    """Name → what it makes of (old, new). A tool that is not there is left out, and said to be."""
+    made: dict[str, Callable[[bytes, bytes], bytes]] = {
+        "edgeward": make_delta,
+        "full lzma -6": lambda _, new: lzma.compress(new, preset=6),
     }
     try:
         from backports import zstd
 
-        made["full zstd -19"] = lambda _, new: len(zstd.compress(new, 19))
-        made["zstd --patch-from"] = lambda old, new: len(patch_from(zstd, old, new))
+        made["full zstd -19"] = lambda _, new: zstd.compress(new, 19)
+        made["zstd --patch-from"] = lambda old, new: patch_from(zstd, old, new)
     except ImportError:
-        print("not available: backports.zstd")
+        print("not available: backports.zstd", file=sys.stderr)
     try:
         import hdiffpatch
 
-        made["hdiffpatch+zstd"] = lambda old, new: len(hdiffpatch.diff(old, new, compression="zstd"))
+        made["hdiffpatch+zstd"] = lambda old, new: hdiffpatch.diff(old, new, compression="zstd")
     except ImportError:
-        print("not available: hdiffpatch")
+        print("not available: hdiffpatch", file=sys.stderr)
     try:
         import bsdiff4
 
-        made["bsdiff4"] = lambda old, new: len(bsdiff4.diff(old, new))
+        made["bsdiff4"] = bsdiff4.diff
     except ImportError:
-        print("not available: bsdiff4")
-    return {name: tool for name, tool in made.items() if name not in without}
+        print("not available: bsdiff4", file=sys.stderr)
+    return made
 
 
 def patch_from(zstd: Any, old: bytes, new: bytes) -> bytes:
@@ -262,31 +266,73 @@ def patch_from(zstd: Any, old: bytes, new: bytes) -> bytes:
     return bytes(zstd.compress(new, options=options, zstd_dict=zstd.ZstdDict(old, is_raw=True).as_prefix))
 
 
-def table(names: list[str], without: list[str]) -> None:
-    """Print size ÷ size of the new bundle for every tool, as the rows are made."""
-    used = tools(without)
-    print(
-        f"| {'delta ÷ new bundle':34} | MB | {' | '.join(used)} | edgeward ÷ full packed | make s | apply s |",
-        flush=True,
-    )
-    print("|---" * (len(used) + 5) + "|")
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a tool made: bytes, seconds of a processor, MB of memory over the interpreter with both files."""
+
+    size: int
+    seconds: float
+    megabytes: float
+
+
+def make_with(tool: str, files: list[Path], limit: int) -> Made | None:
+    """``tool`` makes ``files`` (old, new, out) in a process of its own; ``None`` when ``limit`` seconds do not do."""
+    command = [sys.executable, __file__, "--limit", str(limit), "--make", tool, *map(str, files)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == -signal.SIGXCPU:
+        return None
+    done.check_returncode()
+    size, seconds, megabytes = done.stdout.split()
+    return Made(int(size), float(seconds), float(megabytes))
+
+
+def make_here(tool: str, old_path: str, new_path: str, out_path: str, limit: int) -> None:
+    make, old, new = tools()[tool], Path(old_path).read_bytes(), Path(new_path).read_bytes()
+    before, begun = high_water_kib(anew=True), time.process_time()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(begun) + limit, -1))
+    out = make(old, new)
+    print(len(out), time.process_time() - begun, (high_water_kib() - before) / 1024)
+    Path(out_path).write_bytes(out)
+
+
+def table(names: list[str], parts: list[str], without: list[str], limit: int) -> None:
+    """Print size ÷ size of the new bundle for every tool, as the rows are made; then what each tool needed at most."""
+    used = [name for name in tools() if name not in without]
+    print(f"| {'delta ÷ new bundle':34} | MB | {' | '.join(used)} | edgeward ÷ full packed | make s | apply s |")
+    print("|---" * (len(used) + 5) + "|", flush=True)
     rows = {"ecg-beat": ecg_beat, "layer": layer, "resnet-18": networks}
-    for name in names:
-        for label, old, new in rows[name]():
-            sizes = {tool: make(old, new) for tool, make in used.items()}
-            begun = time.perf_counter()
-            delta = make_delta(old, new)
-            made = time.perf_counter()
-            out = io.BytesIO()
-            apply_delta(io.BytesIO(old), io.BytesIO(delta), out)
-            done = time.perf_counter()
-            assert out.getvalue() == new
-            cells = " | ".join(f"{size / len(new):.5f}" for size in sizes.values())
-            full = f"{sizes['edgeward'] / min(size for tool, size in sizes.items() if tool.startswith('full')):.5f}"
-            print(
-                f"| {label:34} | {len(new) / 1e6:.1f} | {cells} | {full} | {made - begun:.1f} | {done - made:.2f} |",
-                flush=True,
-            )
+    needed: dict[str, list[Made | None]] = {tool: [] for tool in used}
+    with tempfile.TemporaryDirectory() as scratch:
+        old_path, new_path = Path(scratch, "old"), Path(scratch, "new")
+        for name in names:
+            for label, old, new in rows[name]():
+                if parts and not any(part in label for part in parts):
+                    continue
+                old_path.write_bytes(old)
+                new_path.write_bytes(new)
+                made = {tool: make_with(tool, [old_path, new_path, Path(scratch, tool)], limit) for tool in used}
+                for tool, each in made.items():
+                    needed[tool].append(each)
+                begun, out = time.perf_counter(), io.BytesIO()
+                apply_delta(io.BytesIO(old), io.BytesIO(Path(scratch, "edgeward").read_bytes()), out)
+                taken = time.perf_counter() - begun
+                assert out.getvalue() == new
+                print(f"| {label:34} | {row(made, len(new), limit)} | {taken:.2f} |", flush=True)
+    for tool, all_made in needed.items():
+        ended = [each for each in all_made if each]
+        print(
+            f"{tool}: {len(ended)} of {len(all_made)} within {limit} s; of these at most "
+            f"{max((each.seconds for each in ended), default=0):.1f} s and "
+            f"{max((each.megabytes for each in ended), default=0):.0f} MB"
+        )
+
+
+def row(made: dict[str, Made | None], size: int, limit: int) -> str:
+    cells = [f"{each.size / size:.5f}" if each else f"over {limit} s" for each in made.values()]
+    own, full = made["edgeward"], [each.size for tool, each in made.items() if each and tool.startswith("full")]
+    assert own, "our own delta did not end in time"
+    ratio = f"{own.size / min(full):.5f}" if full else ""
+    return f"{size / 1e6:.1f} | {' | '.join(cells)} | {ratio} | {own.seconds:.1f}"
 
 
 def coders() -> None:
@@ -313,71 +359,21 @@ def coders() -> None:
         print(label, "  ".join(f"{name} {size / len(planes):.4f}" for name, size in sizes.items()), flush=True)
 
 
-def memory(megabytes: list[int]) -> None:
-    """Apply deltas of ever larger networks, each in a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch:
-        for size in megabytes:
-            for dtype in (np.float32, np.int8):
-                files = [Path(scratch) / name for name in ("old", "delta", "new")]
-                delta_bytes = synthesise(files[0], files[1], size << 20, np.dtype(dtype))
-                command = [sys.executable, __file__, "--apply", *map(str, files)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                print(
-                    f"{size:5} MB {np.dtype(dtype).name:8} delta {delta_bytes / (size << 20):.3f}  {done.stdout}",
-                    end="",
-                    flush=True,
-                )
-
-
-def synthesise(old_path: Path, delta_path: Path, size: int, dtype: np.dtype[Any]) -> int:
-    """An old file and a delta for it: tensors of 32 MB of normal weights, each moved as at rate 1e-5."""
-    rng = np.random.default_rng(0)
-    before, after = {}, {}
-    for index in range(size >> 25):
-        weights = rng.standard_normal((1 << 25) // dtype.itemsize, dtype=np.float32) * np.float32(0.02)
-        moved = weights + rng.standard_normal(weights.shape, dtype=np.float32) * np.float32(3e-5)
-        if dtype == np.int8:
-            weights, moved = (np.clip(np.rint(each / 6e-4), -127, 127).astype(np.int8) for each in (weights, moved))
-        before[f"w{index}"], after[f"w{index}"] = weights, moved
-    old, new = packed("1.0.0", before), packed("1.0.1", after)
-    old_path.write_bytes(old)
-    return delta_path.write_bytes(make_delta(old, new))
-
-
-def apply_here(old: str, delta: str, new: str) -> None:
-    """In a process of its own: how much its memory grows over the interpreter with its imports, and the time."""
-    Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far counts from here (proc(5))
-    before = high_water_kib()
-    begun = time.perf_counter()
-    with Path(old).open("rb") as base, Path(delta).open("rb") as given, Path(new).open("wb") as out:
-        apply_delta(base, given, out)
-    taken = time.perf_counter() - begun
-    grown = high_water_kib() - before
-    print(f"apply {taken:6.2f} s, memory +{grown / 1024:.1f} MB over {before / 1024:.1f} MB")
-
-
-def high_water_kib() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["ecg-beat", "layer", "resnet-18"])
+    parser.add_argument("--rows", nargs="+", default=[], help="parts of rows' names; other rows are left out")
     parser.add_argument("--without", nargs="+", default=[], help="tools to leave out")
     parser.add_argument("--coders", action="store_true")
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--megabytes", nargs="+", type=int, default=[64, 256, 896])
-    parser.add_argument("--apply", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, default=600, help="processor seconds that a tool may take for one delta")
+    parser.add_argument("--make", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.apply:
-        apply_here(*arguments.apply)
+    if arguments.make:
+        make_here(*arguments.make, arguments.limit)
     elif arguments.coders:
         coders()
-    elif arguments.memory:
-        memory(arguments.megabytes)
     else:
-        table(arguments.networks, arguments.without)
+        table(arguments.networks, arguments.rows, arguments.without, arguments.limit)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Applying a delta: streamed, in bounded memory and time, trusting nothing but the new bundle's hash.
 
-Memory: one block of elements and its intermediate arrays, the plan, and for each kind of element one
-run's tables: below 64 MB whatever the model's size (``bench/delta.py`` measures it). Time: each byte written costs a
-bounded amount of work, and how many bytes are written is bounded before the first one.
+Memory: one block of elements and its intermediate arrays, the plan, and for each kind of element one run's tables:
+below 64 MB whatever the model's size (``bench/delta_memory.py`` measures it). Time: each byte written costs a bounded
+amount of work, and how many bytes are written is bounded before the first one.
 """
 
 from __future__ import annotations
