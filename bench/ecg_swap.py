@@ -27,8 +27,9 @@ from edgeward.bedside.effects import SamplesArrived, Scored, ScoreWindow
 from edgeward.bedside.fallback import Climb
 from edgeward.bedside.feed import TaskSettings
 from edgeward.bedside.model import FAMILY, plan_of
-from edgeward.bedside.pipeline import EcgPipeline, NoTimer
+from edgeward.bedside.pipeline import EcgPipeline
 from edgeward.bedside.source.simulator import SimulatorSource
+from edgeward.bedside.stage_timer import NoTimer
 from edgeward.bedside.system import SystemClock
 from edgeward.bundle.archive import read_bundle, write_bundle
 from edgeward.cli.shipped import shipped_bundle

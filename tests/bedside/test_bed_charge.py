@@ -220,7 +220,7 @@ def test_it_is_gone_back_from_at_once(plan: Plan) -> None:
     watched = Watched(plan)
     with watched.charge.beside(watched.bed) as bed:
         watched.want(NEW)
-        watched.play(bed, 20.0)
+        watched.play(bed, 20.0 if plan is PLAN else 75.0)
         assert watched.serving["sha256"] == NEW
         since = watched.clock.now
         watched.want(OLD, at_once=True)
@@ -233,6 +233,73 @@ def test_it_is_gone_back_from_at_once(plan: Plan) -> None:
         places = [beat["i"] for beat in watched.beats()]
         assert places == sorted(set(places))
         assert {beat["verdict"] for beat in watched.beats()} == {"accepted"}
+
+
+def test_a_candidate_with_other_windows_waits_until_it_knows_the_patient() -> None:
+    """Unless it is told to go at once; then beats that it cannot see are withheld, and none is lost."""
+    watched = Watched(Plan(OTHER, Decision((0.0,) * 5), 3.0))
+    with watched.charge.beside(watched.bed) as bed:
+        watched.play(bed, 10.0)
+        watched.want(NEW)
+        watched.play(bed, 20.0)
+        assert watched.serving["sha256"] == OLD
+        assert not watched.serving["safe"]
+        watched.want(NEW, at_once=True)
+        watched.play(bed, 20.0)
+        assert watched.serving["sha256"] == NEW
+        places = [beat["i"] for beat in watched.beats()]
+        assert places == sorted(set(places))
+        assert np.diff(places).max() < 250
+
+
+def test_what_is_told_at_once_leaves_nothing_to_go_back_to() -> None:
+    """The one before is refused: it stands on no rung and its engine ends."""
+    watched = Watched()
+    with watched.charge.beside(watched.bed) as bed:
+        watched.want(NEW, at_once=True)
+        watched.play(bed, 10.0)
+        assert list(watched.charge.rungs) == [Mode.LOCAL]
+        until(lambda: watched.old.stopped)
+
+
+def test_where_there_was_none_before_none_is_gone_back_to() -> None:
+    """The first bundle failed in its soak: the bed is watched without a model again."""
+    watched = Watched(bundle=False)
+    with watched.charge.beside(watched.bed) as bed:
+        watched.want(NEW)
+        watched.play(bed, 20.0)
+        assert watched.modes()[-1] == "LOCAL"
+        watched.want("", at_once=True)
+        watched.play(bed, 10.0)
+        assert watched.modes()[-1] == "THRESHOLD_ONLY"
+        assert watched.serving["sha256"] == ""
+        until(lambda: watched.new.stopped)
+        assert watched.beats()[-1]["why"] == "no_bundle"
+
+
+def test_an_engine_before_that_died_unnoticed_does_not_serve_at_once() -> None:
+    """It is gone back to all the same, and earns its way."""
+    watched = Watched()
+    with watched.charge.beside(watched.bed) as bed:
+        watched.want(NEW)
+        watched.play(bed, 10.0)
+        type(watched.old).ready = property(lambda self: self is not watched.old)  # type: ignore[method-assign,assignment]
+        try:
+            watched.want(OLD, at_once=True)
+            watched.play(bed, 1.0)
+        finally:
+            type(watched.old).ready = FakeEngine.ready  # type: ignore[method-assign]
+        assert watched.serving["sha256"] == OLD
+        assert watched.modes()[-1] == "THRESHOLD_ONLY"
+        watched.play(bed, 10.0)
+        assert watched.modes()[-1] == "LOCAL"
+
+
+def until(what: Any) -> None:
+    end = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
 
 
 def test_a_run_of_ectopic_beats_is_not_swapped_under() -> None:

@@ -10,7 +10,8 @@ from ecg import regular, synthetic
 
 from edgeward.bedside.decide import Advisor, Decision
 from edgeward.bedside.effects import Effect, SamplesArrived, Scored, ScoreWindow, SeenBeside
-from edgeward.bedside.pipeline import EcgPipeline, NoTimer
+from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.stage_timer import NoTimer
 from edgeward.bedside.verdict import Outcome, Verdict
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.preprocess import BeatWindowSpec
@@ -79,6 +80,20 @@ def test_every_beat_is_judged_once_across_a_takeover_and_the_way_back(
     assert stream.judged == sorted(set(stream.judged))
     assert set(plain.judged[:-4]) <= set(stream.judged)
     assert all(one.outcome is Outcome.ACCEPTED for one in stream.effects if isinstance(one, Verdict))
+
+
+@pytest.mark.parametrize("tenth", range(0, 16, 3))
+def test_a_takeover_that_comes_at_once_loses_no_beat_either(tenth: int) -> None:
+    """A bundle that has seen nothing before withholds the beats that it cannot see."""
+    plain, stream = Stream(), Stream()
+    plain.play(40.0)
+    stream.play(20.0 + tenth / 10)
+    adopt(stream, SOONER)
+    stream.play(40.0)
+    assert stream.judged == sorted(set(stream.judged))
+    assert set(plain.judged[:-4]) <= set(stream.judged)
+    outcomes = [one.outcome for one in stream.effects if isinstance(one, Verdict)]
+    assert outcomes.count(Outcome.WITHHELD) <= 4
 
 
 def test_what_is_seen_beside_is_what_that_bundle_would_be_asked() -> None:

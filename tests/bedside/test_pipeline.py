@@ -21,7 +21,8 @@ from edgeward.bedside.effects import (
     Scored,
     ScoreWindow,
 )
-from edgeward.bedside.pipeline import EcgPipeline, NoTimer
+from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.stage_timer import NoTimer
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import InputError
 from edgeward.signal.beat import BeatClass

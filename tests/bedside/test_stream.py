@@ -16,6 +16,7 @@ from edgeward.bedside.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import pytest
 
@@ -113,6 +114,29 @@ def test_a_program_that_is_not_there_is_told() -> None:
     (happening,) = stream.check(time.monotonic_ns())
     assert (happening.what, happening.how, happening.name) == (What.NOT_STARTED, "errno-2", "ecg Bed 1")
     stream.stop()
+
+
+def test_a_replaced_process_is_given_the_time_that_it_takes_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence counts from its first word: engines load before it, and killing it then would be for ever."""
+    monkeypatch.setattr(stream_module, "SILENT_S", 0.5)
+    mark = tmp_path / "second"
+    text = f"import os\nif not os.path.exists({str(mark)!r}):\n    open({str(mark)!r}, 'w').close()\n"
+    text += "".join(f"    {line}\n" for line in ("import json, sys", "print(json.dumps({'t':'x','kind':'numerics'}))"))
+    text += "    sys.stdout.flush()\n    raise SystemExit(3)\nimport time\ntime.sleep(2.0)\n" + SPEAKS
+    bed = Bed(text)
+    bed.until(lambda: bed.whats.count(What.BACK) == 2)
+    assert (bed.stream.restarts, bed.stream.losses) == (1, 1)
+    bed.stream.stop()
+
+
+def test_silence_that_ends_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process knows it still knows."""
+    bed = Bed(JUDGES + "say('numerics', values={})\ntime.sleep(1.5)\n" + SPEAKS.split(JUDGES)[1])
+    bed.until(lambda: bed.whats == [What.BACK, What.HUNG, What.BACK])
+    assert bed.stream.losses == 0
+    bed.stream.stop()
 
 
 HEARS = JUDGES.replace("def end():\n    sys.stdin.read()\n    os._exit(0)", "").replace(

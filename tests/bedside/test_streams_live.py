@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Ward:
         """The stream's process is replaced: it starts with what it is told then."""
         live = self.lives.stream(bed)
         live.lost(failed=True)
-        told = live.settings()
+        told = live.present()
         self.charge[bed], self.turn[bed], self.shadow[bed] = told.sha256, told.turn, ""
 
 
@@ -108,13 +109,91 @@ def test_a_stream_that_was_replaced_is_given_the_candidate_again_and_its_loss_co
     assert ward.live.shadow().failed == 2
 
 
+def test_a_stream_in_which_the_candidate_never_ran_says_nothing_against_it() -> None:
+    """A monitor that cannot be read ends its stream again and again: that bed holds up nobody, and no bundle."""
+    ward = Ward()
+    for bed in ("A", "B"):
+        ward.hear(bed)
+    ward.live.begin_shadow(NEW)
+    for _ in range(5):
+        ward.lives.stream("C").lost(failed=True)
+        ward.hear("A")
+        ward.hear("B")
+        shadow = ward.live.shadow()
+        assert (shadow.failed, shadow.windows) == (0, 20)
+    assert ward.live.safe()
+    ward.live.activate(NEW)
+    ward.hear("A")
+    ward.hear("B")
+    assert ward.live.serving() == Serving(NEW.sha256, 10, 0, down=False)
+    assert ward.lives.stream("C").present().sha256 == NEW.sha256, "it starts with what is in charge by then"
+    ward.live.go_back()
+    assert ward.lives.stream("C").present().sha256 == OLD.sha256
+
+
+def test_the_only_stream_s_restart_is_one_failure_and_not_the_end() -> None:
+    """The candidate is on its way there again."""
+    ward = Ward()
+    for bed in ("B", "C"):
+        ward.lives.stream(bed).lost(failed=True)
+    ward.hear("A")
+    ward.live.begin_shadow(NEW)
+    ward.hear("A")
+    ward.restart("A")
+    shadow = ward.live.shadow()
+    assert (shadow.running, shadow.windows, shadow.failed) == (True, 10, 1)
+    ward.hear("A")
+    assert ward.live.shadow().running
+    ward.counts["A"] = {**ward.counts["A"], "failed": 0}
+    ward.restart("A")
+    ward.live.shadow()
+    told = ward.lives.stream("A").due()
+    assert told is not None
+    assert told.shadow_sha256 == NEW.sha256
+    data = {"turn": told.turn, "sha256": OLD.sha256, "scores": 0, "failures": 0, "served": True, "down": False}
+    shadow_data = {"running": False, "code": "start-failed", "windows": 0, "disagreed": 0, "failed": 0}
+    ward.lives.stream("A").heard({**data, "safe": True, "shadow": {**shadow_data, "latency_us": 0, "memory_kib": 0}})
+    assert not ward.live.shadow().running, "it cannot run there any more"
+
+
+def test_whoever_asks_how_it_serves_never_undoes_a_return() -> None:
+    """The fleet's reports come from another thread than the updater's words."""
+    ward = Ward()
+    ward.all()
+    over = threading.Event()
+    troubles: list[Exception] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                ward.live.serving()
+            except Exception as error:  # noqa: BLE001
+                troubles.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(200):
+        ward.live.activate(NEW)
+        ward.live.go_back()
+        assert [ward.lives.stream(bed).present().sha256 for bed in BEDS] == [OLD.sha256] * 3
+    over.set()
+    asking.join(10)
+    assert not troubles
+
+
 def test_it_is_safe_when_every_bed_is_and_serves_when_every_bed_does() -> None:
     """Each swaps in its own moment; until the last one has, the family has the bundle before."""
     ward = Ward()
     ward.all(safe=False)
     assert not ward.live.safe()
+    for bed in BEDS:  # one after the other is enough: each swaps in a moment of its own
+        ward.all(safe=False)
+        ward.hear(bed)
+        assert ward.live.safe() is (bed == BEDS[-1])
+    ward.all(safe=False)
+    ward.clock.now += 61 * S
+    assert not ward.live.safe()
     ward.all()
-    assert ward.live.safe()
     ward.live.activate(NEW)
     ward.hear("A")
     ward.hear("B")
@@ -180,4 +259,3 @@ def test_other_bundles_in_the_slots_are_told_to_every_stream_at_once() -> None:
         assert told is not None
         assert (told.sha256, told.at_once) == (OLDER.sha256, True)
     assert ward.live.charge == OLDER
-    assert ward.live.beds == BEDS

@@ -199,7 +199,7 @@ def test_a_moment_is_safe_only_as_long_as_somebody_says_so() -> None:
 
 
 def test_a_task_without_a_bundle_gets_its_first() -> None:
-    """No restart is needed, and there is no way back."""
+    """No restart is needed; the way back is to none."""
     rim = Rim(charge=None)
     assert rim.live.serving() == Serving(down=True)
     rim.live.activate(NEW)
@@ -209,7 +209,10 @@ def test_a_task_without_a_bundle_gets_its_first() -> None:
     rim.say(NEW, served=False, scores=0)
     assert rim.live.serving() == Serving(NEW.sha256)
     rim.live.go_back()
-    assert rim.live.charge == NEW
+    assert rim.live.charge is None, "there was none before: beds are watched without a model again"
+    told = rim.due()
+    assert told is not None
+    assert (told.sha256, told.at_once) == ("", True)
 
 
 def test_other_bundles_in_the_slots_are_what_the_next_process_starts_with() -> None:

@@ -171,6 +171,10 @@ class Bed:
         """Whether another bundle could be in charge of the next window and take nothing from the bed."""
         return self._pipeline.quiet
 
+    def knows(self, plan: Plan) -> bool:
+        """Whether windows of this plan are the patient's already, so that it could judge the next beat."""
+        return self._pipeline.knows(plan.spec)
+
     def see_as(self, plan: Plan | None) -> None:
         """Have the windows cut too that a bundle of this plan would see, where they differ; None: no others."""
         self._pipeline.see_as(None if plan is None else plan.spec)

@@ -121,7 +121,12 @@ class BedCharge:
 
         make = warm or started_behind
         self.charge: Charge[Plan, BedCandidate] = Charge(
-            started.current, started.before, told, self, lambda name, sha256: BedCandidate(sha256, make(name, sha256))
+            started.current,
+            started.before,
+            told,
+            self,
+            lambda name, sha256: BedCandidate(sha256, make(name, sha256)),
+            nothing=NOTHING,
         )
         self._ladder = Ladder.of(*self.rungs)
         if started.why:
@@ -212,14 +217,15 @@ class BedCharge:
             told = self._orders()
             if told is not None:
                 self.charge.take(told)
-            bed = self._bed
-            safe = bed is None or bed.quiet
-            messages = self.charge.settle(now_ns, safe=safe)
+            bed, before = self._bed, self.charge.before
+            if before is not None and before.engine is not None and not before.plan.sees_as(self.plan):
+                before.engine.check()  # it stands on no rung, and is gone back to all the same
+            messages = self.charge.settle(now_ns, self._safe)
             self.charge.rehearsed(lambda candidate: candidate.afterwards(now_ns))
             if bed is not None:
                 bed.see_as(self._seen_as())
             serving = (self._ladder if bed is None else bed.ladder).serving is Mode.LOCAL
-            messages += self.charge.serving(self.task, now_ns, serves=serving, safe=safe)
+            messages += self.charge.serving(self.task, now_ns, serves=serving, safe=self._safe())
         for kind, data in messages:
             self._tell(kind, data)
         self._see_refusal()
@@ -231,8 +237,9 @@ class BedCharge:
         return self._adopt(promoted, now_ns)
 
     def went_back(self, now_ns: int) -> list[Message]:
-        """The bundle before is in charge again."""
-        return self._adopt(returned, now_ns)
+        """The bundle before is in charge again, or none where there was none."""
+        down = self.charge.down
+        return self._adopt(lambda ladder, others, now_ns: returned(ladder, others, now_ns, down), now_ns)
 
     def _adopt(self, exchange: Callable[[Ladder, tuple[Mode, ...], int], Ladder], now_ns: int) -> list[Message]:
         rungs = self.rungs
@@ -243,6 +250,12 @@ class BedCharge:
             self._bed.adopt(self.plan, rungs, lambda ladder: exchange(ladder, others, now_ns))
         self.swapped()
         return []
+
+    def _safe(self) -> bool:
+        """Whether the candidate could judge the next beat, and no run of beats is being judged."""
+        candidate, bed = self.charge.candidate, self._bed
+        plan = self.plan if candidate is None else candidate.plan or self.plan
+        return bed is None or (bed.quiet and bed.knows(plan))
 
     def _seen_as(self) -> Plan | None:
         """Whose windows have to be cut beside those of the bundle in charge: the candidate's, or of the one before."""

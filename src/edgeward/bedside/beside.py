@@ -48,6 +48,15 @@ class Beside:
         self._to_learn = max(0, self._to_learn - len(ready))
         return told
 
+    @property
+    def knows(self) -> bool:
+        """Whether it knows the patient's usual beat."""
+        return not self._to_learn
+
+    def unseen(self, beats: Iterable[int]) -> list[int]:
+        """Those of ``beats`` that came before it was there."""
+        return [index for index in beats if index < self._start]
+
     def after(self, index: int) -> list[BeatWindow]:
         """Windows that were complete already, of beats later than ``index``."""
         return [window for window in self._kept if window.beat_index > index]

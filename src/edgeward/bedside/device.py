@@ -15,7 +15,8 @@ import numpy as np
 from edgeward.bedside.bed import Bed
 from edgeward.bedside.effects import SamplesArrived, ScoreWindow
 from edgeward.bedside.health import StageLatency
-from edgeward.bedside.pipeline import EcgPipeline, NoTimer
+from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.stage_timer import NoTimer
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.limits import ENGINE_HANG_MS
 

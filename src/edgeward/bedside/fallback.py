@@ -177,12 +177,15 @@ def promoted(ladder: Ladder, others: tuple[Mode, ...], now_ns: int) -> Ladder:
     return _rebuilt(ladder, others, {Mode.LOCAL: local, Mode.LOCAL_PREVIOUS: before}, served=served, now_ns=now_ns)
 
 
-def returned(ladder: Ladder, others: tuple[Mode, ...], now_ns: int) -> Ladder:
+def returned(ladder: Ladder, others: tuple[Mode, ...], now_ns: int, down: Reason | None = None) -> Ladder:
     """LOCAL is the engine of the bundle before again: it was LOCAL_PREVIOUS, or stayed warm beside the ladder.
 
-    It serves at once where LOCAL or itself served; where nobody did, what it earned as LOCAL_PREVIOUS counts.
+    It serves at once where LOCAL or itself served; where nobody did, what it earned as LOCAL_PREVIOUS counts. ``down``
+    says why it cannot: it died unnoticed, or there was no bundle before.
     """
     own = ladder.trust(Mode.LOCAL_PREVIOUS) if Mode.LOCAL_PREVIOUS in ladder.rungs else Trust()
+    if down is not None:
+        own = Trust(now_ns, down, golden=False)
     served = ladder.serving in (Mode.LOCAL, Mode.LOCAL_PREVIOUS) and own.golden
     local = Trust() if served else replace(own, why=own.why or ladder.why or Reason.PROBATION)
     return _rebuilt(ladder, others, {Mode.LOCAL: local}, served=served, now_ns=now_ns)

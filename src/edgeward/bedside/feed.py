@@ -103,7 +103,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class TaskSettings:
-    """Which bundles a task of the assessment has, as files with their SHA-256 ("" where there is none).
+    """Which bundles a task has, of the assessment or a stream, as files with their SHA-256 ("" where there is none).
 
     ``bundle`` is in charge, ``previous`` is the one before, ``shadow`` runs beside it and is shown to nobody. Told at
     the start, and again whenever it changes: the process then brings itself to what is told. ``at_once``: do not wait

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeward.bedside.bed_charge import Started, start
 from edgeward.bedside.charge.charge import REFUSED, SERVING
+from edgeward.bedside.refusal import go_back_from
 from edgeward.bedside.slot import SlotStore
-from edgeward.bedside.updating.local import named
 from edgeward.bedside.ward_live import WardLive
-from edgeward.kernel.errors import EdgewardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from edgeward.bedside.feed import TaskSettings
+    from edgeward.bedside.slot import Slot
     from edgeward.kernel.clock import Clock
 
 
@@ -59,31 +61,30 @@ class OwnBundles:
         Returns what the stream begins with, and how that began.
         """
         while True:
-            self._live = WardLive(self._family, self._slots.active(), self._slots.previous(), self._clock, lambda: None)
+            slots = self._slots
+            self._live = WardLive(self._family, slots.active(), slots.previous(), self._clock, lambda: None)
             told = self._live.settings()
             started = start(told, threads)
-            if not (started.refused and self._back(started.why)):
-                return told, started
+            if not started.refused or not self._go_back(told.sha256, started.why):
+                return told, replace(started, refused=False)  # it has been said here
 
     def due(self) -> TaskSettings | None:
         """What the stream has to be told."""
         return self._live.due()
 
     def heard(self, kind: str, data: dict[str, Any]) -> None:
-        """Take a message of the stream."""
+        """Take a message of the stream; never waits for the disk."""
         if kind == SERVING:
             for swap in self._live.heard(data):
-                self._say(f"update: {self._family} {swap['version']} is in charge ({swap['reason']})")
+                self._say(f"update: {self._family} {swap['version'] or 'nothing'} is in charge ({swap['reason']})")
         elif kind == REFUSED:
-            self._back(str(data["code"]))
+            refused = str(data["sha256"]), str(data["code"])
+            threading.Thread(target=self._go_back, args=refused, name="refused", daemon=True).start()
 
-    def _back(self, code: str) -> bool:
-        """Return to the bundle before; False where there is none."""
-        try:
-            slot = self._slots.revert(code)
-        except EdgewardError as error:
-            self._say(f"the bundle is refused ({code}) and there is none to return to [{error.code}]")
-            return False
-        self._say(f"the bundle is refused ({code}); returned to {named(slot)}")
-        self._live.placed(slot, self._slots.previous(), tell=True)
-        return True
+    def _go_back(self, sha256: str, code: str) -> bool:
+        """Whether there was one to return to."""
+
+        def placed(slot: Slot, before: Slot | None) -> None:
+            self._live.placed(slot, before, tell=True)
+
+        return go_back_from(self._slots, sha256, code, placed, self._say) is not None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ from edgeward.signal.window import Ring
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeward.bedside.stage_timer import StageTimer
     from edgeward.signal.preprocess import BeatWindow, BeatWindowSpec
 
 FloatArray = npt.NDArray[np.float32]
@@ -58,30 +59,6 @@ _FILL_MAX_S = 10.0
 _FLUSH_S = 4.0
 """Missing samples before a fresh start: more than detection and the longest wait for look-ahead beats take."""
 _CHUNK_S = 0.5
-
-
-class StageTimer(Protocol):
-    """Where the pipeline reports how long its stages take; the adapter reads the clock."""
-
-    def start(self) -> int:
-        """A mark in ns."""
-        ...
-
-    def lap(self, stage: str, mark: int) -> int:
-        """Record the time since ``mark`` for ``stage``; returns a new mark."""
-        ...
-
-
-class NoTimer:
-    """A ``StageTimer`` where nothing is measured: no clock is read."""
-
-    def start(self) -> int:
-        """No mark."""
-        return 0
-
-    def lap(self, stage: str, mark: int) -> int:  # noqa: ARG002
-        """No duration."""
-        return 0
 
 
 @dataclass(slots=True)
@@ -126,6 +103,7 @@ class EcgPipeline:
         self._beside: Beside | None = None
         self._windower: BeatWindower
         self._overdue: list[BeatWindow]
+        self._unseen: list[int]
         self._restart(0)
 
     @property
@@ -161,6 +139,12 @@ class EcgPipeline:
         """
         return self._advisor.quiet
 
+    def knows(self, spec: BeatWindowSpec) -> bool:
+        """Whether windows of ``spec`` show what is usual for this patient; true while nothing can be judged anyway."""
+        beside = self._beside
+        known = spec == self._spec or (beside is not None and beside.spec == spec and beside.knows)
+        return known or self._watch.lost is not None
+
     def see_as(self, spec: BeatWindowSpec | None) -> None:
         """Cut windows of ``spec`` too, as ``SeenBeside``; none where it is None, or that of the bundle in charge."""
         if spec is None or spec == self._spec:
@@ -171,7 +155,8 @@ class EcgPipeline:
     def adopt(self, spec: BeatWindowSpec, decision: Decision, deadline_ms: float) -> None:
         """Another bundle is in charge of the beats that are not judged yet; each beat is judged once, by one of them.
 
-        Everything else goes on: rate, quality, advisories. Windows of the bundle before are cut on (``see_as``).
+        Everything else goes on: rate, quality, advisories. Windows of the bundle before are cut on (``see_as``). A beat
+        that the new one cannot see any more is withheld.
         """
         self._decision, self._deadline_ns = decision, round(deadline_ms * NS_PER_MS)
         if spec == self._spec:
@@ -179,6 +164,7 @@ class EcgPipeline:
         self.see_as(spec)
         assert self._beside is not None
         self._overdue = self._beside.after(self._judged)
+        self._unseen = self._beside.unseen(self._windower.pending)
         self._flags_of.clear()  # of windows of another length
         before = Beside(self._spec, 0, self._windower)
         self._windower, self._spec, self._beside = self._beside.windower, spec, before
@@ -194,6 +180,7 @@ class EcgPipeline:
         self._detector = QrsDetector(slots, MODEL_RATE_HZ)
         self._windower = BeatWindower(self._spec)
         self._judged: int = -1  # the newest beat whose window was given out
+        self._unseen = []  # beats that it cannot see
         self._overdue = []  # windows that a bundle brought along when it came to be in charge
         if self._beside is not None:
             self._beside = Beside(self._beside.spec, 0)
@@ -272,6 +259,8 @@ class EcgPipeline:
             self._unflagged.append(index)
             self._watch.beat(index)
             effects.append(BeatFound(self._page_index(index)))
+        effects += [self._unjudged(index) for index in self._unseen]
+        self._unseen = []
         windows = [*self._overdue, *self._windower.ready()]
         if windows:
             self._overdue = []
@@ -396,6 +385,14 @@ class EcgPipeline:
         while self._unflagged and self._ring.end >= self._unflagged[0] + self._spec.after:
             index = self._unflagged.popleft()
             self._flags_of[index] = self._flags_around(index, self._spec)
+
+    def _unjudged(self, index: int) -> Verdict:
+        """The verdict of a beat that no window shows to the bundle in charge."""
+        self._sequence += 1
+        self._judged = index
+        self._advisor.unjudged()
+        places = self._page_index(index), self._source_index(index)
+        return Verdict(self._sequence, *places, Outcome.WITHHELD, Reason.GAP, None, None, None, 0)
 
     def _withhold(self, sequence: int, reason: Reason) -> list[Effect]:
         waiting = self._waiting.pop(sequence)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SILENT_S = 10.0
 """A stream that has judged and then says nothing for so long is replaced."""
+START_S_MAX = 90.0
+"""A process says its first word when its engines are loaded, each of which may take half a minute."""
 PATIENCE = BackoffPolicy(free=3, base_s=1.0, longest_s=30.0)
 STOP_S = 8.0
 HUNG_UP_NS = NS_PER_S // 2
@@ -65,13 +67,15 @@ class EcgStream:
         self._backoff = Backoff(PATIENCE)
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
-        self._judges = self._down = False
-        self._silent_ns = 0
+        self._judges = self._down = self._spoke = False
+        self._silent_ns = self._starting_ns = 0
         self._hung_up_ns: int | None = None
         self._checked_ns = clock.monotonic_ns()
         self._happened: list[Happening] = []
         self._epoll = select.epoll()
         self.restarts = -1
+        self.losses = 0
+        """Processes that ended, or were ended for their silence."""
 
     @property
     def name(self) -> str:
@@ -104,7 +108,7 @@ class EcgStream:
         if len(self._rest) > LINE_BYTES_MAX:
             self._rest = b""
         messages = [message for line in lines if (message := _message(line)) is not None]
-        self._silent_ns = 0
+        self._silent_ns, self._spoke = 0, True
         for kind, _ in messages:
             if kind == JUDGES and not self._judges:
                 self._judges = True
@@ -130,6 +134,10 @@ class EcgStream:
                 self._spawn(now_ns)
         elif process.poll() is not None or (self._hung_up_ns or now_ns) + HUNG_UP_NS < now_ns:
             self._fail(What.CRASHED)
+        elif not self._spoke:
+            self._starting_ns += min(passed_ns, _PASSED_NS_MAX)
+            if self._starting_ns >= START_S_MAX * NS_PER_S:
+                self._fail(What.HUNG)
         elif self._judges or self._down:
             self._silent_ns += min(passed_ns, _PASSED_NS_MAX)
             if self._silent_ns >= SILENT_S * NS_PER_S:
@@ -164,6 +172,7 @@ class EcgStream:
         told = self._down and what is What.HUNG
         code = self._bury()
         self._judges, self._down = False, True
+        self.losses += 1
         self._backoff.failed(self._clock.monotonic_ns())
         if not told:
             self._tell(what, "" if code is None else ending(code))
@@ -187,6 +196,7 @@ class EcgStream:
         os.set_blocking(process.stdout.fileno(), False)
         self._epoll.register(process.stdout.fileno(), select.EPOLLIN)
         self._process, self._rest, self._silent_ns, self._hung_up_ns = process, b"", 0, None
+        self._spoke, self._starting_ns = False, 0
         self.restarts += 1
         self.tell(self._first())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from edgeward.exchange.checkin import Evidence
 from edgeward.inference.golden import read_golden
 from edgeward.inference.host import EngineHost
 from edgeward.inference.latency import LatencyHistogram
+from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.limits import ENGINE_HANG_MS
 
 if TYPE_CHECKING:
@@ -47,9 +49,9 @@ def run_trial(
 
     The latency is the p99 of 200 scorings over the process boundary; the best of three rounds counts, so that another
     job's burst does not refuse a good bundle. ``realtime``: it will serve in a stream's real-time class, and so it is
-    measured where the system allows it, below every stream; what has no such class waits for one scoring at most. What
-    its process holds after them (resident set) is measured; whoever asks has the limit. Raises what keeps an engine
-    from starting (``EdgewardError``).
+    measured where the system allows it, below every stream, with a pause as long as each scoring for what has no such
+    class. What its process holds after them (resident set) is measured; whoever asks has the limit. Raises what keeps
+    an engine from starting (``EdgewardError``).
     """
     bundle = read_bundle(path.read_bytes())
     deadline_ms = deadline_ms_of(bundle)
@@ -62,7 +64,7 @@ def run_trial(
         best_us = float("inf")
         with _as_in_service(host.worker_pid) if realtime else contextlib.nullcontext():
             for _ in range(_TRIAL_ROUNDS):
-                round_us = _p99_us(host, vectors)
+                round_us = _p99_us(host, vectors, pause=realtime)
                 if isinstance(round_us, TrialResult):
                     return round_us
                 best_us = min(best_us, round_us)
@@ -105,8 +107,8 @@ def _as_in_service(pid: int | None) -> Iterator[None]:
                 os.sched_setscheduler(0, *before)
 
 
-def _p99_us(host: EngineHost, vectors: GoldenVectors) -> float | TrialResult:
-    """The p99 of one round, or how the engine failed."""
+def _p99_us(host: EngineHost, vectors: GoldenVectors, *, pause: bool) -> float | TrialResult:
+    """The p99 of one round, or how the engine failed. ``pause``: rest as long as each scoring took."""
     histogram = LatencyHistogram()
     for run in range(_TRIAL_RUNS):
         inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
@@ -114,6 +116,8 @@ def _p99_us(host: EngineHost, vectors: GoldenVectors) -> float | TrialResult:
         if result.failure is not None:
             return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
         histogram.record(result.infer_ns)
+        if pause:
+            time.sleep(result.infer_ns / NS_PER_S)
     return histogram.snapshot().p99_us
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgeward.bedside.assess.plans import plan_of
 from edgeward.bedside.lives import Lives
 from edgeward.bedside.model import FAMILY, try_bundle
+from edgeward.bedside.refusal import go_back_from
 from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.trial import run_trial
 from edgeward.bedside.updating.families import Families
@@ -125,26 +126,13 @@ class WardBundles:
     def refused(self, task: str, sha256: str, code: str) -> Returned | None:
         """The bundle ``sha256``, in charge of ``task``, cannot run here: go back to the one before.
 
-        None where nothing changes: there is none to return to, or that bundle is still on trial, which ends here, and
-        its updater puts the one before in charge again.
+        None where nothing changes (``refusal.go_back_from``).
         """
-        live, slots = self.lives.of(task), self._slots[task]
-        try:
-            with slots.unchanged():  # an update's commit comes before all of this, or after it
-                active, trial = slots.active(), slots.trial()
-                if trial is not None and trial.sha256 == sha256:
-                    slots.refuse(sha256, code)
-                    return None
-                if active is None or active.sha256 != sha256:
-                    return None  # it is gone already
-                slot = slots.revert(code)
-                live.placed(slot, slots.previous())
-        except EdgewardError as error:
-            self._say(f"{task}: the bundle is refused ({code}) and there is none to return to [{error.code}]")
+        swapped = go_back_from(self._slots[task], sha256, code, self.lives.of(task).placed, self._say)
+        if swapped is None:
             return None
-        self._say(f"{task}: the bundle is refused ({code}); returned to {named(slot)}")
         settings = None if self._is_streams(task) else self.settings()  # a stream takes it while it runs
-        return Returned(swap_facts(task, active, slot, "refused"), settings)
+        return Returned(swap_facts(task, *swapped, "refused"), settings)
 
     def _is_streams(self, task: str) -> bool:
         return bool(self._ecg) and task == FAMILY

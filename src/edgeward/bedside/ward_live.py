@@ -51,11 +51,17 @@ class WardLive:
         """The bundle that was activated last took over: there is something to go back from."""
         self._shadow = self._past = Shadow()
         """How the candidate compares, and did in processes before this one."""
+        self._again = False
+        """The candidate ran in a process that is gone, and is to run in the next one."""
+        self._gone = True
+        """No process has been heard since the last one was lost."""
         self._serving = Serving(charge.sha256 if charge is not None else "", down=True)
         self._counted = (0, 0)
         """Scores and failures of processes before this one, since the bundle took charge."""
-        self._lost = False
-        """The process failed, and the bundle in charge has not served since."""
+        self._lost = charge is not None
+        """The bundle in charge has not served since the start, or since its process failed."""
+        self._served = False
+        """It has served in this process."""
         self._safe = False
         self._heard_ns: int | None = None
 
@@ -64,12 +70,13 @@ class WardLive:
     def begin_shadow(self, candidate: Slot, *, again: bool = False) -> None:
         """Start the candidate's engine and let it score what the current one scores, its scores shown to nobody.
 
-        ``again``: in a new process, because the one in which it ran is gone: that counts as one failure.
+        ``again``: in a new process, because the one before is gone; what was compared is kept.
         """
         with self._lock:
             self._candidate, self._wanted = candidate, None
-            self._past = replace(self._shadow, running=False, failed=self._shadow.failed + 1) if again else Shadow()
-            self._shadow = self._past
+            if not again:
+                self._shadow, self._again = Shadow(), False
+            self._past = self._shadow
             self._say()
         self._wake()
 
@@ -83,6 +90,18 @@ class WardLive:
         """How it compares since ``begin_shadow``."""
         with self._lock:
             return self._shadow
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether the candidate ran in a process that is gone, and was not heard of in the next one yet."""
+        with self._lock:
+            return self._again
+
+    @property
+    def gone(self) -> bool:
+        """Whether no process has been heard since the start, or since the last one was lost."""
+        with self._lock:
+            return self._gone
 
     def end_shadow(self) -> None:
         """Stop the candidate's engine, if one runs that is not in charge; call off a takeover that did not come."""
@@ -100,12 +119,21 @@ class WardLive:
             heard_ns = self._heard_ns
             return self._safe and heard_ns is not None and self._clock.monotonic_ns() - heard_ns <= HEARD_NS_MAX
 
-    def activate(self, candidate: Slot) -> None:
-        """Put the candidate in charge at the next safe moment; ``serving`` tells when it is."""
+    def activate(self, candidate: Slot, *, at_rest: bool = False) -> None:
+        """Put the candidate in charge at the next safe moment; ``serving`` tells when it is.
+
+        ``at_rest``: now, for there is no process that has another: the next one starts with it.
+        """
         with self._lock:
             if any(slot is not None and slot.sha256 == candidate.sha256 for slot in (self._charge, self._wanted)):
                 return
-            self._wanted, self._swapped = candidate, False
+            if at_rest:
+                self._unaudited = swap_facts(self.task, self._charge, candidate, "update")
+                self._before, self._charge, self._swapped = self._charge, candidate, True
+                self._wanted = self._candidate = None
+                self._take_count(candidate)
+            else:
+                self._wanted, self._swapped = candidate, False
             self._say()
         self._wake()
 
@@ -115,10 +143,13 @@ class WardLive:
             return self._serving
 
     def go_back(self) -> None:
-        """Put the one before in charge again, at once, and stop the candidate; a takeover under way is undone."""
+        """Put the one before in charge again, at once, and stop the candidate; a takeover under way is undone.
+
+        Where there was none before, none is in charge again.
+        """
         with self._lock:
             if self._wanted is None:
-                if self._before is None or not self._swapped:  # it never took over: a process that died forgot it
+                if not self._swapped:  # it never took over: a process that died forgot it
                     return
                 self._unaudited = swap_facts(self.task, self._charge, self._before, "returned")
                 self._charge, self._before, self._swapped = self._before, None, False
@@ -135,9 +166,13 @@ class WardLive:
             if not self._untold:
                 return None
             self._untold = False
-            if self._wanted is None:
-                return self._settings(self._candidate)
-            return replace(self._settings(None), bundle=str(self._wanted.path), sha256=self._wanted.sha256)
+            return self._present()
+
+    def present(self) -> TaskSettings:
+        """What the process has to be told now, whether it was or not: a stream's starts with it."""
+        with self._lock:
+            self._untold = False
+            return self._present()
 
     def settings(self) -> TaskSettings:
         """What a new process is started with: what is in charge, and the one before."""
@@ -148,6 +183,8 @@ class WardLive:
         """Other bundles are in charge: the process is started anew with them, or with ``tell`` takes them at once."""
         with self._lock:
             self._charge, self._before, self._swapped = charge, before, False
+            self._take_count(charge)
+            self._lost = charge is not None
             self._begin_anew()
             if tell:
                 self._say(at_once=True)
@@ -165,29 +202,37 @@ class WardLive:
         with self._lock:
             if turn != self._turn:
                 return []  # it answers what was told before
-            self._heard_ns, self._safe = self._clock.monotonic_ns(), bool(safe)
+            self._heard_ns, self._safe, self._gone = self._clock.monotonic_ns(), bool(safe), False
             told = []
             if self._wanted is not None and sha256 == self._wanted.sha256:
                 told.append(swap_facts(self.task, self._charge, self._wanted, "update"))
                 self._before, self._charge, self._swapped = self._charge, self._wanted, True
                 self._wanted = self._candidate = None
-                self._counted = (0, 0)
+                self._counted, self._lost = (0, 0), False
                 self._shadow = replace(self._shadow, running=False)
-            if self._unaudited is not None and self._charge is not None and sha256 == self._charge.sha256:
+            if self._unaudited is not None and sha256 == ("" if self._charge is None else self._charge.sha256):
                 told.append(self._unaudited)
                 self._unaudited, self._counted = None, (0, 0)
+            self._served = bool(served)
             self._lost = self._lost and not served
             before, down = self._counted, bool(down) or self._lost
             self._serving = Serving(sha256, before[0] + int(scores), before[1] + int(failures), down)
             if data["shadow"] is not None and self._candidate is not None:
                 self._shadow = _together(self._past, _shadow(data["shadow"]))
+                self._again = self._again and not (self._shadow.running or data["shadow"]["code"])
             return told
 
     def lost(self, *, failed: bool) -> None:
         """The process is gone, and with it the shadow; one that ``failed`` counts against what is in charge."""
         with self._lock:
+            ran, served = self._shadow.running, self._served
+            self._again |= ran
+            if ran and failed:
+                self._shadow = replace(self._shadow, failed=self._shadow.failed + 1)
             self._begin_anew()
             self._say()  # the next one may have been started before this was known
+            self._served, self._gone = False, True
+            failed = failed and served  # one that had not served says nothing of the bundle
             self._lost |= failed
             now = self._serving
             self._serving = replace(now, failures=now.failures + failed, down=now.down or failed)
@@ -199,6 +244,16 @@ class WardLive:
         self._candidate = self._wanted = None
         self._shadow = replace(self._shadow, running=False)
         self._safe = self._untold = self._at_once = False
+
+    def _take_count(self, charge: Slot | None) -> None:
+        """Another bundle is in charge: it has neither scored nor failed yet."""
+        self._counted, self._lost = (0, 0), False
+        self._serving = Serving("" if charge is None else charge.sha256)
+
+    def _present(self) -> TaskSettings:
+        if self._wanted is None:
+            return self._settings(self._candidate)
+        return replace(self._settings(None), bundle=str(self._wanted.path), sha256=self._wanted.sha256)
 
     def _say(self, *, at_once: bool = False) -> None:
         self._turn += 1
@@ -217,13 +272,13 @@ def _named(slot: Slot | None, path: str, sha256: str) -> dict[str, str]:
     return {} if slot is None else {path: str(slot.path), sha256: slot.sha256}
 
 
-def swap_facts(task: str, before: Slot | None, after: Slot, why: str) -> dict[str, Any]:
+def swap_facts(task: str, before: Slot | None, after: Slot | None, why: str) -> dict[str, Any]:
     """The audit's facts of a takeover: ``why`` is update, returned or refused."""
-    old = ("", "") if before is None else (before.version, before.sha256)
+    old, new = [("", "") if slot is None else (slot.version, slot.sha256) for slot in (before, after)]
     return {
         "task": task,
-        "version": after.version,
-        "sha256": after.sha256,
+        "version": new[0],
+        "sha256": new[1],
         "from": old[0],
         "from_sha256": old[1],
         "reason": why,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeward.bedside.charge.charge import REFUSED, SERVING
 from edgeward.bedside.feed import encode
-from edgeward.bedside.side import CHECK_MS, What
+from edgeward.bedside.side import CHECK_MS
 from edgeward.bedside.stream import ENDED, JUDGES, PAGE
 from edgeward.bedside.ward import ODD
 from edgeward.kernel.clock import NS_PER_S
@@ -126,11 +126,12 @@ class WardLoop:
 
     def _look_after(self, stream: EcgStream, now: int) -> None:
         live = None if self.lives is None else self.lives.stream(stream.bed)
+        losses = stream.losses
         for happening in stream.check(now):
-            if live is not None and happening.what is not What.BACK:
-                live.lost(failed=True)
             self.ward.stream_happened(stream.bed, happening, stream.pid)
-        if live is not None and (told := live.due()) is not None:
+        if live is not None and stream.losses != losses:
+            live.lost(failed=True)
+        if live is not None and stream.pid is not None and (told := live.due()) is not None:
             stream.tell(encode(told))
 
     def _heard(self, name: str) -> None:

@@ -106,7 +106,7 @@ def streams(settings: WardSettings, clock: SystemClock, lives: Lives) -> list[Ec
 
 
 def _told(live: WardLive) -> bytes:
-    return encode(live.settings())
+    return encode(live.present())
 
 
 def _ecg_port(settings: WardSettings, number: int) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.effects import SamplesArrived, Scored, ScoreWindow
-from edgeward.bedside.pipeline import EcgPipeline, NoTimer
+from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.stage_timer import NoTimer
 from edgeward.bedside.verdict import Outcome, Reason, Verdict
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.beat import SYMBOL_OF_CLASS, BeatClass

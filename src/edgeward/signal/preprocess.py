@@ -209,6 +209,11 @@ class BeatWindower:
         self._newest = index
         self._pending.append(_Pending(index))
 
+    @property
+    def pending(self) -> list[int]:
+        """Beats whose window is not complete yet."""
+        return [beat.index for beat in self._pending]
+
     def ready(self) -> list[BeatWindow]:
         """Windows whose look-ahead is complete or whose wait is over, in beat order; each is given once."""
         out = []

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.assess.core import Ask
 from edgeward.bedside.assess.engines import Cloud
+from edgeward.bedside.assess.model import Model
+from edgeward.bedside.assess.plans import NoBundle
 from edgeward.bedside.assess.shadow import Candidate, Sight
 from edgeward.bedside.charge.charge import Charge
 from edgeward.bedside.fallback import Ladder, Mode, Trust, promoted, returned
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.assess.core import Assessor, Effect
     from edgeward.bedside.assess.engines import Engines
-    from edgeward.bedside.assess.model import Model
     from edgeward.bedside.assess.port import Array, Plan
     from edgeward.bedside.charge.warm import Warm
     from edgeward.bedside.cloud import CloudClient
@@ -52,7 +53,9 @@ class Task:
         self._client = client
         wanted = told or TaskSettings(core.task, sha256=current.sha256)
         rehearse = None if warm is None else lambda name, sha256: Candidate(sha256, warm(name, sha256))
-        self.charge: Charge[Plan, Candidate] = Charge(current, before, wanted, self, rehearse)
+        self.charge: Charge[Plan, Candidate] = Charge(
+            current, before, wanted, self, rehearse, nothing=Model(NoBundle(core.task))
+        )
 
     @property
     def local(self) -> dict[Mode, EngineHost]:
@@ -78,7 +81,7 @@ class Task:
             if message.task != self.core.task:
                 return []
             self.charge.take(message)
-            return [*self.charge.settle(now_ns, safe=self.safe), *self._serving(now_ns)]
+            return [*self.charge.settle(now_ns, lambda: self.safe), *self._serving(now_ns)]
         self.charge.rehearsed(lambda candidate: candidate.take(message))
         if self._before_sight is not None:
             self._before_sight.take(message)
@@ -97,7 +100,7 @@ class Task:
     def tick(self, now_ns: int) -> list[Message]:
         """Score whoever is due; become what was told, when that can be; say which bundle is in charge."""
         told = self._carried(self.core.tick(now_ns), now_ns)
-        return [*told, *self.charge.settle(now_ns, safe=self.safe), *self._serving(now_ns)]
+        return [*told, *self.charge.settle(now_ns, lambda: self.safe), *self._serving(now_ns)]
 
     def afterwards(self, next_due_ns: int | None, now_ns: int) -> None:
         """Everything of this moment is on its way: the candidate's turn."""
@@ -152,7 +155,9 @@ class Task:
     def went_back(self, now_ns: int) -> list[Message]:
         """The bundle before is in charge again, and has seen every stay meanwhile."""
         sight, self._before_sight = self._before_sight, None
-        return self._adopt(returned, sight.states if sight is not None else {}, now_ns)
+        down = self.charge.down
+        states = sight.states if sight is not None else {}
+        return self._adopt(lambda ladder, others, now_ns: returned(ladder, others, now_ns, down), states, now_ns)
 
     def _adopt(
         self, exchange: Callable[[Ladder, tuple[Mode, ...], int], Ladder], states: Any, now_ns: int

@@ -7,10 +7,12 @@ means to the beds is the task's (``Hands``).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from edgeward.bedside.charge.warm import take_charge
+from edgeward.bedside.verdict import Reason
 from edgeward.kernel.clock import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Hands(Protocol[P_contra, C_contra]):
         ...
 
     def went_back(self, now_ns: int) -> list[Message]:
-        """The bundle before is in charge again."""
+        """The bundle before is in charge again, or none where there was none."""
         ...
 
 
@@ -50,7 +52,7 @@ class Charge(Generic[P, C]):
     """The bundles of ``task``. ``before``: the one to go back to, warm.
 
     ``rehearse`` makes the candidate of a bundle, by file and SHA-256, whose engine starts behind the caller; without it
-    there is none.
+    there is none. ``nothing``: what is in charge where no bundle is.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Charge(Generic[P, C]):
         told: TaskSettings,
         hands: Hands[P, C],
         rehearse: Callable[[str, str], C] | None = None,
+        *,
+        nothing: Model[P],
     ) -> None:
         self.current = current
         self.before = before
@@ -67,6 +71,7 @@ class Charge(Generic[P, C]):
         self._wanted = told
         self._hands = hands
         self._make = rehearse
+        self._nothing = nothing
         self._scores = self._failures = 0
         self._served = False
         self._took_ns: int | None = None
@@ -84,22 +89,35 @@ class Charge(Generic[P, C]):
         if after.failed_at_ns not in (None, before.failed_at_ns):
             self._failures += before.golden
 
+    @property
+    def down(self) -> Reason | None:
+        """Why the bundle in charge cannot serve at this moment; None where it can."""
+        engine = self.current.engine
+        if engine is None:
+            return Reason.NO_BUNDLE
+        return None if engine.ready else Reason.ENGINE_NOT_READY
+
     # --- which bundle is in charge
 
     def take(self, wanted: TaskSettings) -> None:
         """From now on this is wanted."""
         self._wanted = wanted
 
-    def settle(self, now_ns: int, *, safe: bool) -> list[Message]:
-        """Go a step towards what is wanted; nothing where that is how it is. ``safe``: a takeover costs no bed."""
+    def settle(self, now_ns: int, safe: Callable[[], bool]) -> list[Message]:
+        """Go a step towards what is wanted; nothing where that is how it is.
+
+        ``safe`` says whether a takeover by the candidate that is there would take nothing from a bed.
+        """
         wanted = self._wanted
         told: list[Message] = []
-        if wanted.sha256 and wanted.sha256 != self.current.sha256:
-            if self.before is not None and self.before.sha256 == wanted.sha256:
+        if wanted.sha256 != self.current.sha256:
+            if not wanted.sha256:
+                told = self._return(self._nothing, now_ns)
+            elif self.before is not None and self.before.sha256 == wanted.sha256:
                 told = self._return(self.before, now_ns)
             else:
                 candidate = self._rehearse(wanted.bundle, wanted.sha256)
-                if candidate is not None and candidate.ready and (wanted.at_once or safe):
+                if candidate is not None and candidate.ready and (wanted.at_once or safe()):
                     told = self._promote(candidate, now_ns)
         elif wanted.shadow_sha256 and wanted.shadow_sha256 != self.current.sha256:
             self._rehearse(wanted.shadow, wanted.shadow_sha256)
@@ -125,7 +143,8 @@ class Charge(Generic[P, C]):
         if self.candidate is None or self.candidate.sha256 != sha256:
             self._end_candidate()
             if self._make is not None:
-                self.candidate = self._make(name, sha256)
+                with contextlib.suppress(RuntimeError):  # the system gives no thread now: later perhaps
+                    self.candidate = self._make(name, sha256)
         return self.candidate
 
     def _promote(self, candidate: C, now_ns: int) -> list[Message]:
@@ -134,13 +153,16 @@ class Charge(Generic[P, C]):
         if model is None or not candidate.warm.release():
             return []
         self.candidate = None
-        self.current, self.before = model, old if old.engine is not None else None
+        # At once means that nothing may be gone back to: the one before is refused.
+        self.current, self.before = model, None if self._wanted.at_once or old.engine is None else old
         if older is not None:
             _stop_behind(older.engine)
         if model.engine is not None:
             take_charge(model.engine)
         if old.engine is not None:
             old.engine.stand_by(False)
+            if self.before is None:
+                _stop_behind(old.engine)
         self._begin(now_ns)
         return self._hands.took_over(candidate, old, now_ns)
 
@@ -193,4 +215,7 @@ class Charge(Generic[P, C]):
 def _stop_behind(engine: EngineHost | None) -> None:
     """Stop an engine without waiting for its end."""
     if engine is not None:
-        threading.Thread(target=engine.stop, name="stop", daemon=True).start()
+        try:
+            threading.Thread(target=engine.stop, name="stop", daemon=True).start()
+        except RuntimeError:  # the system gives no thread now
+            engine.stop()

@@ -37,6 +37,7 @@ P_co = TypeVar("P_co", covariant=True)
 T = TypeVar("T")
 
 LOOK_S = 0.1
+_STANDBY_NS = 60_000_000_000
 _BATCH = (getattr(os, "SCHED_BATCH", -1), 0)
 """Policy and priority of the class for batch work; the system refuses it where there is none."""
 MEMORY_EVERY_NS = 1_000_000_000
@@ -223,11 +224,29 @@ def _infer(engine: EngineHost, inputs: Mapping[str, Array]) -> Answer:
 
 
 def take_charge(engine: EngineHost) -> None:
-    """Put an engine that was warm beside the one in charge into the caller's class, and have a standby beside it."""
-    for pid in (engine.worker_pid, engine.standby_pid):
-        if pid is not None:
-            _put(pid, _class_of(0))
-    engine.stand_by(True)
+    """Put an engine that was warm beside the one in charge into the caller's class, and have a standby beside it.
+
+    The standby loads in the class for batch work, behind the caller, and comes into the caller's when it is ready.
+    """
+    held = _class_of(0)
+    if engine.worker_pid is not None:
+        _put(engine.worker_pid, held)
+
+    def stand_by() -> None:
+        _put(0, _BATCH)  # this thread and the process that it starts
+        engine.stand_by(True)
+        until_ns = time.monotonic_ns() + _STANDBY_NS
+        while not engine.state.standby and time.monotonic_ns() < until_ns:
+            time.sleep(LOOK_S)
+            engine.check()
+        for pid in (engine.worker_pid, engine.standby_pid):
+            if pid is not None:
+                _put(pid, held)
+
+    try:
+        threading.Thread(target=stand_by, name="standby", daemon=True).start()
+    except RuntimeError:  # the system gives no thread now
+        engine.stand_by(True)
 
 
 # --- the scheduler's classes, where the system has them: policy and priority

@@ -59,7 +59,7 @@ class Live(Protocol):
         ...
 
     def safe(self) -> bool:
-        """Whether a swap now would take nothing from a bed: no advisory stands and no score is being made."""
+        """Whether a swap now would take nothing from a bed: nothing stands or is made that one bundle must judge."""
         ...
 
     def activate(self, candidate: Slot) -> None:

@@ -337,7 +337,7 @@ class Updater:
     def _activate(self) -> Happening | float:
         if not self._windows_open():
             return self._waits_for_window()
-        told = "it waits for a moment at which no advisory of this model stands and no score is being made"
+        told = "it waits for a moment in which nothing stands at a bed, or is made, that one bundle must judge"
         return Activates() if self._live.safe() else Waits(Why.BED_IN_USE, told)
 
     def _commit(self) -> Happening:
