@@ -6,7 +6,7 @@ DATA ?=
 # MODEL: what `make train` makes of it: ecg-beat, sepsis-risk or hypotension.
 MODEL ?= ecg-beat
 # WORKERS: processes that run the tests. Most of their time is waiting for processes and pages, so more than cores.
-WORKERS ?= 3
+WORKERS ?= 4
 # FOR: seconds after which `make demo` ends by itself; without it, Ctrl-C ends it.
 FOR ?=
 
@@ -51,6 +51,7 @@ train: $(DEV)/.stamp
 
 soak: $(DEV)/.stamp
 	$(DEV)/bin/python bench/soak.py
+	EDGEWARD_SOAK=1 $(DEV)/bin/python -m pytest -q tests/scenario/test_ecg_update.py -k "other and windows"
 	$(DEV)/bin/python bench/power.py --stride 7
 
 # A million mutations of HL7 messages, each held to what a device promises; RUNS changes how many.

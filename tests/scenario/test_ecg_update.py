@@ -182,7 +182,12 @@ def hospital(tmp_path: Path) -> Hospital:
     return Hospital(tmp_path)
 
 
-@pytest.mark.parametrize("spec", [SPEC, OTHER], ids=["same windows", "other windows"])
+LONG = pytest.mark.skipif(not os.environ.get("EDGEWARD_SOAK"), reason="LONG: two minutes, part of `make soak`")
+
+
+@pytest.mark.parametrize(
+    "spec", [pytest.param(SPEC, id="same windows"), pytest.param(OTHER, id="other windows", marks=LONG)]
+)
 def test_a_better_bundle_is_committed_on_every_bed(hospital: Hospital, spec: BeatWindowSpec) -> None:
     """Shadow, takeover and soak at three beds: no stream is restarted, no bed leaves LOCAL, the audit has each."""
     with hospital:
