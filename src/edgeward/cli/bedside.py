@@ -60,7 +60,7 @@ def register(verbs: Any) -> None:
     repository_arguments(run)
     run.add_argument("--bundle", help="name of the bundle to run (default: ecg-beat)")
     run.add_argument("--state-dir", type=Path, help="where slots and trust live (default: ~/.local/state/edgeward)")
-    run.add_argument("--settings", type=Path, help="TOML file with a [bedside] table")
+    run.add_argument("--settings", type=Path, help="TOML file with the tables [bedside] and [updates]")
     run.add_argument("--bed", help="the bed's name on the page")
     page_arguments(run)
     run.add_argument(
