@@ -15,6 +15,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests run side by side, one process for each core: threads of torch that spin for each other's core would slow all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+_TOGETHER = frozenset({"test_cloud"})
+"""Scenarios whose tests share what is dear to set up."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the scenarios over the whole run: each waits for real processes, and none may be left for the end."""
+    slow = [item for item in items if item.path.parent.name == "scenario" and item.path.stem not in _TOGETHER]
+    if len(slow) < 2 or len(slow) * 4 > len(items):
+        return  # somebody runs the scenarios themselves
+    chosen = set(slow)
+    rest = [item for item in items if item not in chosen]
+    step = len(rest) * 9 // 10 // len(slow)
+    for number, item in enumerate(slow):
+        rest.insert(number * (step + 1), item)
+    items[:] = rest
+
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

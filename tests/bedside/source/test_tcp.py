@@ -230,3 +230,14 @@ def test_close_from_another_thread_ends_the_stream() -> None:
         next(stream)
         threading.Timer(0.05, source.close).start()
         assert not [b for b in stream if _present(b)]
+
+
+def test_what_came_at_once_is_given_out_no_more_after_the_end() -> None:
+    """A fast monitor's samples arrive many at a time; a source that is closed between two of them ends there."""
+    clock = SystemClock()
+    with MonitorServer(lambda: SimulatorSource(clock, speed=0.0, duration_s=600.0)) as monitor:
+        source = TcpSource(TcpAddress("127.0.0.1", monitor.port), clock)
+        stream = source.blocks()
+        assert next(stream, None) is not None
+        source.close()
+        assert next(stream, None) is None

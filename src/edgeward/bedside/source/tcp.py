@@ -121,13 +121,15 @@ class TcpSource:
             now = self._clock.monotonic_ns()
             held, self._held = self._held, []
             for message in held or self._turn(now):
+                if self._closed:  # meanwhile: several had come at once
+                    return
                 if isinstance(message, Wave):
                     yield self._take(message)
                 elif isinstance(message, End) and self._once:
                     self.close()
                     return
             missing = self._missing(self._clock.monotonic_ns())
-            if missing is not None:
+            if missing is not None and not self._closed:
                 yield missing
 
     def close(self) -> None:
