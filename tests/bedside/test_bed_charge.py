@@ -28,7 +28,7 @@ from edgeward.inference.host import EngineHost, Failure
 from edgeward.kernel.errors import EngineError
 from edgeward.signal.beat import BeatClass
 from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.testing.bundles import tiny_bundle
+from edgeward.testing.bundles import ecg_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -412,9 +412,7 @@ def test_another_job_s_burst_is_not_the_candidate_s_latency() -> None:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     file = tmp_path / "bundle.ewb"
-    params = {"samples": sum((SPEC.before, SPEC.after)), "channels": 4, "rhythm": SPEC.rhythm_len}
-    decision = {"log_offsets": [0.0] * 5}
-    file.write_bytes(tiny_bundle(**params, preprocessing_params=SPEC.to_params(), decision=decision))
+    file.write_bytes(ecg_bundle())
     return file
 
 

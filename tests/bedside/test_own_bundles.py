@@ -13,28 +13,11 @@ from edgeward.bedside.slot import SlotStore
 from edgeward.bedside.system import SystemClock
 from edgeward.bundle import manifest
 from edgeward.kernel.errors import ConfigError
-from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.testing import bundles
+from edgeward.testing.bundles import ecg_bundle
 from edgeward.testing.repository import tiny_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SPEC = BeatWindowSpec()
-
-
-def runnable(version: str, **more: Any) -> bytes:
-    """One that an ECG bed can run."""
-    return bundles.tiny_bundle(
-        name=FAMILY,
-        version=version,
-        channels=SPEC.wave_shape[0],
-        samples=SPEC.wave_shape[1],
-        rhythm=SPEC.rhythm_len,
-        preprocessing_params=SPEC.to_params(),
-        decision={"log_offsets": [0.0] * 5},
-        **more,
-    )
 
 
 class Own:
@@ -87,7 +70,7 @@ def test_after_an_upgrade_a_bundle_of_the_version_before_is_not_run(own: Own, mo
 @pytest.mark.workshop
 def test_a_bundle_that_cannot_run_here_is_returned_from_before_a_beat_is_judged(own: Own) -> None:
     """The one before serves, and the other is refused for good."""
-    own.install(runnable("1.0.0"), runnable("2.0.0", golden_shift=1.0))
+    own.install(ecg_bundle("1.0.0"), ecg_bundle("2.0.0", golden_shift=1.0))
     with own.bundles:
         told, started = own.bundles.start(1)
         try:
@@ -103,7 +86,7 @@ def test_a_bundle_that_cannot_run_here_is_returned_from_before_a_beat_is_judged(
 @pytest.mark.workshop
 def test_a_bundle_that_turns_out_to_be_none_while_it_runs_is_gone_back_from(own: Own) -> None:
     """The stream is told the one before, at once."""
-    own.install(runnable("1.0.0"), runnable("2.0.0"))
+    own.install(ecg_bundle("1.0.0"), ecg_bundle("2.0.0"))
     with own.bundles:
         told, started = own.bundles.start(1)
         try:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from conduct_support import Site
+from conduct_support import FAMILY, Site
 from fleet_support import PASSWORD
 
 from edgeward.fleet.accounts import Role
@@ -19,6 +19,7 @@ from edgeward.fleet.web.console import ROUTERS
 if TYPE_CHECKING:
     from fleet_support import FleetKit
 
+PLAN = {"stage": [{"name": "canary", "count": 2, "success": "100 %", "errors": "0 %"}, {"name": "the rest"}]}
 PEOPLE = {"ann": Role.OPERATOR, "cyd": Role.OPERATOR, "ben": Role.APPROVER, "vic": Role.VIEWER, "quinn": Role.AUDITOR}
 
 
@@ -56,6 +57,12 @@ class House:
 
     def api(self, name: str) -> Client:
         return Client(self.app, headers={"authorization": f"Bearer {self.tokens[name]}"})
+
+    def drafted(self) -> int:
+        """A rollout of two devices, then the rest, that an operator has drafted."""
+        answer = self.api("ann").post("/api/v1/rollouts", json={"family": FAMILY, "plan": PLAN})
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["id"])
 
     def browser(self, name: str) -> Client:
         client = Client(self.app)

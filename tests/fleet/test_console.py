@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from edgeward.fleet.store.engine import Store
 
-PLAN = {"stage": [{"name": "canary", "count": 2, "success": "100 %", "errors": "0 %"}, {"name": "the rest"}]}
-
 
 @pytest.fixture
 def store(sqlite_store: Store) -> Store:
@@ -37,15 +35,9 @@ def house(kit: FleetKit) -> House:
     return House(kit)
 
 
-def drafted(house: House) -> int:
-    answer = house.api("ann").post("/api/v1/rollouts", json={"family": FAMILY, "plan": PLAN})
-    assert answer.status_code == 201, answer.text
-    return int(answer.json()["id"])
-
-
 def test_whole_road_by_rest(house: House) -> None:
     """Draft, approve, pause, resume, watch: with the counts and reasons that programs read."""
-    number = drafted(house)
+    number = house.drafted()
     ann, ben = house.api("ann"), house.api("ben")
     seen = ann.get(f"/api/v1/rollouts/{number}").json()
     assert (seen["rollout"]["status"], seen["rollout"]["version"], seen["rollout"]["return_version"]) == (
@@ -137,7 +129,7 @@ def test_forms_that_cannot_be_taken_are_shown_again(house: House) -> None:
 
 def test_form_from_elsewhere_does_nothing(house: House) -> None:
     """Without the page's own token, or with another's, nothing is done."""
-    number = drafted(house)
+    number = house.drafted()
     ben = house.browser("ben")
     for csrf in ({}, {"csrf": "0" * 64}):
         answer = ben.post(f"/rollouts/{number}/approve", data={"revision": "1", **csrf})
@@ -148,7 +140,7 @@ def test_form_from_elsewhere_does_nothing(house: House) -> None:
 
 def test_old_picture_is_said_on_a_page(house: House) -> None:
     """Of two operators at once the second reads that it changed."""
-    number = drafted(house)
+    number = house.drafted()
     ann, cyd = house.browser("ann"), house.browser("cyd")
     page = f"/rollouts/{number}"
     old = Forms(cyd.get(page).text).found[f"{page}/abort"]
@@ -162,7 +154,7 @@ def test_old_picture_is_said_on_a_page(house: House) -> None:
 def test_rollout_page_says_every_reason(house: House) -> None:
     """A halted rollout says why, on which devices, and that the return needs a hand."""
     house.site.desk.refusal = "return-by-hand"
-    number = drafted(house)
+    number = house.drafted()
     house.site.decide(number, "approve")
     for device in house.site.devices.values():
         device.will = UpdateState.FAILED
@@ -214,7 +206,7 @@ def test_enrolment_is_accepted_and_rejected_on_its_page(house: House) -> None:
 
 def test_audit_is_for_auditors(house: House) -> None:
     """Who did what; others are told that they may not."""
-    drafted(house)
+    house.drafted()
     assert house.browser("ann").get("/audit").status_code == 403
     text = house.browser("quinn").get("/audit", params={"action": "rollout"}).text
     assert "rollout.draft" in text
@@ -223,7 +215,7 @@ def test_audit_is_for_auditors(house: House) -> None:
 
 def test_every_page_has_one_heading_and_no_inline_code(house: House) -> None:
     """What the security policy forbids stands on no page, and every page says what it is."""
-    number = drafted(house)
+    number = house.drafted()
     house.site.decide(number, "approve")
     house.site.round()
     pages = {

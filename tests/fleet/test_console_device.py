@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conduct_support import FAMILY
 from console_support import Forms, House, press
 from fleet_support import DeviceKeys, report
 from sqlalchemy import select
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from edgeward.fleet.store.engine import Store
 
 NOBODY = "d-0000000000000000"
-PLAN = {"stage": [{"name": "canary", "count": 2, "success": "100 %", "errors": "0 %"}, {"name": "the rest"}]}
 
 
 @pytest.fixture
@@ -229,8 +227,7 @@ def test_what_is_ended_may_still_be_called_lost(house: House, name: str) -> None
 
 def test_page_says_what_a_revocation_does_to_a_rollout(house: House) -> None:
     """A device on the way is counted apart there, and pages and REST say so; of one that is not, nothing is said."""
-    answer = house.api("ann").post("/api/v1/rollouts", json={"family": FAMILY, "plan": PLAN})
-    number = answer.json()["id"]
+    number = house.drafted()
     house.site.decide(number, "approve")
     house.site.clock.tick()
     places = house.site.places(number)

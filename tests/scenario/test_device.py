@@ -14,26 +14,17 @@ from typing import Any
 import pytest
 
 from edgeward.bedside.slot import SlotStore
-from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.testing.bundles import tiny_bundle
+from edgeward.testing.bundles import ecg_bundle, tiny_bundle
 from edgeward.trust.publish import Publisher
 
 pytestmark = pytest.mark.workshop
-SPEC = BeatWindowSpec()
-
-
-def _bundle(**more: Any) -> bytes:
-    channels, samples = SPEC.wave_shape
-    more = {"deadline_ms": 150.0, **more}  # what is tested here must not hang on how busy the machine is
-    params = {"preprocessing_params": SPEC.to_params(), "decision": {"log_offsets": [0.0] * 5}, "name": "ecg-beat"}
-    return tiny_bundle(channels=channels, samples=samples, rhythm=SPEC.rhythm_len, **{**params, **more})
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A signed repository that publishes a tiny bundle."""
     file = tmp_path / "one.ewb"
-    file.write_bytes(_bundle(version="1.0.0"))
+    file.write_bytes(ecg_bundle(version="1.0.0"))
     publisher = Publisher(tmp_path / "repo", tmp_path / "keys")
     publisher.init()
     publisher.add(file)
@@ -164,7 +155,7 @@ def test_a_killed_thresholds_process_is_told_and_replaced_while_the_stream_runs_
 def test_a_new_bundle_is_taken_while_the_stream_runs(tmp_path: Path, repository: Path) -> None:
     """Compared beside the old one, in charge between two beats, watched, committed; no beat goes without a class."""
     assert _run(tmp_path, repository, "--for", "1").returncode == 0
-    _publish(repository, _bundle(version="1.1.0"))
+    _publish(repository, ecg_bundle(version="1.1.0"))
     file = tmp_path / "device.toml"
     file.write_text("[updates]\nshadow_min = 0.25\nsoak_min = 0.1\n")
     second = _run(
@@ -191,7 +182,7 @@ def test_a_bad_bundle_or_repository_leaves_the_old_model_running(
     """Failed golden vectors, a bundle for other windows, a repository that is gone: the old model runs on."""
     assert _run(tmp_path, repository, "--for", "1").returncode == 0
     if what == "golden":
-        _publish(repository, _bundle(version="1.1.0", golden_shift=0.5))
+        _publish(repository, ecg_bundle(version="1.1.0", golden_shift=0.5))
     elif what == "foreign":
         _publish(repository, tiny_bundle(name="ecg-beat", version="1.1.0"))
     else:

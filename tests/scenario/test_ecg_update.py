@@ -38,7 +38,7 @@ from edgeward.cli.ward_settings import WardSettings
 from edgeward.exchange.checkin import Deed, Order
 from edgeward.exchange.words import UpdateState, Why
 from edgeward.signal.preprocess import BeatWindowSpec
-from edgeward.testing.bundles import tiny_bundle
+from edgeward.testing.bundles import ecg_bundle
 from edgeward.testing.repository import RepositoryLab
 
 if TYPE_CHECKING:
@@ -55,18 +55,8 @@ NORMAL, VENTRICULAR = [9.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0, 0.0]
 """Offsets by which every beat is called so, whatever the model of a test says."""
 
 
-def bundle(version: str, spec: BeatWindowSpec = SPEC, offsets: Sequence[float] = NORMAL, **more: Any) -> bytes:
-    return tiny_bundle(
-        name=FAMILY,
-        version=version,
-        channels=spec.wave_shape[0],
-        samples=spec.wave_shape[1],
-        rhythm=spec.rhythm_len,
-        preprocessing_params=spec.to_params(),
-        decision={"log_offsets": list(offsets)},
-        deadline_ms=more.pop("deadline_ms", 150.0),
-        **more,
-    )
+def bundle(version: str, spec: BeatWindowSpec = SPEC, offsets: Sequence[float] = NORMAL) -> bytes:
+    return ecg_bundle(version, spec=spec, log_offsets=offsets)
 
 
 class Hospital:

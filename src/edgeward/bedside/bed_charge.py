@@ -92,7 +92,7 @@ class BedCharge:
     """See the module. ``orders``: what shall be, once; ``tell``: what is said of it, from whichever thread turns it.
 
     ``swapped`` is called after a takeover, for whoever shows the bundle's name. ``warm``: starts an engine beside the
-    one in charge. A context manager: it ends every engine.
+    one in charge. ``at_work`` ends every engine.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class BedCharge:
         warm: Callable[[str, str], Warm[Plan]] | None = None,
     ) -> None:
         self.task = told.task
-        self._orders, self._tell, self._clock, self._climb = orders, tell, clock, climb
+        self._orders, self._tell, self._clock = orders, tell, clock
         self._lock = threading.RLock()
         self._bed: Bed | None = None
         self.swapped: Callable[[], None] = lambda: None

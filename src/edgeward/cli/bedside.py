@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.feed import Population
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
-from edgeward.cli.bedside_bundles import own_bundles, updating
+from edgeward.cli.bedside_bundles import client_of, own_bundles, updating
+from edgeward.cli.lines_out import lines_out
 from edgeward.cli.say import say
 from edgeward.cli.settings import BedsideSettings, load_bedside
 from edgeward.cli.sources import SOURCE_HELP, WAIT_S, open_source, parts
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from edgeward.bedside.fallback import Climb, Ladder
     from edgeward.bedside.health import StageLatency
     from edgeward.bedside.output.base import Output
-    from edgeward.bedside.output.jsonl import JsonLines
     from edgeward.bedside.side import SideProcess
     from edgeward.bedside.source.base import Source, SourceInfo
 
@@ -106,13 +106,14 @@ def run_bedside(arguments: argparse.Namespace) -> int:
     clock = SystemClock()
     ward = OfWard(settings.bundle, sys.stdin.fileno(), _end) if arguments.of_ward else None
     with contextlib.ExitStack() as stack:
-        own = None if ward is not None else stack.enter_context(own_bundles(settings, clock))
+        client = None if ward is not None else client_of(settings)
+        own = None if ward is not None else stack.enter_context(own_bundles(settings, client, clock))
         granted = stack.enter_context(quiet_interpreter(realtime=settings.realtime))
         say("real-time priority: " + ("granted" if granted else "not granted; other jobs may delay a window"))
         # First of all and apart from everything: it waits for no bundle, no update and no engine.
         side = SideProcess("thresholds", MODULE, settings.limits.to_json(), clock, place=Place(realtime=granted))
         stack.enter_context(side)
-        lines = stack.enter_context(_lines(settings, clock))
+        lines = stack.enter_context(lines_out(settings.json_lines, clock))
         if ward is not None:
             told = ward.first(_TOLD_S)
             started, orders = start(told, settings.threads), ward.due
@@ -135,7 +136,7 @@ def run_bedside(arguments: argparse.Namespace) -> int:
         if own is not None:
             # A bed is never left unwatched while a network is slow: what is installed runs now, what is new is fetched,
             # tried and compared behind it.
-            stack.enter_context(updating(settings, own, clock))
+            stack.enter_context(updating(settings, client, own, clock))
         end_ns = None
         if settings.run_for_s is not None:
             end_ns = clock.monotonic_ns() + round(settings.run_for_s * NS_PER_S)
@@ -267,22 +268,6 @@ def _end() -> None:
 
 
 @contextlib.contextmanager
-def _lines(settings: BedsideSettings, clock: SystemClock) -> Iterator[list[Output]]:
-    from edgeward.bedside.output.jsonl import JsonLines
-
-    with contextlib.ExitStack() as stack:
-        outputs: list[Output] = []
-        if settings.json_lines:
-            stream = json_lines(settings.json_lines)
-            stack.callback(stream.close)
-            lines = JsonLines(stream, clock)
-            stack.callback(say_lost, lines)
-            stack.callback(lines.close)
-            outputs.append(lines)
-        yield outputs
-
-
-@contextlib.contextmanager
 def _page(device: _Device, info: SourceInfo) -> Iterator[list[Output]]:
     from edgeward.bedside.output.page import PageOutput
     from edgeward.bedside.page.server import PageServer
@@ -305,30 +290,6 @@ def _page(device: _Device, info: SourceInfo) -> Iterator[list[Output]]:
             yield [page]
         finally:
             device.charge.swapped = lambda: None
-
-
-def json_lines(name: str) -> IO[str]:
-    """The stream that JSON lines go to; "-" is standard output. ``ConfigError`` (``output-unwritable``)."""
-    from edgeward.bedside.output.jsonl import unbuffered
-
-    try:
-        return unbuffered(_descriptor(name))
-    except OSError as error:
-        raise ConfigError("output-unwritable", f"cannot write {name}: {error.strerror}") from error
-
-
-def say_lost(lines: JsonLines) -> None:
-    """Tell the operator of lines that could not be written."""
-    if lines.dropped:
-        say(f"{lines.dropped} JSON lines could not be written")
-
-
-def _descriptor(name: str) -> int:
-    if name == "-":
-        if sys.stdout is None:
-            raise ConfigError("output-unwritable", "standard output is closed; name a file for --json-lines")
-        return os.dup(sys.stdout.fileno())
-    return os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def hello_of(settings: BedsideSettings, info: SourceInfo, charge: BedCharge) -> dict[str, Any]:

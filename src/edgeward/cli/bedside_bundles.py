@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.device import yield_to_stream
+from edgeward.cli.repository import trust_client
 from edgeward.cli.say import say
 from edgeward.cli.settings import zone_of
-from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,17 +20,26 @@ if TYPE_CHECKING:
     from edgeward.trust.fetch import TrustClient
 
 
-@contextlib.contextmanager
-def own_bundles(settings: BedsideSettings, clock: Clock) -> Iterator[OwnBundles]:
-    """The bed's slots; where they are empty and a repository is named, its first bundle is awaited.
+def client_of(settings: BedsideSettings) -> TrustClient | None:
+    """The client of the bed's repository; None without one.
 
-    Raises ``ConfigError`` (``root-unreadable``, and what opening slots raises) now rather than behind a stream.
+    Raises ``ConfigError`` (``root-unreadable``) now rather than behind a stream.
+    """
+    if not settings.repository:
+        return None
+    return trust_client(settings.repository, settings.trusted_root, settings.state_dir / "trust")
+
+
+@contextlib.contextmanager
+def own_bundles(settings: BedsideSettings, client: TrustClient | None, clock: Clock) -> Iterator[OwnBundles]:
+    """The bed's slots; where they are empty and there is a repository, its first bundle is awaited.
+
+    Raises what opening slots does.
     """
     from edgeward.bedside.model import try_bundle
     from edgeward.bedside.own_bundles import OwnBundles
     from edgeward.bedside.updating.local import update_now
 
-    client = _client(settings)
     with OwnBundles(settings.state_dir / "slots", settings.bundle, say, clock) as bundles:
         slots = bundles.slots(settings.bundle)
         if client is not None and slots.active() is None:
@@ -41,12 +49,13 @@ def own_bundles(settings: BedsideSettings, clock: Clock) -> Iterator[OwnBundles]
 
 
 @contextlib.contextmanager
-def updating(settings: BedsideSettings, bundles: OwnBundles, clock: Clock) -> Iterator[None]:
+def updating(
+    settings: BedsideSettings, client: TrustClient | None, bundles: OwnBundles, clock: Clock
+) -> Iterator[None]:
     """Take new bundles behind the stream while the block runs, as the repository names them."""
     from edgeward.bedside.model import try_bundle
     from edgeward.bedside.updating.families import Families
 
-    client = _client(settings)
     if client is None:
         yield
         return
@@ -67,15 +76,3 @@ def updating(settings: BedsideSettings, bundles: OwnBundles, clock: Clock) -> It
         yield
     finally:
         families.close()
-
-
-def _client(settings: BedsideSettings) -> TrustClient | None:
-    from edgeward.trust.fetch import TrustClient
-
-    if not settings.repository:
-        return None
-    try:
-        root = Path(settings.trusted_root).read_bytes()
-    except OSError as error:
-        raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
-    return TrustClient(settings.repository, settings.state_dir / "trust", root=root)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from edgeward.cli.repository import trust_client
 from edgeward.kernel.errors import ConfigError, TrustError
 
 if TYPE_CHECKING:
@@ -114,14 +115,9 @@ def _tokens(path: Path, count: int) -> list[str]:
 
 def _repository(arguments: argparse.Namespace, folder: Path) -> SharedRepository:
     from edgeward.testing.fleet.fleet import SharedRepository
-    from edgeward.trust.fetch import TrustClient
 
-    try:
-        root = arguments.trusted_root.read_bytes()
-    except OSError as error:
-        raise ConfigError("root-unreadable", f"cannot read {arguments.trusted_root}: {error.strerror}") from error
     ca = str(arguments.ca) if arguments.ca is not None else ""
-    client = TrustClient(arguments.repository, folder / "trust", root=root, ca=ca)
+    client = trust_client(arguments.repository, arguments.trusted_root, folder / "trust", ca)
     repository = SharedRepository(client, arguments.family, folder)
     repository.refresh()
     repository.latest(arguments.family)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.system import SystemClock
 from edgeward.cli.arguments import page_arguments, repository_arguments
+from edgeward.cli.lines_out import lines_out
 from edgeward.cli.say import say
-from edgeward.cli.ward_parts import PageFeed, hello_of, lines_out, page_of, records_out, streams, ways_in
+from edgeward.cli.ward_parts import PageFeed, hello_of, page_of, records_out, streams, ways_in
 from edgeward.cli.ward_settings import WardSettings, load_link, load_ward
 from edgeward.cli.ward_updates import updating
 
@@ -107,7 +108,7 @@ def run_ward(arguments: argparse.Namespace) -> int:
             THRESHOLDS: SideProcess(THRESHOLDS, THRESHOLDS_MODULE, settings.thresholds.to_json(), clock),
             ASSESS: SideProcess(ASSESS, "edgeward.bedside.assess.process", bundles.settings(), clock, place=place),
         }
-        outputs = stack.enter_context(lines_out(settings, clock))
+        outputs = stack.enter_context(lines_out(settings.json_lines, clock))
         records = stack.enter_context(records_out(settings, beds, clock))
         outputs += records.outputs
         ward = Ward(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgeward.bedside.feed import Population, encode
 from edgeward.bedside.page.ward import WARD_KINDS
-from edgeward.cli.bedside import json_lines, say_lost
 from edgeward.cli.settings import load_hl7, within
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from edgeward.bedside.assign import BedPlan, Beds
     from edgeward.bedside.lives import Lives
     from edgeward.bedside.messages import Message
-    from edgeward.bedside.output.base import Output
     from edgeward.bedside.output.courier import Sender
     from edgeward.bedside.output.record_output import RecordOutput
     from edgeward.bedside.page.server import WardServer
@@ -114,22 +112,6 @@ def _ecg_port(settings: WardSettings, number: int) -> int:
 
 
 # --- ways out
-
-
-@contextlib.contextmanager
-def lines_out(settings: WardSettings, clock: SystemClock) -> Iterator[list[Output]]:
-    """JSON lines, where they are asked for."""
-    from edgeward.bedside.output.jsonl import JsonLines
-
-    with contextlib.ExitStack() as stack:
-        outputs: list[Output] = []
-        if settings.json_lines:
-            stream = stack.enter_context(contextlib.closing(json_lines(settings.json_lines)))
-            lines = JsonLines(stream, clock)
-            stack.callback(say_lost, lines)
-            stack.callback(lines.close)
-            outputs.append(lines)
-        yield outputs
 
 
 @dataclass(frozen=True, slots=True)

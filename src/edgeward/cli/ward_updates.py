@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeward.cli.repository import trust_client
 from edgeward.cli.say import say
 from edgeward.cli.settings import zone_of
-from edgeward.kernel.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +38,9 @@ def updating(settings: WardSettings, bundles: WardBundles, clock: Clock) -> Iter
 
 
 def _families(settings: WardSettings, bundles: WardBundles) -> Families:
-    from edgeward.trust.fetch import TrustClient
-
-    try:
-        root = Path(settings.trusted_root).read_bytes()
-    except OSError as error:
-        raise ConfigError("root-unreadable", f"cannot read {settings.trusted_root}: {error.strerror}") from error
     link, updates = settings.fleet, settings.updates
     ca = link.ca if link is not None and settings.repository.startswith(link.url.rstrip("/")) else ""
-    client = TrustClient(settings.repository, settings.state_dir / "trust", root=root, ca=ca)
+    client = trust_client(settings.repository, settings.trusted_root, settings.state_dir / "trust", ca)
     rules = updates.rules(zone_of(updates.zone, "updates"))
     own = updates.own_orders() if link is None else None
     return bundles.families(client, rules, dice=random.random, own=own)

@@ -13,6 +13,7 @@ import numpy as np
 from edgeward.bundle.archive import hash_members, write_bundle
 from edgeward.bundle.manifest import GoldenSpec, Manifest, ModelSpec, TensorSpec
 from edgeward.inference.golden import write_golden
+from edgeward.signal.preprocess import BeatWindowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,25 @@ def tiny_bundle(
         hashes=hash_members(members),
     )
     return write_bundle(manifest, members)
+
+
+def ecg_bundle(
+    version: str = "1.0.0",
+    *,
+    spec: BeatWindowSpec | None = None,
+    log_offsets: Sequence[float] = (0.0,) * 5,
+    deadline_ms: float = 150.0,
+    **more: Any,
+) -> bytes:
+    """A tiny bundle that an ECG bed can run: of the family ``ecg-beat``, with the windows of ``spec``.
+
+    ``more``: as for ``tiny_bundle``. The deadline is one that no busy machine misses.
+    """
+    seen = spec or BeatWindowSpec()
+    channels, samples = seen.wave_shape
+    shape = {"channels": channels, "samples": samples, "rhythm": seen.rhythm_len}
+    means = {"preprocessing_params": seen.to_params(), "decision": {"log_offsets": list(log_offsets)}}
+    return tiny_bundle(**{"name": "ecg-beat", "version": version, "deadline_ms": deadline_ms, **shape, **means, **more})
 
 
 def tiny_model(

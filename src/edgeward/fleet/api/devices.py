@@ -109,9 +109,7 @@ def describe(fleet: Fleet, caller: Caller, device_id: str, change: DeviceChange)
     return Response(status_code=204)
 
 
-def end(
-    fleet: Fleet, caller: Caller, device_id: str, deed: Literal["revoke", "lost"], decision: DeviceDecision
-) -> Response:
+def end(fleet: Fleet, caller: Caller, device_id: str, deed: Ending, decision: DeviceDecision) -> Response:
     """Do it, for the console too; refusals as ``devices.end``."""
     state, seen = _STATE_AFTER[deed], decision.revision
     with fleet.store.writing() as session:
