@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,22 @@ def test_servers_that_migrate_at_once_do_it_once(store_url: str) -> None:
     for thread in threads:
         thread.join()
     assert results == [newest()] * 3
+
+
+def test_a_new_file_that_another_one_writes_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # as one that brings it into WAL has it for a moment
+    leaves = threading.Timer(0.3, other.close)
+    leaves.start()
+    store = Store(f"sqlite:///{path}")
+    try:
+        store.check()
+        with store.engine.connect() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    finally:
+        store.close()
+        leaves.join()
 
 
 @pytest.mark.parametrize(("found", "code"), [("9999", "store-newer"), ("", "store-empty")])
