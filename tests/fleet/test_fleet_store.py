@@ -102,6 +102,18 @@ def test_a_database_of_another_kind_is_refused(url: str) -> None:
     assert refused.value.code == "store-url"
 
 
+def test_a_file_that_cannot_be_the_database_is_said_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database " * 1000)
+    for path, reason in (
+        (tmp_path / "notes.txt", "not a database"),
+        (tmp_path / "none" / "fleet.db", "unable to open"),
+    ):
+        with pytest.raises(ConfigError, match=reason) as refused:
+            revision_of(Store(f"sqlite:///{path}"))
+        assert refused.value.code == "store-unreachable"
+        assert str(path) in str(refused.value)
+
+
 def test_a_database_that_is_not_there_is_said_to_be_without_its_password() -> None:
     store = Store("postgresql://edgeward:very-secret@127.0.0.1:1/fleet")
     for ask in (store.check, lambda: revision_of(store)):

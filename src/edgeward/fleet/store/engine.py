@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, event, inspect, select, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from edgeward.fleet.logs import log
@@ -92,8 +92,8 @@ class Store:
         try:
             with self.engine.connect() as connection:
                 connection.execute(select(text("1")))
-        except OperationalError as error:
-            raise unreachable(self.url) from error
+        except DatabaseError as error:
+            raise unreachable(self.url, error) from error
 
     def close(self) -> None:
         """Let every connection go."""
@@ -107,11 +107,18 @@ def insert_missing(session: Session, model: type[Base], **values: Any) -> bool:
     return done.first() is not None
 
 
-def unreachable(url: URL) -> ConfigError:
+def unreachable(url: URL, error: DatabaseError) -> ConfigError:
     """What to say when the database does not answer; the password is not in it."""
+    if url.get_backend_name() == "sqlite":
+        return ConfigError(
+            "store-unreachable",
+            f"the database file {url.database} cannot be used ({error.orig}); see that it is the right file, that its "
+            "folder is there, that this account may write in it, that its disk has room and that no other program has it",
+        )
     return ConfigError(
         "store-unreachable",
-        f"the database {url.render_as_string(hide_password=True)} does not answer; start it, or correct its URL",
+        f"the database {url.render_as_string(hide_password=True)} does not answer as it should "
+        f"({type(error.orig).__name__}); start it, or correct its URL or the rights of its account",
     )
 
 

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from edgeward.fleet.store.engine import unreachable
 from edgeward.kernel.errors import ConfigError
@@ -38,8 +38,8 @@ def revision_of(store: Store) -> str | None:
     try:
         with store.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as error:
-        raise unreachable(store.url) from error
+    except DatabaseError as error:
+        raise unreachable(store.url, error) from error
 
 
 def newest() -> str:
