@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeward.bedside.source.reading import Change, Reading
     from edgeward.signal.numeric import Kind
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class RimRecorder:

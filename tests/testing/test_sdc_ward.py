@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from rim_recorder import RimRecorder
+from rim_recorder import PATIENCE_S, RimRecorder
+from slow_clock import SlowClock
 
 from edgeward.bedside.source.base import Block, SourceInfo
 from edgeward.bedside.source.sdc import SdcSource
@@ -81,13 +82,13 @@ def test_an_ecg_arrives_as_it_was_and_a_lost_lead_as_missing() -> None:
     source = Recorded(_blocks(ecg))
     taken: list[Block] = []
     with SdcEcg(source, host="127.0.0.1", port=0) as monitor:
-        device = SdcWaves(sdc_address(monitor.url), CLOCK, host="127.0.0.1")
-        device.open(20.0)
+        device = SdcWaves(sdc_address(monitor.url), SlowClock(), host="127.0.0.1")
+        device.open()
         assert (device.info.leads, device.info.rate_hz, device.info.simulated) == (("II", "V1"), RATE_HZ, True)
         taking = threading.Thread(target=lambda: taken.extend(device.blocks()))
         taking.start()
         monitor.run()
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while sum(int(np.isfinite(b.samples[0]).sum()) for b in list(taken)) < n and time.monotonic() < until:
             time.sleep(0.02)
         device.close()

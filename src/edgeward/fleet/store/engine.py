@@ -112,8 +112,8 @@ def unreachable(url: URL, error: DatabaseError) -> ConfigError:
     if url.get_backend_name() == "sqlite":
         return ConfigError(
             "store-unreachable",
-            f"the database file {url.database} cannot be used ({error.orig}); see that it is the right file, that its "
-            "folder is there, that this account may write in it, that its disk has room and that no other program has it",
+            f"the database file {url.database} cannot be used ({error.orig}); see that it is the right file, in a "
+            "folder where this account may write, on a disk with room, and that no other program has it",
         )
     return ConfigError(
         "store-unreachable",
