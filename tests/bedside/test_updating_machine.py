@@ -13,6 +13,7 @@ import pytest
 from edgeward.bedside.slot import INTERRUPTIONS_MAX
 from edgeward.bedside.trial import TrialResult
 from edgeward.bedside.updating.happening import Limits
+from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.live import NothingLive, Serving, Shadow
 from edgeward.bedside.updating.rules import Rules
 from edgeward.bedside.updating.windows import MaintenanceWindows
@@ -296,6 +297,8 @@ def test_nothing_is_fetched_outside_of_maintenance_windows() -> None:
     record = made.until(updater, waits_for(Why.WINDOW_CLOSED))
     assert (record.state, made.repository.downloads) == (S.OFFERED, 0)
     assert record.message == "it waits for its maintenance window, which opens Thu 2026-01-01 14:00 Europe/Berlin"
+    on_disk = Journal(SLOTS, made.files).read()
+    assert (on_disk.why, on_disk.message) == (record.why, record.message)  # for whoever looks at the device
     made.until(updater, ended)
     assert made.clock.wall().hour == 13
     assert version_of(made) == "1.1.0"

@@ -144,6 +144,13 @@ def test_verdict_that_the_slots_were_not_told_is_told_at_the_next_boot() -> None
     assert step(Record(), Booted("0" * 64, SHAS[0]), 0)[1] == (Duty.ABANDON,)
 
 
+def test_what_an_update_waited_for_is_not_why_it_was_refused() -> None:
+    """A wait stands in the record; at the next boot the slots say that another trial had the bundle refused."""
+    waits, _ = step(AT[S.STAGED], Waits(Why.BED_IN_USE), 0)
+    after, _ = step(waits, Booted("0" * 64, "", refused="golden-failed"), 0)
+    assert (after.state, after.why, after.code) == (S.FAILED, Why.REFUSED_BEFORE, "golden-failed")
+
+
 @pytest.mark.parametrize("state", [S.STAGED, S.ACTIVATED, S.SOAKING])
 def test_trial_that_the_slots_do_not_know_begins_anew_and_not_for_ever(state: UpdateState) -> None:
     """Lost slots cost an attempt; with none left it ends."""
@@ -308,7 +315,7 @@ def test_waiting_ends_when_beds_never_let_it() -> None:
     limits = Limits(defer_s=100)
     for second in range(0, 100_000, 10):
         record, duties = step(record, Waits(Why.WINDOW_CLOSED), second * 10**9, limits)
-        assert (record.state, duties) == (S.STAGED, ())
+        assert (record.state, duties) == (S.STAGED, () if second else (Duty.RECORD,))  # recorded when it begins
     for second in range(100_000, 100_101, 10):
         assert record.state is S.STAGED
         record, _ = step(record, Waits(Why.BED_IN_USE), second * 10**9, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from edgeward.bedside.assess import model as model_module
 from edgeward.bedside.charge.warm import WarmEngine, take_charge
 from edgeward.bedside.trial import resident_kib
 from edgeward.bundle.archive import read_bundle
+from edgeward.kernel.limits import ENGINE_HANG_MS, ENGINE_IDLE_MS
 from edgeward.testing.assess import ToyPlan
 from edgeward.testing.toy import CORRUPT_HR, TASK, toy_bundle
 
@@ -80,6 +82,29 @@ def test_a_window_that_it_cannot_score_gives_none(warm: WarmEngine[Plan]) -> Non
     assert until(warm.answer).scores is None
 
 
+def test_a_candidate_that_a_busy_device_holds_up_is_slow_and_did_not_fail(warm: WarmEngine[Plan]) -> None:
+    """It comes last: silence that would cost an engine in charge its place, asked or idle, costs it nothing."""
+    held_s = 3 * ENGINE_HANG_MS / 1000
+    until(lambda: warm.idle)
+    assert warm.model is not None
+    assert warm.model.engine is not None
+    pid = warm.model.engine.worker_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        warm.ask({"features": np.array([[100.0]], np.float32)})
+        time.sleep(held_s)
+        os.kill(pid, signal.SIGCONT)
+        answer = until(warm.answer)
+        assert (answer.scores is not None, answer.infer_ns > held_s / 2 * 1e9) == (True, True)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(ENGINE_IDLE_MS / 1000 + held_s)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert asked(warm, 100.0).scores is not None
+    assert warm.model.engine.worker_pid == pid
+
+
 def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> None:
     """The same process, in the ordinary class again, and a standby beside it."""
     until(lambda: warm.idle)
@@ -92,7 +117,7 @@ def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> N
     until(warm.release)
     take_charge(engine)
     assert os.sched_getscheduler(pid) == os.SCHED_OTHER
-    assert engine.worker_pid == pid
+    assert (engine.worker_pid, engine.hang_ms) == (pid, ENGINE_HANG_MS)
     assert engine.infer({"features": np.array([[80.0]], np.float32)}, budget_s=5.0).scores is not None
     until(lambda: engine.state.standby)
     warm.stop()  # it is not its own any more

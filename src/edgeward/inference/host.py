@@ -91,11 +91,11 @@ class _Probe:
     looked_ns: int
     spared: bool = False
 
-    def silent(self, now_ns: int) -> bool:
+    def silent(self, now_ns: int, hang_ms: int) -> bool:
         """Whether it went unanswered for too long; one look that comes late, for the host was held up, convicts not."""
         held_up = now_ns - self.looked_ns > 2 * ENGINE_LOOK_MS * NS_PER_MS
         self.looked_ns = now_ns
-        if now_ns - self.asked_ns < ENGINE_HANG_MS * NS_PER_MS:
+        if now_ns - self.asked_ns < hang_ms * NS_PER_MS:
             return False
         if held_up and not self.spared:
             self.spared = True
@@ -142,6 +142,8 @@ class EngineHost:
         self._key = model
         self._placement = (threads, niceness, cpu)
         self._with_standby = standby
+        self.hang_ms = ENGINE_HANG_MS
+        """How long a worker that nobody asks may leave a golden vector unanswered; may be set at any time."""
         self._now_ns = now_ns
         self._backoff = Backoff(backoff or BackoffPolicy())
         self._lock = threading.RLock()
@@ -267,7 +269,7 @@ class EngineHost:
         with self._lock:
             self._tend()
             worker, now_ns = self._active, self._now_ns()
-            if worker is not None and self._probe is not None and self._probe.silent(now_ns):
+            if worker is not None and self._probe is not None and self._probe.silent(now_ns, self.hang_ms):
                 self._failed_idle = Failure.HUNG
                 self._replace(worker)
             elif worker is not None and self._probe is None and now_ns - self._asked_ns >= ENGINE_IDLE_MS * NS_PER_MS:

@@ -28,6 +28,8 @@ ECG_BUDGET_MS = 4.0
 """From the last sample of a window to its scores."""
 ENGINE_HANG_MS = 200
 """An engine silent for this long is taken for hung, killed and replaced."""
+CANDIDATE_HANG_MS = 5_000
+"""The same of a candidate in the shadow, for which nobody waits: it comes last, and a busy device is not its fault."""
 ENGINE_IDLE_MS = 400
 """An engine that nobody has asked for this long is asked for a golden vector."""
 ENGINE_LOOK_MS = 100

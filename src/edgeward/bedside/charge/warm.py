@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edgeward.bedside.trial import resident_kib
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import EdgewardError, InputError
-from edgeward.kernel.limits import ENGINE_HANG_MS
+from edgeward.kernel.limits import CANDIDATE_HANG_MS, ENGINE_HANG_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,6 +161,7 @@ class WarmEngine(Generic[T]):
         try:
             model = self._read()
             engine = EngineHost(Path(self._name), threads=self._threads, standby=False)
+            engine.hang_ms = CANDIDATE_HANG_MS
             engine.start(wait=False)
         except EdgewardError as error:
             self.error = error.code
@@ -216,7 +217,7 @@ class WarmEngine(Generic[T]):
 def _infer(engine: EngineHost, inputs: Mapping[str, Array]) -> Answer:
     """One that is late is no failure, but slow, which its latency says."""
     try:
-        result = engine.infer(inputs, budget_s=ENGINE_HANG_MS / 1000.0)
+        result = engine.infer(inputs, budget_s=CANDIDATE_HANG_MS / 1000.0)
     except InputError:  # the window is not what the model takes
         return Answer(None, 0)
     scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
@@ -228,6 +229,7 @@ def take_charge(engine: EngineHost) -> None:
 
     The standby loads in the class for batch work, behind the caller, and comes into the caller's when it is ready.
     """
+    engine.hang_ms = ENGINE_HANG_MS
     held = _class_of(0)
     if engine.worker_pid is not None:
         _put(engine.worker_pid, held)

@@ -388,7 +388,7 @@ class Updater:
         before, now_ns = self._record, self._clock.monotonic_ns()
         after, duties = step(before, happening, now_ns, self._rules.limits)
         trouble = self._do(after, duties)
-        if trouble is not None and not after.ended and not isinstance(happening, Fails | Booted):
+        if trouble is not None and not after.ended and not isinstance(happening, Fails | Booted | Waits):
             base = after if isinstance(happening, Ordered) else before
             after, duties = step(base, trouble, now_ns, self._rules.limits)
             self._do(after, duties)

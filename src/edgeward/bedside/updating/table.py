@@ -63,6 +63,7 @@ _IN_CHARGE = frozenset({UpdateState.ACTIVATED, UpdateState.SOAKING})
 _ON_TRIAL = frozenset({UpdateState.STAGED, *_IN_CHARGE})
 _KEPT = frozenset({UpdateState.STAGED, UpdateState.COMMITTED})
 _DEFERRED = frozenset({Why.BED_IN_USE, Why.NO_INPUT})
+_WAITING = _DEFERRED | {Why.WINDOW_CLOSED}
 
 
 class IllegalStepError(Exception):
@@ -165,9 +166,9 @@ def _waits(record: Record, waits: Waits, now_ns: int, limits: Limits) -> tuple[R
         ended = Why.NO_INPUT if waits.why is Why.NO_INPUT else Why.NO_SAFE_MOMENT
         fails = Fails(ended, code=ended.value, message="it waited as long as it may; the bundle in use stays in use")
         return _end(record, fails, now_ns)
-    # A wait is told, not recorded: the record on the disk says the same after a boot.
     after = replace(record, why=waits.why, code="", message=waits.message, waited_ns=waited_ns, seen_ns=now_ns)
-    return after, ()
+    # Recorded once and for people alone: a boot asks anew what there is to wait for.
+    return after, (Duty.RECORD,) if waits.why is not record.why else ()
 
 
 def _fails(record: Record, order: Order, fails: Fails, now_ns: int, limits: Limits) -> tuple[Record, tuple[Duty, ...]]:
@@ -294,7 +295,8 @@ def _booted(record: Record, found: Booted, now_ns: int) -> tuple[Record, tuple[D
             return record, (Duty.REFUSE if record.why in BLAMES and found.trial == order.sha256 else Duty.ABANDON,)
         return record, ()
     if found.refused:
-        why = Why.INTERRUPTED if found.refused == "trial-interrupted" else (record.why or Why.REFUSED_BEFORE)
+        known = Why.REFUSED_BEFORE if record.why is None or record.why in _WAITING else record.why
+        why = Why.INTERRUPTED if found.refused == "trial-interrupted" else known
         return _end_at_boot(record, why, found.refused)
     if record.state in _ON_TRIAL:
         if found.trial == order.sha256:
