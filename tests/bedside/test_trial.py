@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeward.bedside import trial
 from edgeward.bedside.trial import resident_kib, run_trial
+from edgeward.inference.host import EngineHost
+from edgeward.kernel.limits import ENGINE_HANG_MS
 
 pytest.importorskip("onnx", reason="the trial's bundles are made with the workshop extra")
 
@@ -15,6 +20,8 @@ from edgeward.testing.bundles import GOLDEN_COUNT, tiny_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeward.inference.golden import GoldenReport
 
 
 def test_a_good_bundle_passes_with_its_evidence(tmp_path: Path) -> None:
@@ -36,6 +43,23 @@ def test_a_bundle_that_is_too_slow_says_by_how_much(tmp_path: Path) -> None:
     result = run_trial(path, 1, lambda _bundle: 1e-6)
     assert (result.passed, result.code) == (False, "trial-too-slow")
     assert result.evidence.latency_us > 0
+
+
+def test_an_engine_that_a_busy_device_holds_up_once_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment that would cost an engine in charge its place is one slow answer of two hundred here."""
+
+    class Held(EngineHost):
+        def golden(self) -> GoldenReport:
+            report, pid = super().golden(), self.worker_pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(3 * ENGINE_HANG_MS / 1000, os.kill, (pid, signal.SIGCONT)).start()
+            return report
+
+    monkeypatch.setattr(trial, "EngineHost", Held)
+    path = tmp_path / "good.ewb"
+    path.write_bytes(tiny_bundle())
+    assert run_trial(path, 1, lambda _bundle: 1_000.0).code == ""
 
 
 def test_the_class_in_which_it_is_measured_ends_with_it(tmp_path: Path) -> None:

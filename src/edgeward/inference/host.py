@@ -143,7 +143,7 @@ class EngineHost:
         self._placement = (threads, niceness, cpu)
         self._with_standby = standby
         self.hang_ms = ENGINE_HANG_MS
-        """How long a worker that nobody asks may leave a golden vector unanswered; may be set at any time."""
+        """How long a worker that nobody asks may leave a golden vector unanswered; set at any time."""
         self._now_ns = now_ns
         self._backoff = Backoff(backoff or BackoffPolicy())
         self._lock = threading.RLock()

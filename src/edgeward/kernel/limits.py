@@ -29,7 +29,7 @@ ECG_BUDGET_MS = 4.0
 ENGINE_HANG_MS = 200
 """An engine silent for this long is taken for hung, killed and replaced."""
 CANDIDATE_HANG_MS = 5_000
-"""The same of a candidate in the shadow, for which nobody waits: it comes last, and a busy device is not its fault."""
+"""The same of one in its trial or in the shadow: nobody waits for it, and a busy device is not its fault."""
 ENGINE_IDLE_MS = 400
 """An engine that nobody has asked for this long is asked for a golden vector."""
 ENGINE_LOOK_MS = 100

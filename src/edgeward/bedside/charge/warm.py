@@ -161,7 +161,6 @@ class WarmEngine(Generic[T]):
         try:
             model = self._read()
             engine = EngineHost(Path(self._name), threads=self._threads, standby=False)
-            engine.hang_ms = CANDIDATE_HANG_MS
             engine.start(wait=False)
         except EdgewardError as error:
             self.error = error.code
@@ -206,6 +205,8 @@ class WarmEngine(Generic[T]):
             self._classed = pid
             lowest = (self._class[0], 1) if _is_realtime(self._class) else _BATCH
             self.in_class = _put(pid, lowest) and lowest is not _BATCH
+        # In a real-time class it is held up by few, and one that never ends must not keep the processor from the rest.
+        engine.hang_ms = ENGINE_HANG_MS if self.in_class else CANDIDATE_HANG_MS
         now_ns = time.monotonic_ns()
         if pid is None:
             self.memory_kib = 0
@@ -217,7 +218,7 @@ class WarmEngine(Generic[T]):
 def _infer(engine: EngineHost, inputs: Mapping[str, Array]) -> Answer:
     """One that is late is no failure, but slow, which its latency says."""
     try:
-        result = engine.infer(inputs, budget_s=CANDIDATE_HANG_MS / 1000.0)
+        result = engine.infer(inputs, budget_s=engine.hang_ms / 1000.0)
     except InputError:  # the window is not what the model takes
         return Answer(None, 0)
     scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
