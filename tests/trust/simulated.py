@@ -219,9 +219,11 @@ class Client:
     def refresh(self) -> int:
         return self.run("--metadata-url", f"{self.url}/metadata", "refresh")
 
-    def download(self, path: str) -> int:
+    def download(self, *paths: str) -> int:
+        """Download ``paths`` in one run of the client."""
+        names = [word for path in paths for word in ("--target-name", path)]
         where = ("--target-base-url", f"{self.url}/targets/", "--target-dir", str(self.files))
-        return self.run("--metadata-url", f"{self.url}/metadata/", "--target-name", path, *where, "download")
+        return self.run("--metadata-url", f"{self.url}/metadata/", *names, *where, "download")
 
     def version(self, role: str) -> int | None:
         path = self.metadata / f"{role}.json"

@@ -91,6 +91,7 @@ def test_unsigned_initial_root(client: Client, repo: Repository) -> None:
         ("snapshot", {"root": 2, "timestamp": 2}),
         ("targets", {"root": 2, "timestamp": 2, "snapshot": 2}),
     ],
+    ids=TOP,
 )
 def test_unsigned_metadata(client: Client, repo: Repository, role: str, trusted: dict[str, int]) -> None:
     """A role without its signature is refused; the roles proven before it stay proven."""
@@ -107,6 +108,7 @@ def test_unsigned_metadata(client: Client, repo: Repository, role: str, trusted:
         ("snapshot", {"root": 2, "timestamp": 2}),
         ("targets", {"root": 2, "timestamp": 2, "snapshot": 2}),
     ],
+    ids=["root", "snapshot", "targets"],
 )
 def test_url_and_metadata_version_mismatch(
     client: Client, repo: Repository, role: str, trusted: dict[str, int]
@@ -311,7 +313,20 @@ def test_targets_expired(client: Client, repo: Repository) -> None:
     assert client.version("targets") == 1
 
 
-def test_expired_metadata(client: Client, repo: Repository) -> None:
+def test_expired_local_root(client: Client, repo: Repository) -> None:
+    """A kept root that has expired since does not keep the client from a newer one that has not."""
+    assert client.init() == 0
+    repo.root.expires = in_days(7)
+    repo.publish("root")
+    assert client.refresh() == 0
+    repo.root.expires = in_days(21)
+    repo.publish("root")
+    client.now = in_days(18)
+    assert client.refresh() == 0
+    assert client.version("root") == 3
+
+
+def test_expired_local_timestamp(client: Client, repo: Repository) -> None:
     """A kept timestamp that has expired since does not keep the client from a newer one that has not."""
     assert client.init() == 0
     repo.timestamp.expires = in_days(7)
@@ -492,13 +507,26 @@ def test_signed_path_leads_nowhere_else(client: Client, repo: Repository, path: 
     assert not list(client.folder.parent.glob("escaped*"))
 
 
-def test_artifact_is_not_downloaded_twice(client: Client, repo: Repository) -> None:
+def test_artifact_cache(client: Client, repo: Repository) -> None:
     """A file that is there with its hash is not asked for again."""
     assert client.init() == 0
     repo.add_file("targets", FILE, b"target file contents")
     repo.publish("targets", "snapshot", "timestamp")
     assert (client.download(FILE), client.download(FILE)) == (0, 0)
     assert len(repo.fetched) == 1
+
+
+def test_files_of_one_run_follow_in_order_up_to_the_first_that_fails(client: Client, repo: Repository) -> None:
+    """What came before it stays; nothing after it is asked for."""
+    assert client.init() == 0
+    for path in ("z", "a", "m"):
+        repo.add_file("targets", path, path.encode())
+    repo.publish("targets", "snapshot", "timestamp")
+    assert client.download("z", "a") == 0
+    assert [path for path, _ in repo.fetched] == ["z", "a"]
+    repo.fetched.clear()
+    assert client.download("a", "nobody signs this", "m") == 1
+    assert (repo.fetched, client.downloaded()) == ([], [b"z", b"a"])
 
 
 def test_repository_substitutes_target_file(client: Client, repo: Repository) -> None:

@@ -64,15 +64,28 @@ def test_targets_rollback(client: Client, repo: Repository, with_hashes: bool) -
     assert (client.version("snapshot"), client.version("targets")) == (2, 2)
 
 
-def test_new_targets_fast_forward_recovery(client: Client, repo: Repository) -> None:
-    """Targets driven to version 100 by a thief come down again once the snapshot's key is another."""
-    for _ in range(99):
+def test_targets_role_removal(client: Client, repo: Repository) -> None:
+    """A new snapshot that no longer names a role is refused: a role is not made to vanish (TUF 5.5.5)."""
+    assert client.init() == 0
+    repo.publish(*build(repo, [("targets", "delegated", {})]), "snapshot", "timestamp")
+    assert client.refresh() == 0
+    del repo.snapshot.meta["delegated.json"]
+    repo.publish("snapshot", "timestamp")
+    assert client.refresh() == 1
+    assert client.version("snapshot") == 2
+
+
+def test_targets_fast_forward_recovery(client: Client, repo: Repository) -> None:
+    """Targets driven to version 100 by a thief, and a role of theirs, go once the snapshot's key is another."""
+    repo.publish(*build(repo, [("targets", "delegated", {})]))
+    for _ in range(98):
         repo.publish("targets")
     repo.publish("snapshot", "timestamp")
     assert (client.init(), client.refresh()) == (0, 0)
     assert client.version("targets") == 100
     repo.rotate("snapshot")
     repo.restart("targets")
+    del repo.snapshot.meta["delegated.json"]
     repo.publish("root", "targets", "snapshot", "timestamp")
     assert client.refresh() == 0
     assert client.version("targets") == 1
@@ -305,6 +318,10 @@ SEARCHES = {
     "targetpath with separators x": Search("releases/x/x_v1", ["B", "C"]),
     "targetpath with separators y": Search("releases/y/y_v1.zip", ["B", "D"]),
     "targetpath is not delegated by all roles in the chain": Search("releases/z/z_v1.zip", ["B"], found=False),
+    "wildcard does not match path separator": Search("releases/README.md", found=False),
+    "targetpath matches question mark wildcard": Search("foo-1.tgz", ["A"]),
+    "targetpath does not match question mark wildcard": Search("foo-alpha.tgz", found=False),
+    "targetpath matching is case sensitive": Search("README.MD", found=False),
 }
 
 
@@ -315,7 +332,7 @@ def test_targetfile_search(client: Client, repo: Repository, case: Search) -> No
     roles = build(
         repo,
         [
-            ("targets", "A", {"paths": ["*.doc", "*.md"]}),
+            ("targets", "A", {"paths": ["*.doc", "*.md", "foo-?.tgz"]}),
             ("targets", "B", {"paths": ["releases/*/*"]}),
             ("B", "C", {"paths": ["releases/x/*"]}),
             ("B", "D", {"paths": ["releases/y/*.zip"]}),
@@ -324,6 +341,9 @@ def test_targetfile_search(client: Client, repo: Repository, case: Search) -> No
     for role, path in (
         ("targets", "targetfile"),
         ("A", "README.md"),
+        ("A", "releases/README.md"),
+        ("A", "foo-1.tgz"),
+        ("A", "foo-alpha.tgz"),
         ("C", "releases/x/x_v1"),
         ("D", "releases/y/y_v1.zip"),
         ("D", "releases/z/z_v1.zip"),
@@ -333,6 +353,34 @@ def test_targetfile_search(client: Client, repo: Repository, case: Search) -> No
     assert client.download(case.path) == (0 if case.found else 1)
     assert client.downloaded() == ([repo.files[case.path]] if case.found else [])
     assert [role for role, _ in repo.asked[4:]] == case.visited
+
+
+def test_cached_role_is_verified_against_current_delegator(client: Client, repo: Repository) -> None:
+    """What one delegator's key signed says nothing where another delegates to the same name with its own key."""
+    assert client.init() == 0
+    for team in ("a", "b"):
+        own = {"paths": [f"team-{team}/*"]}
+        build(repo, [("targets", f"parent-{team}", own), (f"parent-{team}", "release", own)])
+        repo.add_file("release", f"team-{team}/model", f"of team {team}".encode())
+    other = repo.mds["parent-b"].signed.delegations.roles["release"].keyids
+    assert len(other) == 1
+    del repo.signers["release"][other[0]]
+    repo.publish("release", "parent-a", "parent-b", "targets", "snapshot", "timestamp")
+    assert client.download("team-a/model", "team-b/model") == 1
+    assert client.downloaded() == [b"of team a"]
+
+
+def test_delegation_not_in_snapshot(client: Client, repo: Repository) -> None:
+    """A role that is delegated to and that the snapshot does not name is neither asked for nor kept."""
+    assert client.init() == 0
+    repo.publish(*build(repo, [("targets", "delegated", {"paths": ["delegatedpath/*"]})]))
+    del repo.snapshot.meta["delegated.json"]
+    repo.publish("snapshot", "timestamp")
+    assert client.refresh() == 0
+    repo.asked.clear()
+    assert client.download("delegatedpath/foo") == 1
+    assert repo.asked == [("root", 2), ("timestamp", None)]
+    assert client.version("delegated") is None
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--metadata-dir", type=Path, required=True, metavar="D", help="where proven metadata are kept")
     parser.add_argument("--metadata-url", metavar="URL", help="the repository's metadata")
-    parser.add_argument("--target-name", metavar="PATH", help="signed path of the file to download")
+    parser.add_argument(
+        "--target-name",
+        action="append",
+        metavar="PATH",
+        help="signed path of a file to download; given again, files follow in this order up to the first that fails",
+    )
     parser.add_argument("--target-base-url", metavar="URL", help="the repository's files")
     parser.add_argument("--target-dir", type=Path, metavar="D", help="where downloaded files are put")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -39,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     init.set_defaults(run=_init, needs=())
     refresh = verbs.add_parser("refresh", help="prove the repository's metadata anew")
     refresh.set_defaults(run=_refresh, needs=("metadata_url",))
-    download = verbs.add_parser("download", help="prove the metadata anew, then download one file they name")
+    download = verbs.add_parser("download", help="prove the metadata anew for each file, then download it")
     download.set_defaults(run=_download, needs=("metadata_url", "target_name", "target_base_url", "target_dir"))
     return parser
 
@@ -92,12 +97,12 @@ def _download(arguments: argparse.Namespace) -> None:
     from edgeward.kernel.errors import TrustError
     from edgeward.trust.download import download
 
-    found = _client(arguments).refresh(arguments.target_name)
-    if found is None:
-        raise TrustError(
-            "file-not-published", f"the repository signs no file {arguments.target_name!r}; check the name"
-        )
-    download(found.blob(arguments.target_base_url), arguments.target_dir / _file_name(found))
+    client = _client(arguments)
+    for path in arguments.target_name:
+        found = client.refresh(path)
+        if found is None:
+            raise TrustError("file-not-published", f"the repository signs no file {path!r}; check the name")
+        download(found.blob(arguments.target_base_url), arguments.target_dir / _file_name(found))
 
 
 def _file_name(found: SignedFile) -> str:
