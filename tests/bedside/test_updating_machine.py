@@ -12,6 +12,7 @@ import pytest
 
 from edgeward.bedside.slot import INTERRUPTIONS_MAX
 from edgeward.bedside.trial import TrialResult
+from edgeward.bedside.updating.gate import DOWN_S_MAX
 from edgeward.bedside.updating.happening import Limits
 from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.live import NothingLive, Serving, Shadow
@@ -402,6 +403,29 @@ def test_soak_that_fails_goes_back_at_once_and_refuses_the_bundle(change: dict[s
     assert live.said[-1] == "go back"
     assert version_of(made) == "1.0.0"
     assert made.slots.refused(record.order.sha256) == "soak-failed"
+
+
+def test_an_engine_that_is_up_again_in_time_does_not_end_a_soak_and_one_that_is_down_is_not_committed() -> None:
+    """The engine in charge fails just before the soak's end: it is committed once it serves again, not before."""
+    made, live = device(), ScriptedLive()
+    updater = soaked(made, live, soak_s=600)
+    made.until(updater, lambda record: record.state is S.SOAKING)
+    began_ns = made.clock.monotonic_ns()
+
+    def passed_s() -> float:
+        return (made.clock.monotonic_ns() - began_ns) / 1e9
+
+    for down_s in (DOWN_S_MAX - 5, DOWN_S_MAX - 1):
+        until_s = passed_s() + 285
+        made.until(updater, lambda _, until_s=until_s: passed_s() >= until_s)
+        live.now = replace(live.now, down=True, failures=1)
+        until_s = passed_s() + down_s
+        made.until(updater, lambda _, until_s=until_s: passed_s() >= until_s)
+        assert updater.record.state is S.SOAKING
+        live.now = replace(live.now, down=False)
+    assert passed_s() > 600
+    record = made.until(updater, ended)
+    assert (record.state, record.evidence.soak_s > 600) == (S.COMMITTED, True)
 
 
 def test_failures_within_the_bound_do_not_end_a_soak() -> None:

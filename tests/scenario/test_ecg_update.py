@@ -157,7 +157,7 @@ def test_a_bundle_whose_engine_dies_in_charge_is_taken_back(hospital: EcgHospita
         hospital.order(bundle("2.0.0"), shadow_s=1, soak_s=600)
         hospital.until(lambda: hospital.updater.record.state is UpdateState.SOAKING and hospital.judging("2.0.0"))
         children = _children(hospital.streams[1].pid)
-        for _ in range(60):
+        for _ in range(5 * 60):
             for pid in _children(hospital.streams[1].pid) & _engines(children):
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.2)

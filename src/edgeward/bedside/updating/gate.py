@@ -24,6 +24,9 @@ SHADOW_WINDOWS_MIN = 50
 """Fewer windows say nothing about a bound of some percent."""
 ACTIVATE_S_MAX = 300
 """A candidate that was put in charge and has not taken charge by then is not waited for: its moment passed."""
+DOWN_S_MAX = 20
+"""A candidate in charge whose rung does not serve for so long does not come back. An engine that failed once is up
+again by then, proven by three results; until it is, the bundle before or threshold alerts alone serve."""
 FAILURES_FREE = 1
 FAILURES_PER = 100
 """A candidate may fail once, and once more for every so many windows."""
@@ -145,15 +148,20 @@ def judge_start(serving: Serving, order: Order, elapsed_s: float) -> Serves | Fa
     return Fails(Why.NO_SAFE_MOMENT, False, Why.NO_SAFE_MOMENT.value, told)
 
 
-def judge_soak(serving: Serving, order: Order, evidence: Evidence, elapsed_s: float) -> Held | Fails | None:
-    """Whether the candidate that has been in charge for ``elapsed_s`` may be committed; None while it is soaking."""
+def judge_soak(
+    serving: Serving, order: Order, evidence: Evidence, elapsed_s: float, down_s: float
+) -> Held | Fails | None:
+    """Whether the candidate that has been in charge for ``elapsed_s`` may be committed; None while it is soaking.
+
+    ``down_s``: how long its rung has not served without a break.
+    """
     if serving.sha256 != order.sha256:
         return _soak_fails("another bundle took its place")
-    if serving.down:
+    if down_s >= DOWN_S_MAX:
         return _soak_fails("it does not serve any more")
     if _too_many(serving.failures, serving.scores + serving.failures):
         return _soak_fails(f"it failed {serving.failures} times and gave {serving.scores} scores")
-    if elapsed_s < order.soak_s:
+    if elapsed_s < order.soak_s or serving.down:
         return None
     return Held(replace(evidence, soak_s=int(elapsed_s)))
 

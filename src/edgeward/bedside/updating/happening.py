@@ -48,6 +48,11 @@ class Record:
     seen_ns: int = 0
 
     @property
+    def told(self) -> tuple[object, ...]:
+        """What people are told of when it changes."""
+        return self.order, self.state, self.why, self.attempt
+
+    @property
     def ended(self) -> bool:
         """Whether nothing is under way."""
         return self.order is None or self.state in UPDATE_ENDS

@@ -93,7 +93,7 @@ class Updater:
         self._told = told
         self._record = Record()
         self._offer: Offer | None = None
-        self._percent = 0
+        self._percent = self._up_ns = 0
         self._shadowing = self._shadow_ran = False
         self._mail: list[Ordered] = []
         self._lock = threading.Lock()
@@ -229,8 +229,7 @@ class Updater:
             case Todo.SEE_IT_SERVE:
                 return judge_start(self._live.serving(), self._order, self._elapsed_s()) or _SAFE_S
             case Todo.WATCH:
-                served_s = self._elapsed_s()
-                return judge_soak(self._live.serving(), self._order, self._record.evidence, served_s) or _WATCH_S
+                return self._watch()
             case Todo.COMMIT:
                 return self._commit()
             case Todo.NOTHING:
@@ -340,6 +339,12 @@ class Updater:
         told = "it waits for a moment in which nothing stands at a bed, or is made, that one bundle must judge"
         return Activates() if self._live.safe() else Waits(Why.BED_IN_USE, told)
 
+    def _watch(self) -> Happening | float:
+        serving, now_ns = self._live.serving(), self._clock.monotonic_ns()
+        self._up_ns = max(self._up_ns if serving.down else now_ns, self._record.since_ns)
+        down_s = (now_ns - self._up_ns) / NS_PER_S
+        return judge_soak(serving, self._order, self._record.evidence, self._elapsed_s(), down_s) or _WATCH_S
+
     def _commit(self) -> Happening:
         slot = self._on_trial()
         if slot is None:
@@ -392,7 +397,7 @@ class Updater:
             base = after if isinstance(happening, Ordered) else before
             after, duties = step(base, trouble, now_ns, self._rules.limits)
             self._do(after, duties)
-        if _told_of(after) != _told_of(before):
+        if after.told != before.told:
             self._told(after)
 
     def _do(self, after: Record, duties: tuple[Duty, ...]) -> Fails | None:
@@ -448,10 +453,6 @@ class Updater:
     def _pause(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise StoppedError
-
-
-def _told_of(record: Record) -> tuple[object, ...]:
-    return record.order, record.state, record.why, record.attempt
 
 
 def _file_name(sha256: str) -> str:
