@@ -108,9 +108,11 @@ def load(count: int, seconds: float, core: int, *, shipped: bool) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if shipped:
             install_shipped(folder)
-            ward = stack.enter_context(WardProcess(folder, f"[ward]\ntasks = {list(SHIPPED)}\ndwell_s = 0.5\n"))
+            ward = stack.enter_context(
+                WardProcess(folder, f"[ward]\ntasks = {list(SHIPPED)}\ndwell_s = 0.5\n", ahead=False)
+            )
         else:
-            ward = stack.enter_context(WardProcess(folder, SETTINGS, toy_period_s=PERIOD_S))
+            ward = stack.enter_context(WardProcess(folder, SETTINGS, toy_period_s=PERIOD_S, ahead=False))
         os.sched_setaffinity(0, others)
         stack.enter_context(Monitors(beds_of(count, HOUR_S if shipped else 0.0), ward.hl7_port))
         for task in SHIPPED if shipped else (TASK,):
@@ -232,7 +234,7 @@ def standing(beds: list[SimulatedBed], period_s: float = OFTEN_S) -> Iterator[Wa
     """A ward whose beds all have scores."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        WardProcess(Path(folder), SETTINGS, toy_period_s=period_s) as ward,
+        WardProcess(Path(folder), SETTINGS, toy_period_s=period_s, ahead=False) as ward,
         Monitors(beds, ward.hl7_port, period_s=0.1),
     ):
         ward.wait("score", lambda m: m["outcome"] == "accepted", seconds=60)

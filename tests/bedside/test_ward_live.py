@@ -137,6 +137,32 @@ def test_the_way_back_needs_no_safe_moment() -> None:
     assert (rim.woken, rim.due()) == (before, None)
 
 
+@pytest.mark.parametrize("called_off", [False, True])
+def test_what_is_asked_for_before_a_return_was_heard_waits_for_it(called_off: bool) -> None:
+    """The bundle that is gone back from serves not a moment longer because another one shall follow."""
+    rim, newer = Rim(), slot("c", "3.0.0")
+    if called_off:
+        rim.live.begin_shadow(NEW)
+        rim.live.activate(NEW)
+        rim.due()
+        rim.live.end_shadow()  # it took over just before it hears that
+    else:
+        rim.taken_over()
+        rim.live.go_back()
+    rim.live.activate(newer)
+    told = rim.due()
+    assert told is not None
+    assert (told.sha256, told.at_once) == (OLD.sha256, True)
+    rim.say(NEW)
+    assert rim.due() is None
+    rim.say(OLD)
+    told = rim.due()
+    assert told is not None
+    assert (told.sha256, told.at_once, told.previous_sha256) == (newer.sha256, False, "")
+    rim.say(newer)
+    assert (rim.live.charge, rim.live.serving().sha256) == (newer, newer.sha256)
+
+
 @pytest.mark.parametrize("call", ["end_shadow", "go_back"])
 def test_a_takeover_that_did_not_come_is_called_off(call: str) -> None:
     """And a word of the process from before that is not believed any more."""

@@ -44,6 +44,8 @@ class WardLive:
         self._wanted: Slot | None = None
         """What shall take over from ``_charge`` and was not yet heard to have done so."""
         self._at_once = False
+        self._returning = False
+        """The process was not heard to have gone back yet: what is asked for since waits until it has."""
         self._turn = 0
         self._untold = False
         self._unaudited: dict[str, Any] | None = None
@@ -108,6 +110,7 @@ class WardLive:
         with self._lock:
             if self._candidate is None and self._wanted is None:
                 return
+            self._returning |= self._wanted is not None  # it may just have taken over
             self._candidate = self._wanted = None
             self._shadow = replace(self._shadow, running=False)
             self._say()
@@ -155,6 +158,7 @@ class WardLive:
                 self._charge, self._before, self._swapped = self._before, None, False
             self._candidate = self._wanted = None
             self._shadow = replace(self._shadow, running=False)
+            self._returning = True
             self._say(at_once=True)
         self._wake()
 
@@ -213,6 +217,10 @@ class WardLive:
             if self._unaudited is not None and sha256 == ("" if self._charge is None else self._charge.sha256):
                 told.append(self._unaudited)
                 self._unaudited, self._counted = None, (0, 0)
+            if self._returning and sha256 == ("" if self._charge is None else self._charge.sha256):
+                self._returning = False
+                if self._wanted is not None or self._candidate is not None:
+                    self._say()
             self._served = bool(served)
             self._lost = self._lost and not served
             before, down = self._counted, bool(down) or self._lost
@@ -243,7 +251,7 @@ class WardLive:
     def _begin_anew(self) -> None:
         self._candidate = self._wanted = None
         self._shadow = replace(self._shadow, running=False)
-        self._safe = self._untold = self._at_once = False
+        self._safe = self._untold = self._at_once = self._returning = False
 
     def _take_count(self, charge: Slot | None) -> None:
         """Another bundle is in charge: it has neither scored nor failed yet."""
@@ -251,13 +259,15 @@ class WardLive:
         self._serving = Serving("" if charge is None else charge.sha256)
 
     def _present(self) -> TaskSettings:
+        if self._returning:
+            return self._settings(None)
         if self._wanted is None:
             return self._settings(self._candidate)
         return replace(self._settings(None), bundle=str(self._wanted.path), sha256=self._wanted.sha256)
 
     def _say(self, *, at_once: bool = False) -> None:
         self._turn += 1
-        self._untold, self._at_once = True, at_once
+        self._untold, self._at_once = True, at_once or self._returning
 
     def _settings(self, shadow: Slot | None) -> TaskSettings:
         named = {
