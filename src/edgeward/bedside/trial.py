@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeward.bedside.sched import LOWEST, class_of, put, put_lowest
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.exchange.checkin import Evidence
 from edgeward.inference.golden import read_golden
@@ -62,9 +63,7 @@ def run_trial(
                 False, "golden-failed", "the golden vectors do not give the expected scores on this device"
             )
         best_us = float("inf")
-        with _as_in_service(host.worker_pid) if realtime else contextlib.nullcontext(False) as in_class:
-            # In a real-time class one that never ends must not keep the processor from the rest.
-            host.hang_ms = ENGINE_HANG_MS if in_class else CANDIDATE_HANG_MS
+        with _as_in_service(host.worker_pid) if realtime else contextlib.nullcontext():
             for _ in range(_TRIAL_ROUNDS):
                 round_us = _p99_us(host, vectors, pause=realtime)
                 if isinstance(round_us, TrialResult):
@@ -91,27 +90,17 @@ def run_trial(
 
 
 @contextlib.contextmanager
-def _as_in_service(pid: int | None) -> Iterator[bool]:
-    """The engine and who asks it in the lowest real-time class while the block runs, where the system allows it.
-
-    Yields whether the engine is.
-    """
-    in_class = False
-    with contextlib.suppress(OSError, AttributeError):
-        if pid is not None:
-            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
-            in_class = True
-    before = None
-    with contextlib.suppress(OSError, AttributeError):
-        before = os.sched_getscheduler(0), os.sched_getparam(0)
-        if before[0] == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+def _as_in_service(pid: int | None) -> Iterator[None]:
+    """The engine and who asks it in the lowest real-time class while the block runs, where the system allows it."""
+    if pid is not None:
+        put_lowest(pid, ENGINE_HANG_MS)
+    before = class_of(0)
+    raised = before[0] == getattr(os, "SCHED_OTHER", None) and put(0, LOWEST)
     try:
-        yield in_class
+        yield
     finally:
-        if before is not None:
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(0, *before)
+        if raised:
+            put(0, before)
 
 
 def _p99_us(host: EngineHost, vectors: GoldenVectors, *, pause: bool) -> float | TrialResult:
@@ -119,7 +108,7 @@ def _p99_us(host: EngineHost, vectors: GoldenVectors, *, pause: bool) -> float |
     histogram = LatencyHistogram()
     for run in range(_TRIAL_RUNS):
         inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
-        result = host.infer(inputs, budget_s=host.hang_ms / 1000.0)
+        result = host.infer(inputs, budget_s=CANDIDATE_HANG_MS / 1000.0)
         if result.failure is not None:
             return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
         histogram.record(result.infer_ns)

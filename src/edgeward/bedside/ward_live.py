@@ -75,7 +75,8 @@ class WardLive:
         ``again``: in a new process, because the one before is gone; what was compared is kept.
         """
         with self._lock:
-            self._candidate, self._wanted = candidate, None
+            self._call_off()
+            self._candidate = candidate
             if not again:
                 self._shadow, self._again = Shadow(), False
             self._past = self._shadow
@@ -110,8 +111,7 @@ class WardLive:
         with self._lock:
             if self._candidate is None and self._wanted is None:
                 return
-            self._returning |= self._wanted is not None  # it may just have taken over
-            self._candidate = self._wanted = None
+            self._call_off()
             self._shadow = replace(self._shadow, running=False)
             self._say()
         self._wake()
@@ -136,6 +136,7 @@ class WardLive:
                 self._wanted = self._candidate = None
                 self._take_count(candidate)
             else:
+                self._returning |= self._wanted is not None
                 self._wanted, self._swapped = candidate, False
             self._say()
         self._wake()
@@ -247,6 +248,11 @@ class WardLive:
             self._counted = (self._serving.scores, self._serving.failures)
 
     # --- inside, with the lock held
+
+    def _call_off(self) -> None:
+        """Neither a shadow nor a takeover is wanted any more; one under way may just have come about."""
+        self._returning |= self._wanted is not None
+        self._candidate = self._wanted = None
 
     def _begin_anew(self) -> None:
         self._candidate = self._wanted = None

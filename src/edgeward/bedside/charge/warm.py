@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from edgeward.bedside.sched import BATCH, class_of, is_realtime, put, put_back, put_lowest
 from edgeward.bedside.trial import resident_kib
 from edgeward.inference.host import EngineHost
 from edgeward.kernel.errors import EdgewardError, InputError
@@ -38,8 +39,6 @@ T = TypeVar("T")
 
 LOOK_S = 0.1
 _STANDBY_NS = 60_000_000_000
-_BATCH = (getattr(os, "SCHED_BATCH", -1), 0)
-"""Policy and priority of the class for batch work; the system refuses it where there is none."""
 MEMORY_EVERY_NS = 1_000_000_000
 
 
@@ -118,7 +117,7 @@ class WarmEngine(Generic[T]):
         self.ready = self.in_class = False
         self.error = ""
         self.memory_kib = 0
-        self._class = _class_of(0)
+        self._class = class_of(0)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
     @property
@@ -157,10 +156,11 @@ class WarmEngine(Generic[T]):
     # --- the thread
 
     def _run(self) -> None:
-        _put(0, _BATCH)  # this thread and every process that it starts
+        put(0, BATCH)  # this thread and every process that it starts
         try:
             model = self._read()
             engine = EngineHost(Path(self._name), threads=self._threads, standby=False)
+            engine.hang_ms = CANDIDATE_HANG_MS
             engine.start(wait=False)
         except EdgewardError as error:
             self.error = error.code
@@ -173,11 +173,11 @@ class WarmEngine(Generic[T]):
             self._serve(engine)
 
     def _serve(self, engine: EngineHost) -> None:
-        if _is_realtime(self._class):
+        if is_realtime(self._class):
             policy, priority = self._class
-            _put(0, (policy | os.SCHED_RESET_ON_FORK, priority))  # a process that it starts is not of it
+            put(0, (policy | os.SCHED_RESET_ON_FORK, priority))  # a process that it starts is not of it
         else:
-            _put(0, self._class)
+            put(0, self._class)
         while True:
             self._look(engine)
             with self._changed:
@@ -203,10 +203,9 @@ class WarmEngine(Generic[T]):
         self.ready = pid is not None
         if pid is not None and pid != self._classed:
             self._classed = pid
-            lowest = (self._class[0], 1) if _is_realtime(self._class) else _BATCH
-            self.in_class = _put(pid, lowest) and lowest is not _BATCH
-        # In a real-time class it is held up by few, and one that never ends must not keep the processor from the rest.
-        engine.hang_ms = ENGINE_HANG_MS if self.in_class else CANDIDATE_HANG_MS
+            self.in_class = is_realtime(self._class) and put_lowest(pid, ENGINE_HANG_MS)
+            if not self.in_class:
+                put(pid, BATCH)
         now_ns = time.monotonic_ns()
         if pid is None:
             self.memory_kib = 0
@@ -218,7 +217,7 @@ class WarmEngine(Generic[T]):
 def _infer(engine: EngineHost, inputs: Mapping[str, Array]) -> Answer:
     """One that is late is no failure, but slow, which its latency says."""
     try:
-        result = engine.infer(inputs, budget_s=engine.hang_ms / 1000.0)
+        result = engine.infer(inputs, budget_s=CANDIDATE_HANG_MS / 1000.0)
     except InputError:  # the window is not what the model takes
         return Answer(None, 0)
     scores = None if result.scores is None else np.asarray(result.scores, dtype=np.float32).reshape(-1)
@@ -231,12 +230,12 @@ def take_charge(engine: EngineHost) -> None:
     The standby loads in the class for batch work, behind the caller, and comes into the caller's when it is ready.
     """
     engine.hang_ms = ENGINE_HANG_MS
-    held = _class_of(0)
+    held = class_of(0)
     if engine.worker_pid is not None:
-        _put(engine.worker_pid, held)
+        put_back(engine.worker_pid, held)
 
     def stand_by() -> None:
-        _put(0, _BATCH)  # this thread and the process that it starts
+        put(0, BATCH)  # this thread and the process that it starts
         engine.stand_by(True)
         until_ns = time.monotonic_ns() + _STANDBY_NS
         while not engine.state.standby and time.monotonic_ns() < until_ns:
@@ -244,31 +243,9 @@ def take_charge(engine: EngineHost) -> None:
             engine.check()
         for pid in (engine.worker_pid, engine.standby_pid):
             if pid is not None:
-                _put(pid, held)
+                put(pid, held)
 
     try:
         threading.Thread(target=stand_by, name="standby", daemon=True).start()
     except RuntimeError:  # the system gives no thread now
         engine.stand_by(True)
-
-
-# --- the scheduler's classes, where the system has them: policy and priority
-
-
-def _class_of(pid: int) -> tuple[int, int]:
-    try:
-        return os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
-    except (OSError, AttributeError):
-        return _BATCH
-
-
-def _is_realtime(held: tuple[int, int]) -> bool:
-    return held[1] > 0
-
-
-def _put(pid: int, held: tuple[int, int]) -> bool:
-    try:
-        os.sched_setscheduler(pid, held[0], os.sched_param(held[1]))
-    except (OSError, AttributeError):
-        return False
-    return True
