@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -53,17 +54,18 @@ def test_a_process_that_never_waits_is_ended_and_one_that_does_is_not() -> None:
         assert calm.poll() is None
 
 
-def test_a_process_that_was_put_back_may_run_as_long_as_it_likes() -> None:
-    """In the class it came from, and in another real-time class too."""
+def test_a_process_that_was_put_back_may_run_as_long_as_before() -> None:
+    """In another real-time class too."""
     with process(BUSY) as made:
+        before = resource.prlimit(made.pid, resource.RLIMIT_RTTIME)
         lowest(made.pid)
-        assert put_back(made.pid, (LOWEST[0], 1))
-        assert put_back(made.pid, BATCH)
+        assert put_back(made.pid, LOWEST)
+        assert resource.prlimit(made.pid, resource.RLIMIT_RTTIME) == before
         begin(made)
         time.sleep(0.6)
         assert made.poll() is None
-        assert class_of(made.pid) == BATCH
-        assert not is_realtime(BATCH)
+        assert put_back(made.pid, BATCH)
+        assert (class_of(made.pid), is_realtime(BATCH)) == (BATCH, False)
 
 
 def test_a_process_that_is_gone_is_said_to_be() -> None:

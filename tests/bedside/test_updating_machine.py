@@ -325,8 +325,9 @@ def test_download_pauses_where_its_maintenance_window_closes() -> None:
     record = made.until(updater, waits_for(Why.WINDOW_CLOSED))
     assert record.state is S.DOWNLOADING
     assert 0 < updater.progress.percent < 100
-    fetched = made.repository.fetched
+    fetched, told = made.repository.fetched, len(made.told)
     made.until(updater, ended)
+    assert (made.told[told].state, made.told[told].why) == (S.DOWNLOADING, None)  # it says so no longer
     assert made.repository.fetched == len(made.repository.raw)
     assert fetched == 2 * 500
 
@@ -415,8 +416,9 @@ def test_an_engine_that_is_up_again_in_time_does_not_end_a_soak_and_one_that_is_
     def passed_s() -> float:
         return (made.clock.monotonic_ns() - began_ns) / 1e9
 
-    for down_s in (DOWN_S_MAX - 5, DOWN_S_MAX - 1):
-        until_s = passed_s() + 285
+    longest_s = int(Rules().dwell_s) + DOWN_S_MAX
+    for down_s in (longest_s - 5, longest_s - 1):
+        until_s = passed_s() + 225
         made.until(updater, lambda _, until_s=until_s: passed_s() >= until_s)
         live.now = replace(live.now, down=True, failures=1)
         until_s = passed_s() + down_s
@@ -456,7 +458,7 @@ def test_shadow_runs_its_time_and_needs_enough_windows() -> None:
     updater = soaked(made, live, shadow_s=300)
     began_ns = made.clock.monotonic_ns()
     record = made.until(updater, waits_for(Why.NO_INPUT))
-    assert "windows were compared, 50 are needed" in record.message
+    assert "fewer than the 50 windows" in record.message
     assert (made.clock.monotonic_ns() - began_ns) / 1e9 >= 300
     assert record.state is S.STAGED
     live.compared = Shadow(True, 50, 1, 0, 1_200, 50_000)

@@ -14,16 +14,21 @@ from edgeward.kernel.errors import ConfigError
 
 
 def test_a_site_that_says_nothing_has_the_limits_that_hold_anyway() -> None:
-    assert UpdateSettings().rules(UTC).limits == Limits()
-    assert UpdateSettings().rules(UTC) == Rules(UpdateSettings().rules(UTC).windows)
+    assert UpdateSettings().rules(UTC, 60.0).limits == Limits()
+    assert UpdateSettings().rules(UTC, 60.0) == Rules(UpdateSettings().rules(UTC, 60.0).windows)
 
 
 def test_each_number_reaches_what_it_is_for_in_its_unit() -> None:
     settings = UpdateSettings(("02:00-03:00",), "Europe/Berlin", 512, 300, 1.5, look_min=5, shadow_min=0.5, soak_min=20)
-    rules = settings.rules(ZoneInfo("Europe/Berlin"))
+    rules = settings.rules(ZoneInfo("Europe/Berlin"), 5.0)
     assert rules.windows.are_open(datetime(2026, 1, 1, 1, 30, tzinfo=UTC))
     assert not rules.windows.are_open(datetime(2026, 1, 1, 2, 30, tzinfo=UTC))
-    assert (rules.rate_kib_s, rules.memory_kib_max, rules.limits.defer_s) == (512, 300 * 1_024, 5_400)
+    assert (rules.rate_kib_s, rules.memory_kib_max, rules.limits.defer_s, rules.dwell_s) == (
+        512,
+        300 * 1_024,
+        5_400,
+        5.0,
+    )
     own = settings.own_orders()
     assert (own.look_s, own.shadow_s, own.soak_s) == (300, 30, 1_200)
     assert own.attempts > 1

@@ -13,7 +13,7 @@ from edgeward.bedside.feed import TaskSettings, decode, encode
 from edgeward.bedside.lives import Lives
 from edgeward.bedside.slot import Slot
 from edgeward.bedside.updating.live import Live, Serving, Shadow
-from edgeward.bedside.ward_live import HEARD_NS_MAX, WardLive
+from edgeward.bedside.ward_live import BACK_NS_MAX, HEARD_NS_MAX, WardLive
 
 S = 1_000_000_000
 
@@ -161,6 +161,22 @@ def test_what_is_asked_for_before_a_return_was_heard_waits_for_it(called_off: bo
     assert (told.sha256, told.at_once, told.previous_sha256) == (newer.sha256, False, "")
     rim.say(newer)
     assert (rim.live.charge, rim.live.serving().sha256) == (newer, newer.sha256)
+
+
+def test_a_return_that_cannot_come_about_holds_nothing_back_for_ever() -> None:
+    """The bundle before is damaged on the disk: another bundle is the way out."""
+    rim, newer = Rim(), slot("c", "3.0.0")
+    rim.taken_over()
+    rim.live.go_back()
+    rim.live.activate(newer)
+    rim.due()
+    rim.say(NEW)
+    assert rim.due() is None
+    rim.clock.now += BACK_NS_MAX + 1
+    rim.say(NEW)
+    told = rim.due()
+    assert told is not None
+    assert told.sha256 == newer.sha256
 
 
 @pytest.mark.parametrize("call", ["end_shadow", "go_back"])

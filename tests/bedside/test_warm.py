@@ -105,6 +105,28 @@ def test_a_candidate_that_a_busy_device_holds_up_is_slow_and_did_not_fail(warm: 
     assert warm.model.engine.worker_pid == pid
 
 
+def test_an_engine_that_leaves_a_golden_vector_unanswered_is_not_handed_over(warm: WarmEngine[Plan]) -> None:
+    """In charge its silence would cost it its place at once."""
+    until(lambda: warm.idle)
+    assert warm.model is not None
+    engine = warm.model.engine
+    assert engine is not None
+    pid = engine.worker_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: engine.probing)
+        time.sleep(2 * ENGINE_HANG_MS / 1000)
+        assert warm.ready
+        assert not warm.release()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(warm.release)
+    take_charge(engine)
+    assert engine.check() is None
+    engine.stop()
+
+
 def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> None:
     """The same process, in the ordinary class again, and a standby beside it."""
     until(lambda: warm.idle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -108,6 +109,13 @@ def test_a_worker_killed_while_it_scores_is_a_crash_not_a_wait(host: EngineHost,
     killer.join()
     assert result.failure is Failure.CRASHED
     assert host.infer(window, budget_s=BUDGET_S).scores is not None
+
+
+def test_a_worker_leaves_no_core_file(host: EngineHost) -> None:
+    """Patients' windows are in its memory; 0 or 1 byte: neither a file nor a program gets it."""
+    for pid in (host.worker_pid, host.standby_pid):
+        assert pid is not None
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] in {0, 1}
 
 
 def test_a_hung_worker_costs_its_budget_and_is_killed(host: EngineHost, window: dict[str, Array]) -> None:

@@ -48,6 +48,7 @@ class Hospital:
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.stack = ExitStack()
         self.clock = SystemClock()
+        self.rollout = 0
 
     def set_up(self) -> None:
         raise NotImplementedError
@@ -125,7 +126,10 @@ class Hospital:
         self.lab.publisher.add(file)
         version = self.lab.client().latest(self.family).version
         sha256 = hashlib.sha256(raw).hexdigest()
-        self.updater.order(Order(1, self.family, Deed.INSTALL, version, sha256, shadow_s=shadow_s, soak_s=soak_s))
+        self.rollout += 1
+        self.updater.order(
+            Order(self.rollout, self.family, Deed.INSTALL, version, sha256, shadow_s=shadow_s, soak_s=soak_s)
+        )
 
     @staticmethod
     def until(what: Callable[[], Any], seconds: float = PATIENCE_S) -> None:

@@ -44,9 +44,8 @@ def put_lowest(pid: int, run_ms: int) -> bool:
 
 
 def put_back(pid: int, held: Held) -> bool:
-    """Put a process that was ``put_lowest`` into another class, and let it run as long as it likes."""
-    _end_after(pid, None)
-    return put(pid, held)
+    """Put a process that was ``put_lowest`` into another class, and let it run as long as the system does."""
+    return _end_after(pid, None) and put(pid, held)
 
 
 def _end_after(pid: int, run_us: int | None) -> bool:
@@ -55,7 +54,7 @@ def _end_after(pid: int, run_us: int | None) -> bool:
         import resource
 
         hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)[1]
-        resource.prlimit(pid, resource.RLIMIT_RTTIME, (resource.RLIM_INFINITY if run_us is None else run_us, hard))
+        resource.prlimit(pid, resource.RLIMIT_RTTIME, (hard if run_us is None else run_us, hard))
     except (ImportError, AttributeError, OSError, ValueError):
         return False
     return True

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _TRIAL_RUNS = 200
 _TRIAL_ROUNDS = 3
+_LATE_MAX = 2
+"""Scorings of a round that may take longer than the deadline, whose p99 then still meets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +64,30 @@ def run_trial(
             return TrialResult(
                 False, "golden-failed", "the golden vectors do not give the expected scores on this device"
             )
+        # In charge an engine that is silent for longer is taken for hung, whatever deadline its bundle names.
+        deadline_us = min(deadline_ms, ENGINE_HANG_MS) * 1000.0
         best_us = float("inf")
         with _as_in_service(host.worker_pid) if realtime else contextlib.nullcontext():
             for _ in range(_TRIAL_ROUNDS):
-                round_us = _p99_us(host, vectors, pause=realtime)
+                round_us = _p99_us(host, vectors, deadline_us, pause=realtime)
                 if isinstance(round_us, TrialResult):
                     return round_us
                 best_us = min(best_us, round_us)
-                if best_us <= deadline_ms * 1000.0:
+                if best_us <= deadline_us:
                     break
         memory_kib = resident_kib(host.worker_pid)
     evidence = Evidence(
         golden_vectors=len(vectors),
         latency_us=round(best_us),
-        deadline_us=round(deadline_ms * 1000.0),
+        deadline_us=round(deadline_us),
         memory_kib=memory_kib,
     )
-    if best_us > deadline_ms * 1000.0:
+    if best_us > deadline_us:
         return TrialResult(
             False,
             "trial-too-slow",
-            f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {deadline_ms:g} ms; "
-            "publish a smaller model for such devices",
+            f"scoring takes {best_us / 1000.0:.2f} ms at p99 on this device, its deadline is {deadline_us / 1000.0:g} "
+            "ms; publish a smaller model for such devices",
             evidence,
         )
     return TrialResult(True, evidence=evidence)
@@ -103,15 +107,21 @@ def _as_in_service(pid: int | None) -> Iterator[None]:
             put(0, before)
 
 
-def _p99_us(host: EngineHost, vectors: GoldenVectors, *, pause: bool) -> float | TrialResult:
-    """The p99 of one round, or how the engine failed. ``pause``: rest as long as each scoring took."""
-    histogram = LatencyHistogram()
+def _p99_us(host: EngineHost, vectors: GoldenVectors, deadline_us: float, *, pause: bool) -> float | TrialResult:
+    """The p99 of one round, or how the engine failed; a round that cannot meet ``deadline_us`` any more ends there.
+
+    ``pause``: rest as long as each scoring took.
+    """
+    histogram, late = LatencyHistogram(), 0
     for run in range(_TRIAL_RUNS):
         inputs = {name: array[run % len(vectors)][np.newaxis] for name, array in vectors.inputs.items()}
         result = host.infer(inputs, budget_s=CANDIDATE_HANG_MS / 1000.0)
         if result.failure is not None:
             return TrialResult(False, f"trial-{result.failure.value}", "the engine failed during its trial")
         histogram.record(result.infer_ns)
+        late += result.infer_ns > deadline_us * 1000.0
+        if late > _LATE_MAX:
+            break
         if pause:
             time.sleep(result.infer_ns / NS_PER_S)
     return histogram.snapshot().p99_us

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgeward.bedside.slot import Slot
     from edgeward.kernel.clock import Clock
 
+BACK_NS_MAX = 10 * NS_PER_S
+"""A process that was not heard to have gone back by then cannot: what is asked for since is its way out."""
 HEARD_NS_MAX = 3 * NS_PER_S
 """A process that has not said for so long which bundle is in charge cannot vouch for a safe moment."""
 
@@ -45,7 +47,8 @@ class WardLive:
         """What shall take over from ``_charge`` and was not yet heard to have done so."""
         self._at_once = False
         self._returning = False
-        """The process was not heard to have gone back yet: what is asked for since waits until it has."""
+        """The process was not heard to have gone back yet: what is asked for since waits until it has, or cannot."""
+        self._told_back_ns = 0
         self._turn = 0
         self._untold = False
         self._unaudited: dict[str, Any] | None = None
@@ -136,7 +139,7 @@ class WardLive:
                 self._wanted = self._candidate = None
                 self._take_count(candidate)
             else:
-                self._returning |= self._wanted is not None
+                self._undo()
                 self._wanted, self._swapped = candidate, False
             self._say()
         self._wake()
@@ -159,8 +162,7 @@ class WardLive:
                 self._charge, self._before, self._swapped = self._before, None, False
             self._candidate = self._wanted = None
             self._shadow = replace(self._shadow, running=False)
-            self._returning = True
-            self._say(at_once=True)
+            self._go_back()
         self._wake()
 
     # --- from the rim's loop
@@ -192,7 +194,7 @@ class WardLive:
             self._lost = charge is not None
             self._begin_anew()
             if tell:
-                self._say(at_once=True)
+                self._go_back()
 
     @property
     def charge(self) -> Slot | None:
@@ -218,7 +220,8 @@ class WardLive:
             if self._unaudited is not None and sha256 == ("" if self._charge is None else self._charge.sha256):
                 told.append(self._unaudited)
                 self._unaudited, self._counted = None, (0, 0)
-            if self._returning and sha256 == ("" if self._charge is None else self._charge.sha256):
+            late = self._heard_ns - self._told_back_ns > BACK_NS_MAX
+            if self._returning and (late or sha256 == ("" if self._charge is None else self._charge.sha256)):
                 self._returning = False
                 if self._wanted is not None or self._candidate is not None:
                     self._say()
@@ -249,10 +252,18 @@ class WardLive:
 
     # --- inside, with the lock held
 
+    def _go_back(self) -> None:
+        self._returning, self._told_back_ns = True, self._clock.monotonic_ns()
+        self._say(at_once=True)
+
     def _call_off(self) -> None:
         """Neither a shadow nor a takeover is wanted any more; one under way may just have come about."""
-        self._returning |= self._wanted is not None
+        self._undo()
         self._candidate = self._wanted = None
+
+    def _undo(self) -> None:
+        if self._wanted is not None:
+            self._returning, self._told_back_ns = True, self._clock.monotonic_ns()
 
     def _begin_anew(self) -> None:
         self._candidate = self._wanted = None

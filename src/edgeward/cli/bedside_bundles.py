@@ -64,7 +64,7 @@ def updating(
         bundles,
         client,
         clock,
-        updates.rules(zone_of(updates.zone, "updates")),
+        updates.rules(zone_of(updates.zone, "updates"), settings.dwell_s),
         lambda _task: lambda path: try_bundle(path, settings.threads),
         say=say,
         dice=random.random,

@@ -41,7 +41,7 @@ def _families(settings: WardSettings, bundles: WardBundles) -> Families:
     link, updates = settings.fleet, settings.updates
     ca = link.ca if link is not None and settings.repository.startswith(link.url.rstrip("/")) else ""
     client = trust_client(settings.repository, settings.trusted_root, settings.state_dir / "trust", ca)
-    rules = updates.rules(zone_of(updates.zone, "updates"))
+    rules = updates.rules(zone_of(updates.zone, "updates"), settings.dwell_s)
     own = updates.own_orders() if link is None else None
     return bundles.families(client, rules, dice=random.random, own=own)
 

@@ -296,6 +296,11 @@ class EngineHost:
             return HostState(readiness, self._restarts, standby, self._last_exit)
 
     @property
+    def probing(self) -> bool:
+        """Whether a golden vector is unanswered, which a caller who is less patient must not inherit."""
+        return self._probe is not None
+
+    @property
     def start_error(self) -> EdgewardError | None:
         """Why the last worker that was started did not come to serve; None once one serves."""
         return self._start_error

@@ -13,6 +13,7 @@ import gc
 import hashlib
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -98,6 +99,9 @@ def _settle(settings: dict[str, Any]) -> None:
         path.write_text(str(min(1000, int(path.read_text()) + _OOM_SCORE_MORE)))
     with contextlib.suppress(OSError):
         os.nice(settings["niceness"])
+    # Its memory holds patients' windows: no core file, and (1 byte, see core(5)) none behind a pipe either.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     if settings["cpu"] is not None:  # a standby loads elsewhere, not on the processor that the worker in place needs
         _run_on(set(range(os.cpu_count() or 1)))
 

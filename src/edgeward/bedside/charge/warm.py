@@ -141,7 +141,8 @@ class WarmEngine(Generic[T]):
     def release(self) -> bool:
         """Let go of the engine, which belongs to the caller from now on; False while it is being asked."""
         with self._changed:
-            if self._at_work or not self.ready or self._stopping:
+            engine = self.model.engine if self.model is not None else None
+            if self._at_work or not self.ready or self._stopping or engine is None or engine.probing:
                 return False
             self._released = True
             self._changed.notify()

@@ -25,8 +25,8 @@ SHADOW_WINDOWS_MIN = 50
 ACTIVATE_S_MAX = 300
 """A candidate that was put in charge and has not taken charge by then is not waited for: its moment passed."""
 DOWN_S_MAX = 20
-"""A candidate in charge whose rung does not serve for so long does not come back. An engine that failed once is up
-again by then, proven by three results; until it is, the bundle before or threshold alerts alone serve."""
+"""A candidate in charge whose rung does not serve for so long after its probation does not come back. Going back sooner
+would help no bed: the rung of the bundle before has the same probation to pass."""
 FAILURES_FREE = 1
 FAILURES_PER = 100
 """A candidate may fail once, and once more for every so many windows."""
@@ -126,7 +126,7 @@ def judge_shadow(
     if elapsed_s < order.shadow_s:
         return None
     if shadow.windows < SHADOW_WINDOWS_MIN:
-        told = f"it waits for patients: {shadow.windows} windows were compared, {SHADOW_WINDOWS_MIN} are needed"
+        told = f"it waits for patients: fewer than the {SHADOW_WINDOWS_MIN} windows that are needed were compared"
         return Waits(Why.NO_INPUT, told)
     if shadow.latency_us > evidence.deadline_us:
         limit_us = evidence.deadline_us
@@ -149,15 +149,15 @@ def judge_start(serving: Serving, order: Order, elapsed_s: float) -> Serves | Fa
 
 
 def judge_soak(
-    serving: Serving, order: Order, evidence: Evidence, elapsed_s: float, down_s: float
+    serving: Serving, order: Order, evidence: Evidence, elapsed_s: float, down_s: float, dwell_s: float
 ) -> Held | Fails | None:
     """Whether the candidate that has been in charge for ``elapsed_s`` may be committed; None while it is soaking.
 
-    ``down_s``: how long its rung has not served without a break.
+    ``down_s``: how long its rung has not served without a break; ``dwell_s``: its probation after a failure.
     """
     if serving.sha256 != order.sha256:
         return _soak_fails("another bundle took its place")
-    if down_s >= DOWN_S_MAX:
+    if down_s >= dwell_s + DOWN_S_MAX:
         return _soak_fails("it does not serve any more")
     if _too_many(serving.failures, serving.scores + serving.failures):
         return _soak_fails(f"it failed {serving.failures} times and gave {serving.scores} scores")

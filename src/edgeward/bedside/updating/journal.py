@@ -1,4 +1,4 @@
-"""The update's record on the disk: one small file, replaced whole at every transition, read once at boot.
+"""The update's record on the disk: one small file, replaced whole, read once at boot.
 
 ::
 
@@ -41,7 +41,7 @@ _MESSAGE_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One transition: when by the device's wall clock (seconds since 1970), however wrong, to what, and why."""
+    """A transition, or a wait's beginning: when by the device's wall clock (s since 1970); to what; why."""
 
     wall_s: int
     rollout: int

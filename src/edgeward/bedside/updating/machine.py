@@ -272,6 +272,8 @@ class Updater:
         offer, active = self._offer, self._slots.active()
         if not self._windows_open():
             return self._waits_for_window()
+        if self._record.why is Why.WINDOW_CLOSED:
+            return Cleared()
         assert offer is not None, "a boot leads from DOWNLOADING to OFFERED"
         path = self._incoming(offer)
         rate_kib_s = self._order.rate_kib_s or self._rules.rate_kib_s
@@ -327,11 +329,8 @@ class Updater:
             self._shadowing, self._shadow_ran = True, False
         shadow = self._live.shadow()
         self._shadow_ran, ran = self._shadow_ran or shadow.running, self._shadow_ran
-        limit_kib = self._rules.memory_kib_max
-        return (
-            judge_shadow(shadow, order, record.evidence, self._elapsed_s(), ran=ran, memory_kib_max=limit_kib)
-            or _WATCH_S
-        )
+        most_kib, passed_s = self._rules.memory_kib_max, self._elapsed_s()
+        return judge_shadow(shadow, order, record.evidence, passed_s, ran=ran, memory_kib_max=most_kib) or _WATCH_S
 
     def _activate(self) -> Happening | float:
         if not self._windows_open():
@@ -342,8 +341,8 @@ class Updater:
     def _watch(self) -> Happening | float:
         serving, now_ns = self._live.serving(), self._clock.monotonic_ns()
         self._up_ns = max(self._up_ns if serving.down else now_ns, self._record.since_ns)
-        down_s = (now_ns - self._up_ns) / NS_PER_S
-        return judge_soak(serving, self._order, self._record.evidence, self._elapsed_s(), down_s) or _WATCH_S
+        down_s, dwell_s = (now_ns - self._up_ns) / NS_PER_S, self._rules.dwell_s
+        return judge_soak(serving, self._order, self._record.evidence, self._elapsed_s(), down_s, dwell_s) or _WATCH_S
 
     def _commit(self) -> Happening:
         slot = self._on_trial()

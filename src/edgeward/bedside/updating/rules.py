@@ -53,13 +53,14 @@ class Rules:
     """What a site says of its updates.
 
     ``rate_kib_s``: most that a download may take, 0 for any; ``memory_kib_max``: most that a candidate's engine may
-    hold, 0 for any.
+    hold, 0 for any; ``dwell_s``: how long a rung that failed is on probation before it serves again.
     """
 
     windows: MaintenanceWindows = field(default_factory=MaintenanceWindows)
     rate_kib_s: int = 0
     memory_kib_max: int = 0
     limits: Limits = field(default_factory=Limits)
+    dwell_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

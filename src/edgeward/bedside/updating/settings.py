@@ -50,13 +50,14 @@ class UpdateSettings:
             if not least <= getattr(self, name) <= most:  # written so that a NaN fails it
                 raise ConfigError("setting-invalid", f"{name} must lie between {least} and {most}: {what}")
 
-    def rules(self, zone: tzinfo) -> Rules:
-        """For the updaters; ``zone``: the one that is named."""
+    def rules(self, zone: tzinfo, dwell_s: float) -> Rules:
+        """For the updaters; ``zone``: the one that is named; ``dwell_s``: see ``Rules``."""
         return Rules(
             MaintenanceWindows.parse(self.windows, zone),
             self.rate_kib_s,
             self.memory_mib_max << 10,
             Limits(defer_s=round(self.defer_h * 3_600)),
+            dwell_s,
         )
 
     def own_orders(self) -> OwnOrders:

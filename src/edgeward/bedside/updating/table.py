@@ -77,6 +77,7 @@ TABLE: dict[tuple[UpdateState, type], UpdateState] = {
     (_S.OFFERED, InUse): _S.COMMITTED,
     (_S.OFFERED, Fails): _S.FAILED,
     (_S.DOWNLOADING, Waits): _S.DOWNLOADING,
+    (_S.DOWNLOADING, Cleared): _S.DOWNLOADING,
     (_S.DOWNLOADING, Arrived): _S.VERIFIED,
     (_S.DOWNLOADING, Fails): _S.FAILED,
     (_S.VERIFIED, Waits): _S.VERIFIED,
@@ -153,7 +154,9 @@ def _evident(record: Record, happening: Happening) -> Record:
     if isinstance(happening, Committed) and not record.soaked:
         raise IllegalStepError("Committed before the soak held")
     if isinstance(happening, Compared):
-        record = replace(record, compared=True, why=None, code="", message="")
+        record = replace(record, compared=True)
+    if isinstance(happening, Compared | Cleared):  # what it waited for has come
+        record = replace(record, why=None, code="", message="")
     if isinstance(happening, Held):
         record = replace(record, soaked=True)
     return record
