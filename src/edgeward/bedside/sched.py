@@ -45,7 +45,8 @@ def put_lowest(pid: int, run_ms: int) -> bool:
 
 def put_back(pid: int, held: Held) -> bool:
     """Put a process that was ``put_lowest`` into another class, and let it run as long as the system does."""
-    return _end_after(pid, None) and put(pid, held)
+    is_free = _end_after(pid, None)
+    return put(pid, held) and is_free
 
 
 def _end_after(pid: int, run_us: int | None) -> bool:
