@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgeward.bedside.assess.port import Plan
     from edgeward.bedside.charge.warm import Answer
+    from edgeward.inference.host import EngineHost
 
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
@@ -49,6 +50,17 @@ def asked(warm: WarmEngine[Plan], rate: float) -> Answer:
     warm.ask({"features": np.array([[rate]], np.float32)})
     answer: Answer = until(warm.answer)
     return answer
+
+
+def engine_of(warm: WarmEngine[Plan]) -> tuple[EngineHost, int]:
+    """Once it could be asked; and its process."""
+    until(lambda: warm.idle)
+    assert warm.model is not None
+    engine = warm.model.engine
+    assert engine is not None
+    pid = engine.worker_pid
+    assert pid is not None
+    return engine, pid
 
 
 @pytest.fixture
@@ -85,11 +97,7 @@ def test_a_window_that_it_cannot_score_gives_none(warm: WarmEngine[Plan]) -> Non
 def test_a_candidate_that_a_busy_device_holds_up_is_slow_and_did_not_fail(warm: WarmEngine[Plan]) -> None:
     """It comes last: silence that would cost an engine in charge its place, asked or idle, costs it nothing."""
     held_s = 3 * ENGINE_HANG_MS / 1000
-    until(lambda: warm.idle)
-    assert warm.model is not None
-    assert warm.model.engine is not None
-    pid = warm.model.engine.worker_pid
-    assert pid is not None
+    engine, pid = engine_of(warm)
     os.kill(pid, signal.SIGSTOP)
     try:
         warm.ask({"features": np.array([[100.0]], np.float32)})
@@ -102,17 +110,12 @@ def test_a_candidate_that_a_busy_device_holds_up_is_slow_and_did_not_fail(warm: 
     finally:
         os.kill(pid, signal.SIGCONT)
     assert asked(warm, 100.0).scores is not None
-    assert warm.model.engine.worker_pid == pid
+    assert engine.worker_pid == pid
 
 
 def test_an_engine_that_leaves_a_golden_vector_unanswered_is_not_handed_over(warm: WarmEngine[Plan]) -> None:
     """In charge its silence would cost it its place at once."""
-    until(lambda: warm.idle)
-    assert warm.model is not None
-    engine = warm.model.engine
-    assert engine is not None
-    pid = engine.worker_pid
-    assert pid is not None
+    engine, pid = engine_of(warm)
     os.kill(pid, signal.SIGSTOP)
     try:
         until(lambda: engine.probing)
@@ -129,12 +132,7 @@ def test_an_engine_that_leaves_a_golden_vector_unanswered_is_not_handed_over(war
 
 def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> None:
     """The same process, in the ordinary class again, and a standby beside it."""
-    until(lambda: warm.idle)
-    assert warm.model is not None
-    engine = warm.model.engine
-    assert engine is not None
-    pid = engine.worker_pid
-    assert pid is not None
+    engine, pid = engine_of(warm)
     assert os.sched_getscheduler(pid) == os.SCHED_BATCH
     until(warm.release)
     take_charge(engine)
@@ -150,10 +148,7 @@ def test_its_engine_is_handed_over_as_warm_as_it_is(warm: WarmEngine[Plan]) -> N
 
 def test_when_it_is_stopped_its_engine_ends(warm: WarmEngine[Plan]) -> None:
     """And it cannot be had any more."""
-    until(lambda: warm.idle)
-    assert warm.model is not None
-    assert warm.model.engine is not None
-    pid = warm.model.engine.worker_pid
+    _, pid = engine_of(warm)
     warm.stop()
     assert not warm.release()
     until(lambda: not alive(pid))
