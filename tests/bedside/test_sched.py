@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from edgeward.bedside.sched import BATCH, LOWEST, class_of, is_realtime, put, pu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BUSY = "import sys; sys.stdin.readline()\nwhile True: pass"
+BUSY = "import signal, sys; signal.signal(signal.SIGXCPU, signal.SIG_DFL); sys.stdin.readline()\nwhile True: pass"
 NOW_AND_THEN = "import sys, time; sys.stdin.readline()\nwhile True: sum(range(10_000)); time.sleep(0.001)"
 
 
@@ -49,7 +50,12 @@ def test_a_process_that_never_waits_is_ended_and_one_that_does_is_not() -> None:
             lowest(made.pid)
             assert class_of(made.pid) == LOWEST
             begin(made)
-        assert busy.wait(30) == -signal.SIGXCPU
+        try:
+            assert busy.wait(60) == -signal.SIGXCPU
+        except subprocess.TimeoutExpired:
+            limits = resource.prlimit(busy.pid, resource.RLIMIT_RTTIME)
+            status = Path(f"/proc/{busy.pid}/status").read_text()
+            pytest.fail(f"it still runs: {class_of(busy.pid)}, {limits}, {status}")
         time.sleep(0.5)
         assert calm.poll() is None
 

@@ -18,6 +18,7 @@ from edgeward.bedside.audit import Audit
 from edgeward.bedside.system import SystemClock
 from edgeward.bedside.updating.journal import Journal
 from edgeward.bedside.updating.machine import Updater
+from edgeward.bedside.updating.rules import Rules
 from edgeward.exchange.checkin import Deed, Order
 from edgeward.testing.repository import RepositoryLab
 
@@ -99,8 +100,8 @@ class Hospital:
         self.stack.callback(lambda: running[0].call_soon_threadsafe(loop.stop))
         assert started.wait(JOIN_S)
 
-    def update(self, bundles: WardBundles, trial: Callable[[Path], TrialResult]) -> None:
-        """Have the updater of the family turn in a thread until the end."""
+    def update(self, bundles: WardBundles, trial: Callable[[Path], TrialResult], dwell_s: float) -> None:
+        """Have the updater of the family turn in a thread until the end; ``dwell_s``: the ward's."""
         self.bundles, self.slots = bundles, bundles.slots(self.family)
         self.updater = Updater(
             self.family,
@@ -110,6 +111,7 @@ class Hospital:
             bundles.live(self.family),
             self.clock,
             trial,
+            rules=Rules(dwell_s=dwell_s),
         )
         self.updater.boot()
         updating = threading.Thread(target=self.updater.run)

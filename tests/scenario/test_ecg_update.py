@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.workshop  # the bundles are made by onnx
 
+DWELL_S = 0.5
 BEDS = ("ICU 1", "ICU 2", "ICU 3")
 SPEC = BeatWindowSpec()
 OTHER = BeatWindowSpec(before_s=0.6, after_s=0.5, lookahead_beats=1, max_wait_s=1.2)
@@ -59,14 +60,14 @@ class EcgHospital(Hospital):
     def set_up(self) -> None:
         plans = tuple(BedPlan(name) for name in BEDS)
         sources = {name: f"sim:normal?seed={number}" for number, name in enumerate(BEDS)}
-        settings = WardSettings(state_dir=self.state, page=False, dwell_s=0.5, beds=plans, ecg=sources, tasks=())
+        settings = WardSettings(state_dir=self.state, page=False, dwell_s=DWELL_S, beds=plans, ecg=sources, tasks=())
         bundles = self.stack.enter_context(WardBundles(self.state, (), self.said.append, self.clock, ecg=BEDS))
         sides = {THRESHOLDS: SideProcess(THRESHOLDS, MODULE, ThresholdSettings().to_json(), self.clock)}
         ward = Ward(Beds(plans), sides, [self], self.audit, self.clock, ecg=BEDS)
         lives = bundles.lives
         self.streams = streams(settings, self.clock, lives)
         self.run(WardLoop(ward, sides, self.streams, [], self.clock, refused=bundles.refused, lives=lives))
-        self.update(bundles, trial_of(FAMILY, 1))
+        self.update(bundles, trial_of(FAMILY, 1), DWELL_S)
 
     def begun(self) -> bool:
         return self.judging("1.0.0")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.workshop  # the toy's bundle is made by onnx
 
-PERIOD_S = 0.2
+PERIOD_S = DWELL_S = 0.2
 BEDS = 4
 CALM_HR, ACT_HR, BREAKING_HR = 80.0, 130.0, 98.0
 
@@ -44,7 +44,7 @@ class ToyHospital(Hospital):
 
     def set_up(self) -> None:
         self.beds = [SimulatedBed(f"ICU^^{n + 1}", Steady(hr=CALM_HR), f"P{n}") for n in range(BEDS)]
-        made = WardBundles(self.state, [TASK], lambda _words: None, self.clock, dwell_s=0.2)
+        made = WardBundles(self.state, [TASK], lambda _words: None, self.clock, dwell_s=DWELL_S)
         bundles = self.stack.enter_context(made)
         sides = {
             THRESHOLDS: SideProcess(THRESHOLDS, MODULE, ThresholdSettings().to_json(), self.clock),
@@ -55,7 +55,7 @@ class ToyHospital(Hospital):
         listener = Hl7Listener(ward, self.clock, Hl7Settings(port=0))
         self.run(WardLoop(ward, sides, [], [listener], self.clock, lives=lives))
         self.stack.enter_context(Monitors(self.beds, listener.port, period_s=PERIOD_S))
-        self.update(bundles, lambda path: run_trial(path, 1, lambda _bundle: 500.0))
+        self.update(bundles, lambda path: run_trial(path, 1, lambda _bundle: 500.0), DWELL_S)
 
     def begun(self) -> bool:
         return self.served("1.0.0")

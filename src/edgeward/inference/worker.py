@@ -99,6 +99,8 @@ def _settle(settings: dict[str, Any]) -> None:
         path.write_text(str(min(1000, int(path.read_text()) + _OOM_SCORE_MORE)))
     with contextlib.suppress(OSError):
         os.nice(settings["niceness"])
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)  # whoever started all this may have ignored it
     # Its memory holds patients' windows: no core file, and (1 byte, see core(5)) none behind a pipe either.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))

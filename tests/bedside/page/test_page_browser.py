@@ -295,6 +295,6 @@ def test_without_scripts_the_essentials_are_there(tab: Page, server: PageServer)
     tab.open(server.url)
     tab.wait("document.querySelector('#rate')?.textContent === '64'")
     assert tab.text("#mode-title") == "AI local"
-    assert tab.js("getComputedStyle(document.querySelector('#strip')).display") == "none"
+    tab.wait("getComputedStyle(document.querySelector('#strip')).display === 'none'")  # once its style sheet is there
     server.publish("rate", {"hr_bpm": 65, "age_ms": 0})
     tab.wait("document.querySelector('#rate')?.textContent === '65'")
