@@ -8,10 +8,13 @@ boot the device must run a whole bundle that it may trust, and with power it mus
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from edgeward.bedside.trial import TrialResult
 from edgeward.bedside.updating.live import Serving, Shadow
+from edgeward.bedside.updating.rules import Rules
+from edgeward.bedside.updating.windows import MaintenanceWindows
 from edgeward.exchange.words import UpdateState
 from edgeward.testing.files import After, MemoryFiles, PowerCut
 from edgeward.testing.updates import MemoryDevice, MemoryRepository, ScriptedLive, passes
@@ -37,7 +40,8 @@ AFTERS = (
 class Story:
     """``commits``: it ends with the new bundle; else with the old one. ``passes``: the candidate passes its trial.
 
-    ``holds``: it holds its soak; ``reverts``: the new bundle is in use at the beginning and is returned from.
+    ``holds``: it holds its soak; ``waits``: for its maintenance window first; ``reverts``: the new bundle is in use at
+    the beginning and is returned from.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Story:
     has_delta: bool = False
     part_bytes: int = 1 << 20
     first: bool = False
+    waits: bool = False
 
     def disk(self) -> MemoryFiles:
         """The disk at its beginning."""
@@ -64,7 +69,8 @@ class Story:
         repository = MemoryRepository.of(files, NEW)
         repository.has_delta, repository.part_bytes = self.has_delta, self.part_bytes
         live = _Ward(compared=Shadow(True, 60, 0, 0, 900, 40_000), holds=self.holds)
-        return MemoryDevice(files, repository, live, trial=passes if self.passes else _fails)
+        rules = Rules(MaintenanceWindows.parse(["02:00-03:00"], UTC)) if self.waits else None
+        return MemoryDevice(files, repository, live, trial=passes if self.passes else _fails, rules=rules)
 
     def play(self, device: MemoryDevice, updater: Updater) -> None:
         """From a boot to the end. The fleet repeats its order for as long as it stands."""
@@ -81,6 +87,7 @@ STORIES = (
     Story("install, activate, commit", commits=True),
     Story("install by parts", commits=True, part_bytes=700),
     Story("install by a delta", commits=True, has_delta=True),
+    Story("wait for its window, install", commits=True, waits=True),
     Story("the first bundle", commits=True, first=True),
     Story("refuse in the trial", commits=False, passes=False),
     Story("activate, fail in the soak, return", commits=False, holds=False),
