@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from ecg import regular, synthetic
+from heard import Heard
 
 from edgeward.bedside.bed import Bed, Rung
 from edgeward.bedside.decide import Decision
@@ -69,20 +70,6 @@ class FakeEngine:
     @property
     def state(self) -> HostState:
         return HostState(Readiness.READY, 0, True, None)
-
-
-@dataclass
-class Heard:
-    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def write(self, kind: str, data: dict[str, Any]) -> None:
-        self.messages.append((kind, data))
-
-    def close(self) -> None:
-        pass
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [data for name, data in self.messages if name == kind]
 
 
 def make(

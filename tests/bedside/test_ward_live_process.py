@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from heard import Heard
 
 from edgeward.bedside.assign import Beds
 from edgeward.bedside.audit import Audit
@@ -42,20 +43,6 @@ class SystemClock:
 
     def wall(self) -> datetime:
         return datetime.now(UTC)
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, dict[str, Any]]] = []
-
-    def write(self, kind: str, data: dict[str, Any]) -> None:
-        self.messages.append((kind, data))
-
-    def close(self) -> None:
-        pass
-
-    def of(self, kind: str, since: int = 0) -> list[dict[str, Any]]:
-        return [data for name, data in self.messages[since:] if name == kind]
 
 
 class Rim:

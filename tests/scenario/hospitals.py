@@ -14,6 +14,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from heard import Heard
+
 from edgeward.bedside.audit import Audit
 from edgeward.bedside.system import SystemClock
 from edgeward.bedside.updating.journal import Journal
@@ -35,7 +37,7 @@ JOIN_S = 30.0
 PATIENCE_S = 90.0
 
 
-class Hospital:
+class Hospital(Heard):
     """A context manager; it is also an output of its ward, and keeps every message.
 
     Its kinds say ``family``, and ``set_up`` makes the ward: it ``enters`` what must be left again, has the loop ``run``
@@ -45,8 +47,8 @@ class Hospital:
     family: str
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder, self.state = folder, folder / "state"
-        self.messages: list[tuple[str, dict[str, Any]]] = []
         self.stack = ExitStack()
         self.clock = SystemClock()
         self.rollout = 0
@@ -56,18 +58,6 @@ class Hospital:
 
     def begun(self) -> bool:
         raise NotImplementedError
-
-    # --- an output of the ward
-
-    def write(self, kind: str, data: dict[str, Any]) -> None:
-        self.messages.append((kind, data))
-
-    def close(self) -> None:
-        pass
-
-    def of(self, kind: str, since: int = 0) -> list[dict[str, Any]]:
-        """What was told of that kind."""
-        return [data for name, data in self.messages[since:] if name == kind]
 
     # --- its life
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgeward.bedside.feed import LINE_BYTES_MAX, decode
+from edgeward.bedside.sched import ORDINARY, class_of, put
 from edgeward.kernel.clock import NS_PER_MS
 from edgeward.kernel.errors import ConfigError, EdgewardError, InputError
 
@@ -175,12 +176,11 @@ def run(make: Callable[[Any], Core], arguments: list[str]) -> int:
 
 def _settle(place: dict[str, Any]) -> None:
     """Take the place in the system that the rim chose; what the system refuses is left as it was."""
-    with contextlib.suppress(OSError, AttributeError):
-        inherited = os.sched_getparam(0).sched_priority
-        if place["realtime"] and inherited > 1:  # below the rim, above everything ordinary
-            os.sched_setscheduler(0, os.sched_getscheduler(0), os.sched_param(inherited - 1))
-        elif not place["realtime"] and inherited:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    policy, inherited = class_of(0)
+    if place["realtime"] and inherited > 1:  # below the rim, above everything ordinary
+        put(0, (policy, inherited - 1))
+    elif not place["realtime"] and inherited:
+        put(0, ORDINARY)
     with contextlib.suppress(OSError):
         os.nice(place["niceness"])
     with contextlib.suppress(OSError, ValueError):

@@ -16,6 +16,7 @@ from edgeward.bedside.bed import Bed
 from edgeward.bedside.effects import SamplesArrived, ScoreWindow
 from edgeward.bedside.health import StageLatency
 from edgeward.bedside.pipeline import EcgPipeline
+from edgeward.bedside.sched import LOWEST, ORDINARY, put
 from edgeward.bedside.stage_timer import NoTimer
 from edgeward.kernel.clock import NS_PER_S
 from edgeward.kernel.limits import ENGINE_HANG_MS
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _COLLECT_EVERY_NS = 30 * NS_PER_S
 _SWITCH_S = 0.0005
-_REALTIME_PRIORITY = 10
+_REALTIME = (LOWEST[0], 10)
 _BEHIND_NICENESS = 10
 _WAKE_US_MAX = 0
 _WARM_S = 9.0
@@ -134,7 +135,7 @@ def quiet_interpreter(*, realtime: bool) -> Iterator[bool]:
     gc.disable()
     switch_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
-    granted = realtime and _ask_realtime()
+    granted = realtime and put(0, _REALTIME)
     awake = _stay_awake() if realtime else -1
     try:
         yield granted
@@ -142,8 +143,7 @@ def quiet_interpreter(*, realtime: bool) -> Iterator[bool]:
         if awake >= 0:
             os.close(awake)
         if granted:
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            put(0, ORDINARY)
         sys.setswitchinterval(switch_s)
         gc.enable()
         gc.unfreeze()
@@ -169,19 +169,9 @@ def _stay_awake() -> int:
 
 def yield_to_stream() -> None:
     """Give the calling thread ordinary priority and a low one: what runs behind the stream must not compete with it."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, _BEHIND_NICENESS)
-
-
-def _ask_realtime() -> bool:
-    if not hasattr(os, "sched_setscheduler"):
-        return False
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_REALTIME_PRIORITY))
-    except OSError:
-        return False
-    return True
+    if put(0, ORDINARY):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, _BEHIND_NICENESS)
 
 
 @contextlib.contextmanager

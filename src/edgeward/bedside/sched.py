@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 
 Held = tuple[int, int]
 """Policy and priority."""
 BATCH: Held = (getattr(os, "SCHED_BATCH", -1), 0)
 """For work that never takes the processor from a process that wakes up; the system refuses it where there is none."""
+ORDINARY: Held = (getattr(os, "SCHED_OTHER", -1), 0)
 LOWEST: Held = (getattr(os, "SCHED_RR", -1), 1)
 """The lowest of the real-time classes."""
 
@@ -52,10 +54,8 @@ def put_back(pid: int, held: Held) -> bool:
 def _end_after(pid: int, run_us: int | None) -> bool:
     """``RLIMIT_RTTIME`` of getrlimit(2): processor time in a real-time class since the last call that blocked."""
     try:
-        import resource
-
         hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)[1]
         resource.prlimit(pid, resource.RLIMIT_RTTIME, (hard if run_us is None else run_us, hard))
-    except (ImportError, AttributeError, OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return False
     return True

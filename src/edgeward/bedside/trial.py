@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeward.bedside.sched import LOWEST, class_of, put, put_lowest
+from edgeward.bedside.sched import LOWEST, ORDINARY, class_of, put, put_lowest
 from edgeward.bundle.archive import Bundle, read_bundle
 from edgeward.exchange.checkin import Evidence
 from edgeward.inference.golden import read_golden
@@ -99,7 +98,7 @@ def _as_in_service(pid: int | None) -> Iterator[None]:
     if pid is not None:
         put_lowest(pid, ENGINE_HANG_MS)
     before = class_of(0)
-    raised = before[0] == getattr(os, "SCHED_OTHER", None) and put(0, LOWEST)
+    raised = before == ORDINARY and put(0, LOWEST)
     try:
         yield
     finally:

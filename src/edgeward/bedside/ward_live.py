@@ -45,10 +45,9 @@ class WardLive:
         self._candidate: Slot | None = None
         self._wanted: Slot | None = None
         """What shall take over from ``_charge`` and was not yet heard to have done so."""
-        self._at_once = False
-        self._returning = False
-        """The process was not heard to have gone back yet: what is asked for since waits until it has, or cannot."""
-        self._told_back_ns = 0
+        self._returning_ns: int | None = None
+        """Since when the process was not heard to have gone back: what is asked for meanwhile waits until it has, or
+        cannot."""
         self._turn = 0
         self._untold = False
         self._unaudited: dict[str, Any] | None = None
@@ -217,12 +216,13 @@ class WardLive:
                 self._wanted = self._candidate = None
                 self._counted, self._lost = (0, 0), False
                 self._shadow = replace(self._shadow, running=False)
-            if self._unaudited is not None and sha256 == ("" if self._charge is None else self._charge.sha256):
+            is_charge = sha256 == ("" if self._charge is None else self._charge.sha256)
+            if self._unaudited is not None and is_charge:
                 told.append(self._unaudited)
                 self._unaudited, self._counted = None, (0, 0)
-            late = self._heard_ns - self._told_back_ns > BACK_NS_MAX
-            if self._returning and (late or sha256 == ("" if self._charge is None else self._charge.sha256)):
-                self._returning = False
+            since_ns = self._returning_ns
+            if since_ns is not None and (is_charge or self._heard_ns - since_ns > BACK_NS_MAX):
+                self._returning_ns = None
                 if self._wanted is not None or self._candidate is not None:
                     self._say()
             self._served = bool(served)
@@ -253,8 +253,8 @@ class WardLive:
     # --- inside, with the lock held
 
     def _go_back(self) -> None:
-        self._returning, self._told_back_ns = True, self._clock.monotonic_ns()
-        self._say(at_once=True)
+        self._returning_ns = self._clock.monotonic_ns()
+        self._say()
 
     def _call_off(self) -> None:
         """Neither a shadow nor a takeover is wanted any more; one under way may just have come about."""
@@ -263,12 +263,13 @@ class WardLive:
 
     def _undo(self) -> None:
         if self._wanted is not None:
-            self._returning, self._told_back_ns = True, self._clock.monotonic_ns()
+            self._returning_ns = self._clock.monotonic_ns()
 
     def _begin_anew(self) -> None:
         self._candidate = self._wanted = None
         self._shadow = replace(self._shadow, running=False)
-        self._safe = self._untold = self._at_once = self._returning = False
+        self._safe = self._untold = False
+        self._returning_ns = None
 
     def _take_count(self, charge: Slot | None) -> None:
         """Another bundle is in charge: it has neither scored nor failed yet."""
@@ -276,15 +277,15 @@ class WardLive:
         self._serving = Serving("" if charge is None else charge.sha256)
 
     def _present(self) -> TaskSettings:
-        if self._returning:
+        if self._returning_ns is not None:
             return self._settings(None)
         if self._wanted is None:
             return self._settings(self._candidate)
         return replace(self._settings(None), bundle=str(self._wanted.path), sha256=self._wanted.sha256)
 
-    def _say(self, *, at_once: bool = False) -> None:
+    def _say(self) -> None:
         self._turn += 1
-        self._untold, self._at_once = True, at_once or self._returning
+        self._untold = True
 
     def _settings(self, shadow: Slot | None) -> TaskSettings:
         named = {
@@ -292,7 +293,7 @@ class WardLive:
             **_named(self._before, "previous", "previous_sha256"),
             **_named(shadow, "shadow", "shadow_sha256"),
         }
-        return TaskSettings(self.task, at_once=self._at_once, turn=self._turn, **named)
+        return TaskSettings(self.task, at_once=self._returning_ns is not None, turn=self._turn, **named)
 
 
 def _named(slot: Slot | None, path: str, sha256: str) -> dict[str, str]:
