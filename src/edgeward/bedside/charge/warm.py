@@ -194,7 +194,6 @@ class WarmEngine(Generic[T]):
                 answer = _infer(engine, asked)
                 with self._changed:
                     self._asked, self._answer = None, answer
-                    self.ready = engine.worker_pid is not None  # one that failed is gone: nothing is asked of nobody
         engine.stop()
 
     def _look(self, engine: EngineHost) -> None:
